@@ -1,0 +1,75 @@
+"""The dataset card: `README.md` of an output folder, in the form that dataset hubs read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def dataset_card(manifest: Mapping[str, Any]) -> str:
+    """Markdown with a YAML head, made from the manifest alone."""
+    settings = manifest["settings"]
+    counts = "\n".join(
+        f"| {name} | {c['accepted']} | {c['rejected']} | {c['failed']} |" for name, c in manifest["classes"].items()
+    )
+    reasons = "\n".join(f"| {_cell(kind)} | {count} |" for kind, count in manifest["reasons"].items()) or "| none | 0 |"
+    rows = "\n".join(f"| `{key}` | `{_cell(value)}` |" for key, value in sorted(settings.items()))
+    filters = "\n".join(f"| `{key}` | `{_cell(value)}` |" for key, value in sorted(manifest["filters"].items()))
+    return f"""---
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: shards/*.tar
+tags:
+- image-classification
+- synthetic
+- webdataset
+---
+# Edited images
+
+{manifest["accepted"]} images made from {settings.get("input.count", "?")} real ones: each source was inverted with a
+diffusion model and regenerated under other prompts that keep its class. They are synthetic; mix them with the real
+images, never test on them.
+
+| planned | accepted | rejected | failed |
+|---|---|---|---|
+| {manifest["planned"]} | {manifest["accepted"]} | {manifest["rejected"]} | {manifest["failed"]} |
+
+Mean reconstruction PSNR {manifest["mean_reconstruction_psnr"]:.2f} dB; the autoencoder alone, which is the bound:
+{manifest["mean_vae_psnr"]:.2f} dB.
+
+## Files
+
+- `shards/train-*.tar`: accepted edits as WebDataset: `<key>.png`, `.cls` (label), `.txt` (target prompt), `.json`.
+- `rejected/rejected-*.tar`: what the filters dropped, with the reason in the `.json`.
+- `index.parquet`: one row for every planned edit, with all scores. `manifest.json`: sha256 of every file, and counts.
+
+## Classes
+
+| class | accepted | rejected | failed |
+|---|---|---|---|
+{counts}
+
+## Dropped, by reason
+
+| reason | edits |
+|---|---|
+{reasons}
+
+## Thresholds
+
+| key | value |
+|---|---|
+{filters}
+
+## Settings that determine the pixels
+
+| key | value |
+|---|---|
+{rows}
+"""
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")

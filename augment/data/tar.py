@@ -1,0 +1,125 @@
+"""Tars that are the same bytes whenever their samples are: no clock, no owner, a fixed order of members.
+
+A *sample* is a key and its files by extension, `("00/cat", {"png": ..., "cls": ...})`, stored as `00/cat.png`,
+`00/cat.cls`. Readers split a member's name at the first dot of its last part, so a key with a dot would merge
+samples: `write_tar` refuses it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import re
+import tarfile
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+KEY_PATTERN = re.compile(r"[A-Za-z0-9_/-]+")
+EXTENSION_PATTERN = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file written beside `path` and moved over it when the block ends well; otherwise nothing is left behind."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
+    try:
+        with beside.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the new name itself must survive a power cut, not only the bytes
+    finally:
+        os.close(folder)
+
+
+def write_bytes_atomic(path: Path | str, data: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new one, never a part. Creates the folder."""
+    with _replacing(Path(path)) as file:
+        file.write(data)
+
+
+def write_tar(path: Path | str, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> int:
+    """Write samples, in the order given, as one tar; atomically, and with bytes that depend on the samples alone.
+
+    Args:
+        path: the tar; its folder is created. Nothing appears there before the last sample is written and synced.
+        samples: pairs of key and files by extension (lower case, no leading dot). Consumed one at a time.
+
+    Returns:
+        the number of samples written.
+
+    Raises:
+        ValueError: if a key or extension has a character that readers would misunderstand, if a key repeats, or if a
+            sample has no files.
+    """
+    seen: set[str] = set()
+    with _replacing(Path(path)) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        for key, files in samples:
+            if not KEY_PATTERN.fullmatch(key):
+                raise ValueError(f"{path}: the key {key!r} has characters other than A-Z a-z 0-9 _ / -")
+            if key in seen:
+                raise ValueError(f"{path}: the key {key!r} occurs twice; its samples would be merged when read")
+            if not files:
+                raise ValueError(f"{path}: the sample {key!r} has no files")
+            seen.add(key)
+            for extension, data in sorted(files.items()):
+                if not EXTENSION_PATTERN.fullmatch(extension):
+                    raise ValueError(f"{path}: {extension!r} of {key!r} is no lower-case extension like 'png'")
+                member = tarfile.TarInfo(f"{key}.{extension}")
+                member.size, member.mtime, member.mode = len(data), 0, 0o644
+                member.uid = member.gid = 0
+                tar.addfile(member, io.BytesIO(data))
+    return len(seen)
+
+
+def split_member_name(name: str) -> tuple[str, str] | None:
+    """Key and lower-case extension of a member, split at the first dot of the last part; None if it has no dot."""
+    folder, slash, base = name.rpartition("/")
+    stem, dot, extension = base.partition(".")
+    return (f"{folder}{slash}{stem}", extension.lower()) if dot and stem and extension else None
+
+
+def iter_tar(source: Path | str | BinaryIO) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Yield (key, files by extension) of a tar, neighbouring members with one key being one sample.
+
+    Args:
+        source: a path, or an open binary file, which is read forwards only and not closed.
+
+    Raises:
+        tarfile.TarError, OSError: if the tar is not readable, or ends in the middle.
+    """
+    current, files = "", dict[str, bytes]()
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(open(source, "rb")) if isinstance(source, Path | str) else source
+        tar = stack.enter_context(tarfile.open(fileobj=file, mode="r|*"))
+        for member in tar:
+            split = split_member_name(member.name) if member.isfile() else None
+            if split is None:
+                continue
+            key, extension = split
+            if files and key != current:
+                yield current, files
+                files = {}
+            current = key
+            content = tar.extractfile(member)
+            assert content is not None  # only links and folders have no content
+            files[extension] = content.read()
+    if files:
+        yield current, files
+
+
+def sha256_file(path: Path | str) -> str:
+    """Hexadecimal SHA-256 of a file's content, read in pieces."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,51 @@
+"""The network as inversion and sampling see it: latents and timesteps in, predicted noise out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Predict = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class Denoiser:
+    """eps(z, t) with its per-sample conditions bound.
+
+    Attributes:
+        predict: (z [B, C, H, W], t [B], *conditions) -> eps [B, C, H, W]; must treat the samples independently.
+        conditions: tensors whose first dimension is the batch, for example prompt embeddings [B, L, D].
+    """
+
+    predict: Predict
+    conditions: tuple[Tensor, ...] = ()
+
+    def __call__(self, z: Float[Tensor, "B C H W"], t: Float[Tensor, " B"]) -> Float[Tensor, "B C H W"]:
+        return self.predict(z, t, *self.conditions)
+
+    def select(self, index: Tensor) -> Denoiser:
+        """The denoiser of some of the samples; `index` is int64 [n]."""
+        return Denoiser(self.predict, tuple(c[index] for c in self.conditions))
+
+
+def guided(predict: Predict, cond: Tensor, uncond: Tensor, guidance_scale: float) -> Denoiser:
+    """Classifier-free guidance (Ho & Salimans 2022, eq. 6): eps_u + w (eps_c - eps_u), in one batched call.
+
+    Args:
+        predict: (z, t, condition) -> eps.
+        cond, uncond: conditions [B, ...] with and without the prompt.
+        guidance_scale: w; at 1 the unconditional half is not computed.
+    """
+    if guidance_scale == 1.0:
+        return Denoiser(predict, (cond,))
+
+    def both(z: Tensor, t: Tensor, cond: Tensor, uncond: Tensor) -> Tensor:
+        pair = predict(torch.cat([z, z]), torch.cat([t, t]), torch.cat([uncond, cond]))
+        eps_uncond, eps_cond = pair.chunk(2)
+        return eps_uncond + guidance_scale * (eps_cond - eps_uncond)
+
+    return Denoiser(both, (cond, uncond))

@@ -1,0 +1,168 @@
+"""The paper in one file: encode -> invert under the source prompt -> sample under the target prompts -> decode."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+from jaxtyping import Float
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from augment.diffusion import sample
+from augment.inversion import Solver, Status, Stop, invert, make_solver
+from augment.metrics import psnr
+from augment.models.interface import LatentDiffusion
+
+
+def _checked_solver(section: dict[str, Any]) -> dict[str, Any]:
+    if "name" not in section:
+        raise ValueError("a solver section needs a `name`")
+    make_solver(**section)
+    return section
+
+
+class StopConfig(BaseModel):
+    """Iteration limits of the inversion; see `augment.inversion.Stop`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_steps: int = Field(default=1, ge=1, description="solver iterations per inverted step")
+    first_max_steps: int = Field(default=8, ge=0, description="the same for the first, singular step; 0 = max_steps")
+    tolerance: float = Field(default=0.0, ge=0, description="residual (RMS, latents' units) at which a sample is done")
+
+
+class EditConfig(BaseModel):
+    """Everything about an edit that changes its pixels, apart from the model and the words."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sampler: str = Field(default="ddim", description="sampler of inversion and generation")
+    num_steps: int = Field(default=10, ge=1, description="steps of the full schedule")
+    strength: float = Field(default=0.7, gt=0, le=1, description="share of the schedule that is inverted and redone")
+    guidance_scale: float = Field(default=3.0, ge=1, description="classifier-free guidance of the edit")
+    inversion_guidance_scale: float = Field(default=1.0, ge=1, description="guidance while inverting; 1 is accurate")
+    solver: Annotated[dict[str, Any], AfterValidator(_checked_solver)] = Field(
+        default={"name": "rnri_secant"}, description="`name` of a solver, and its settings"
+    )
+    stop: StopConfig = StopConfig()
+
+    def make_solver(self) -> Solver:
+        return make_solver(**self.solver)
+
+    def make_stop(self) -> Stop:
+        return Stop(**self.stop.model_dump())
+
+
+@dataclass(frozen=True)
+class EditResult:
+    """Edits of a batch of images, on the CPU, with what is known about their inversion.
+
+    Attributes:
+        edits: per image a tensor [K, 3, H, W] in -1..1, in the order of its target prompts.
+        reconstruction: of each image from its inverted noise under the source prompt, [B, 3, H, W].
+        psnr: of the reconstruction against the image, dB.
+        vae_psnr: of the autoencoder's own round trip, dB: the bound on `psnr`.
+        residual: largest over the steps, RMS.
+        iterations: solver iterations over all steps.
+        evaluations: network evaluations of the inversion, a backward pass counted as one.
+        status: name of the worst `Status` over the steps.
+    """
+
+    edits: list[Tensor]
+    reconstruction: Float[Tensor, "B 3 H W"]
+    psnr: list[float]
+    vae_psnr: list[float]
+    residual: list[float]
+    iterations: list[int]
+    evaluations: list[int]
+    status: list[str]
+
+
+@torch.no_grad()
+def edit(
+    model: LatentDiffusion,
+    images: Float[Tensor, "B 3 H W"],
+    source_prompts: Sequence[str],
+    target_prompts: Sequence[Sequence[str]],
+    config: EditConfig,
+) -> EditResult:
+    """Edit every image once per target prompt: each is inverted once, and all its edits run in one batch.
+
+    Only the noisiest part of the way is undone when `config.strength` < 1: the latents keep the layout, the prompt
+    decides the rest. Deterministic: the samplers add no noise that is not part of the inversion.
+
+    Args:
+        images: in -1..1.
+        source_prompts: B prompts that describe the images.
+        target_prompts: for each image any number of prompts.
+
+    Raises:
+        ValueError: if the numbers of images and prompts differ.
+    """
+    if not len(images) == len(source_prompts) == len(target_prompts):
+        raise ValueError(
+            f"{len(images)} images, {len(source_prompts)} source prompts and {len(target_prompts)} lists of target "
+            "prompts were given; each image needs one of each"
+        )
+    schedule = model.schedule(config.num_steps, config.sampler).last_part(config.strength)
+    latents = model.encode(images)
+    source = model.embed(source_prompts)
+    inverting = model.denoiser(source, config.inversion_guidance_scale)
+    inversion = invert(inverting, latents, schedule, config.make_solver(), config.make_stop())
+
+    reconstruction = model.decode(sample(inverting, inversion.latents, schedule)).cpu()
+    round_trip = model.decode(latents).cpu()
+    counts = [len(prompts) for prompts in target_prompts]
+    flat = [prompt for prompts in target_prompts for prompt in prompts]
+    pixels = images.new_zeros(0, *images.shape[1:])
+    if flat:
+        start = inversion.latents.repeat_interleave(torch.tensor(counts, device=latents.device), dim=0)
+        editing = model.denoiser(model.embed(flat), config.guidance_scale)
+        pixels = model.decode(sample(editing, start, schedule)).cpu()
+    return EditResult(
+        edits=list(pixels.split(counts)),
+        reconstruction=reconstruction,
+        psnr=psnr(reconstruction, images.cpu()).tolist(),
+        vae_psnr=psnr(round_trip, images.cpu()).tolist(),
+        residual=inversion.residual.amax(dim=0).tolist(),
+        iterations=inversion.iterations.tolist(),
+        evaluations=(inversion.forward + inversion.vjp).tolist(),
+        status=[Status(s).name.lower() for s in inversion.status.tolist()],
+    )
+
+
+def seeded_noise(shape: tuple[int, ...], seeds: Sequence[int]) -> Float[Tensor, "B C H W"]:
+    """Standard normal latents, each from its own seed, so that no sample depends on its place in the batch."""
+    return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+@torch.no_grad()
+def text_to_image(
+    model: LatentDiffusion, prompts: Sequence[str], seeds: Sequence[int], config: EditConfig
+) -> Float[Tensor, "B 3 H W"]:
+    """Pictures from noise alone, the whole schedule. The latents' shape is that of an encoded training-size image."""
+    blank = torch.zeros(1, 3, model.image_size, model.image_size)
+    noise = seeded_noise(tuple(model.encode(blank).shape[1:]), seeds).to(model.device)
+    denoiser = model.denoiser(model.embed(prompts), config.guidance_scale)
+    return model.decode(sample(denoiser, noise, model.schedule(config.num_steps, config.sampler))).cpu()
+
+
+@torch.no_grad()
+def image_to_image(
+    model: LatentDiffusion,
+    images: Float[Tensor, "B 3 H W"],
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    config: EditConfig,
+) -> Float[Tensor, "B 3 H W"]:
+    """The baseline without inversion (SDEdit, Meng et al. 2022): add fresh noise, then denoise under the prompt."""
+    schedule = model.schedule(config.num_steps, config.sampler).last_part(config.strength)
+    latents = model.encode(images)
+    noise = seeded_noise(tuple(latents.shape[1:]), seeds).to(latents.device)
+    alpha = schedule.start_alpha_cumprod
+    noisy = alpha**0.5 * latents + (1 - alpha) ** 0.5 * noise
+    denoiser = model.denoiser(model.embed(prompts), config.guidance_scale)
+    return model.decode(sample(denoiser, noisy, schedule)).cpu()

@@ -1,0 +1,72 @@
+"""A CLIP pair: images and texts on one unit sphere, for filters and editing metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
+
+from augment.models.load import EMBEDDED, WEIGHTS, ModelError
+
+
+class ClipScorer:
+    """Embeddings of a transformers `CLIPModel`.
+
+    Attributes:
+        name: what was loaded; recorded with the scores.
+        logit_scale: the temperature the pair was trained with: softmax over `logit_scale * cosine` is a probability.
+    """
+
+    def __init__(self, name: str, model: CLIPModel, tokenizer: CLIPTokenizer, processor: CLIPImageProcessor) -> None:
+        self.name = name
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.logit_scale = float(model.logit_scale.exp())
+        self._size = (processor.crop_size["height"], processor.crop_size["width"])
+        self._mean = torch.tensor(processor.image_mean).view(1, 3, 1, 1).to(model.device)
+        self._std = torch.tensor(processor.image_std).view(1, 3, 1, 1).to(model.device)
+
+    @torch.no_grad()
+    def image_embeds(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
+        """Unit vectors of images in -1..1, resized to the model's input without cropping."""
+        pixels = (images.to(self.model.device).float() + 1.0) / 2.0
+        if pixels.shape[-2:] != self._size:
+            pixels = F.interpolate(pixels, self._size, mode="bicubic", antialias=True).clamp(0.0, 1.0)
+        pixels = (pixels - self._mean) / self._std
+        features = self.model.get_image_features(pixel_values=pixels.to(self.model.dtype)).pooler_output
+        return F.normalize(features.float(), dim=1)
+
+    @torch.no_grad()
+    def text_embeds(self, texts: Sequence[str]) -> Float[Tensor, "N D"]:
+        """Unit vectors of texts."""
+        length = self.model.config.text_config.max_position_embeddings
+        tokens = self.tokenizer(
+            list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+        )
+        features = self.model.get_text_features(
+            input_ids=tokens.input_ids.to(self.model.device),
+            attention_mask=tokens.attention_mask.to(self.model.device),
+        )
+        return F.normalize(features.pooler_output.float(), dim=1)
+
+
+def load_clip(name: str = EMBEDDED, device: str = "cpu") -> ClipScorer:
+    """The embedded pair, a folder, or a Hugging Face model id such as `openai/clip-vit-base-patch32`.
+
+    Raises:
+        ModelError: if it cannot be found or read.
+    """
+    source = str(WEIGHTS / "clip") if name == EMBEDDED else name
+    try:
+        model = CLIPModel.from_pretrained(source, use_safetensors=True, dtype=torch.float32)
+        tokenizer = CLIPTokenizer.from_pretrained(source)
+        processor = CLIPImageProcessor.from_pretrained(source)
+    except OSError as error:
+        known = "" if Path(name).is_dir() else f"; download it first with `hf download {name}`, or use `embedded`"
+        raise ModelError(f"CLIP model {name!r} cannot be loaded: {str(error).splitlines()[0]}{known}") from error
+    return ClipScorer(name, model.to(device), tokenizer, processor)

@@ -1,0 +1,188 @@
+"""The embedded model's parts, built from the real diffusers and transformers classes, at the size it ships in.
+
+Stable Diffusion 1's layout at 1/100 of its size: latents of 16 x 8 x 8 for a 64 x 64 image, a two-level UNet with
+cross-attention, and a word-level CLIP tokenizer. `jobs/train_tiny.py` trains these; nothing here is trained.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessor,
+    CLIPModel,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+)
+
+IMAGE_SIZE = 64
+LATENT_CHANNELS = 16
+LATENT_SIZE = 8
+TEXT_WIDTH = 128
+MAX_TOKENS = 16
+
+
+def build_tokenizer(words: list[str]) -> CLIPTokenizer:
+    """A CLIP byte-pair tokenizer in which each given word is one token; anything else is spelt letter by letter."""
+    alphabet = [chr(c) for c in range(33, 127)]
+    tokens = alphabet + [c + "</w>" for c in alphabet]
+    merges: list[tuple[str, str]] = []
+    for word in words:
+        pieces = [*word[:-1], word[-1] + "</w>"]
+        while len(pieces) > 1:
+            if (pieces[0], pieces[1]) not in merges:
+                merges.append((pieces[0], pieces[1]))
+            pieces[:2] = [pieces[0] + pieces[1]]
+            tokens += [pieces[0]] if pieces[0] not in tokens else []
+    tokens += ["<|startoftext|>", "<|endoftext|>"]
+    return CLIPTokenizer(
+        vocab={token: i for i, token in enumerate(tokens)},
+        merges=merges,
+        model_max_length=MAX_TOKENS,
+        unk_token="<|endoftext|>",
+        bos_token="<|startoftext|>",
+        eos_token="<|endoftext|>",
+        pad_token="<|endoftext|>",
+    )
+
+
+def _text_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
+    return CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=TEXT_WIDTH,
+        intermediate_size=4 * TEXT_WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=MAX_TOKENS,
+        projection_dim=TEXT_WIDTH,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    return CLIPTextModel(_text_config(tokenizer))
+
+
+def build_vae() -> AutoencoderKL:
+    """Factor 8, no attention; one normalisation group, so that brightness survives the normalisations.
+
+    Every residual branch starts at zero: the untrained autoencoder is almost linear, and learns faster for it.
+    """
+    channels = (16, 24, 64, 96)
+    vae = AutoencoderKL(
+        in_channels=3,
+        out_channels=3,
+        down_block_types=("DownEncoderBlock2D",) * len(channels),
+        up_block_types=("UpDecoderBlock2D",) * len(channels),
+        block_out_channels=channels,
+        layers_per_block=1,
+        latent_channels=LATENT_CHANNELS,
+        norm_num_groups=1,
+        sample_size=IMAGE_SIZE,
+        mid_block_add_attention=False,
+    )
+    for name, module in vae.named_modules():
+        if name.endswith("conv2"):
+            torch.nn.init.zeros_(module.weight)
+            torch.nn.init.zeros_(module.bias)
+    return vae
+
+
+def build_unet() -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        sample_size=LATENT_SIZE,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        block_out_channels=(112, 160),
+        layers_per_block=1,
+        norm_num_groups=16,
+        cross_attention_dim=TEXT_WIDTH,
+        attention_head_dim=(4, 5),  # diffusers' name for the number of heads
+    )
+
+
+def build_scheduler() -> DDIMScheduler:
+    """Stable Diffusion's noise schedule; trailing spacing, because few steps are the normal case here."""
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=True,
+        steps_offset=1,  # unused by trailing spacing; any other value makes the pipeline warn
+        timestep_spacing="trailing",
+        prediction_type="epsilon",
+    )
+
+
+def build_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
+    vision = CLIPVisionConfig(
+        image_size=IMAGE_SIZE,
+        patch_size=8,
+        hidden_size=128,
+        intermediate_size=512,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        projection_dim=TEXT_WIDTH,
+    )
+    return CLIPModel(
+        CLIPConfig(
+            text_config=_text_config(tokenizer).to_dict(),
+            vision_config=vision.to_dict(),
+            projection_dim=TEXT_WIDTH,
+            logit_scale_init_value=2.6592,
+        )
+    )
+
+
+def build_image_processor() -> CLIPImageProcessor:
+    return CLIPImageProcessor(
+        size={"shortest_edge": IMAGE_SIZE},
+        crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
+        image_mean=[0.5, 0.5, 0.5],
+        image_std=[0.5, 0.5, 0.5],
+    )
+
+
+def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> torch.Tensor:
+    """Token ids, int64 [B, MAX_TOKENS], padded and cut as `StableDiffusionPipeline` does."""
+    batch = tokenizer(captions, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt")
+    return batch.input_ids
+
+
+def save_pipeline(
+    folder: Path,
+    *,
+    vae: AutoencoderKL,
+    text_encoder: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
+    unet: UNet2DConditionModel,
+) -> None:
+    """Write a folder that `StableDiffusionPipeline.from_pretrained` loads: fp16 safetensors, nothing pickled."""
+    pipeline = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=build_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
+
+
+def save_clip(folder: Path, clip: CLIPModel, tokenizer: CLIPTokenizer) -> None:
+    clip.half().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    build_image_processor().save_pretrained(folder)

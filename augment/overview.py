@@ -1,0 +1,121 @@
+"""From a finalized output folder to what a person looks at: `contact_sheet.png` and `report.html`.
+
+Joins the data side (parts, index, sources) with the drawing side (`augment.report`). Both files depend on the published
+dataset only, so making them again gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from augment.data.finalize import read_part, read_reconstructions
+from augment.data.images import ImageError, decode_image, encode_png
+from augment.data.index import read_index, read_rows
+from augment.data.ledger import Ledger
+from augment.data.readers import InputError, read_bytes
+from augment.data.shards import edit_key
+from augment.report.contact_sheet import Tile, contact_sheet
+from augment.report.html import Histogram, html_report
+from augment.types import EditStatus, PlannedSource, Unit
+
+CONTACT_SHEET, REPORT = "contact_sheet.png", "report.html"
+FILES = (CONTACT_SHEET, REPORT)
+_ROWS, _EDITS_PER_ROW = 12, 8
+_BINS = 24
+
+
+def write_overview(ledger: Ledger, manifest: Mapping[str, Any], locators: Mapping[str, str] | None = None) -> None:
+    """Write both files, atomically.
+
+    Args:
+        locators: where the sources are now, by key; without it, where they were when the run was planned. A source that
+            is gone leaves an empty tile.
+    """
+    import numpy as np
+
+    from augment.data.tar import write_bytes_atomic
+
+    sheet = contact_sheet(
+        _rows(ledger, locators or {}),
+        f"{manifest['planned']} planned = {manifest['accepted']} accepted + {manifest['rejected']} rejected "
+        f"+ {manifest['failed']} failed; reconstruction {manifest['mean_reconstruction_psnr']:.2f} dB, "
+        f"VAE {manifest['mean_vae_psnr']:.2f} dB",
+    )
+    columns = read_index(
+        ledger.out / "index.parquet", ["status", "reconstruction_psnr", "vae_psnr", "label_probability"]
+    )
+    judged = [row for row in columns if row["status"] != EditStatus.FAILED]
+    kept = np.array([row["status"] == EditStatus.ACCEPTED for row in judged], dtype=bool)
+    gap = np.array([row["vae_psnr"] - row["reconstruction_psnr"] for row in judged], dtype=np.float64)
+    label = np.array([row["label_probability"] for row in judged], dtype=np.float64)
+    histograms = [
+        _histogram(
+            "PSNR gap: VAE round trip minus reconstruction, dB", gap, kept, float(max(gap.max(initial=0.0), 1.0))
+        ),
+        _histogram("Label probability (CLIP, zero-shot)", label, kept, 1.0),
+    ]
+    page = html_report(manifest, histograms, sheet)
+    write_bytes_atomic(ledger.out / CONTACT_SHEET, sheet)
+    write_bytes_atomic(ledger.out / REPORT, page.encode())
+
+
+def _histogram(title: str, values: Any, kept: Any, upper: float) -> Histogram:
+    """Counts of kept and of dropped values in equal bins from the smallest value, at most 0, to `upper`."""
+    import numpy as np
+
+    edges = np.linspace(min(0.0, float(values.min(initial=0.0))), upper, _BINS + 1)
+    inside = np.clip(values, edges[0], edges[-1])
+    accepted, rejected = (np.histogram(inside[mask], edges)[0].tolist() for mask in (kept, ~kept))
+    return Histogram(title, edges.tolist(), accepted, rejected)
+
+
+def _rows(ledger: Ledger, locators: Mapping[str, str]) -> list[list[Tile]]:
+    """Tiles of a few sources, evenly spread over the plan."""
+    plan = ledger.read_plan()
+    assert plan is not None  # the folder is finalized
+    count = min(_ROWS, plan.sources)
+    wanted = {(2 * i + 1) * plan.sources // (2 * count) for i in range(count)}
+    size = int(plan.fingerprint["input.image_size"])
+    reports = ledger.committed()
+    rows = []
+    place = 0
+    for unit in ledger.units():
+        chosen = [p for i, p in enumerate(unit.sources, place) if i in wanted]
+        place += len(unit.sources)
+        if chosen:
+            pictures = {record.key: png for record, png in read_part(ledger, reports[unit.unit_id])}
+            reconstructions = read_reconstructions(ledger, reports[unit.unit_id])
+            index = read_rows(ledger.out / "index.parquet", sorted(_keys(unit)))
+            rows += [_row(p, pictures, reconstructions, index, locators, size) for p in chosen]
+    return rows
+
+
+def _keys(unit: Unit) -> set[str]:
+    return {edit_key(p.source.key, v.index) for p in unit.sources for v in p.variants}
+
+
+def _row(
+    planned: PlannedSource,
+    pictures: Mapping[str, bytes],
+    reconstructions: Mapping[str, bytes],
+    index: Mapping[str, dict[str, Any]],
+    locators: Mapping[str, str],
+    size: int,
+) -> list[Tile]:
+    source = planned.source
+    keys = [edit_key(source.key, v.index) for v in planned.variants]
+    measured = next((index[k] for k in keys if index[k]["status"] != EditStatus.FAILED), None)
+    quality = f"{measured['reconstruction_psnr']:.1f} dB (VAE {measured['vae_psnr']:.1f} dB)" if measured else ""
+    here = replace(source, locator=locators.get(source.key, source.locator))
+    try:
+        import numpy as np
+
+        original = encode_png(np.asarray(decode_image(read_bytes(here), size)))
+    except (InputError, ImageError):
+        original = b""
+    row = [Tile(original, planned.source_prompt), Tile(reconstructions.get(source.key, b""), quality)]
+    for key, variant in list(zip(keys, planned.variants, strict=True))[:_EDITS_PER_ROW]:
+        row.append(Tile(pictures[key], variant.prompt, index[key]["status"], index[key]["reason"]))
+    return row

@@ -1,0 +1,137 @@
+"""The grid of attribute combinations a class may be edited to, and the weight of each."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from augment.prompts.templates import CLASS_FIELDS, fields_of
+
+MAX_COMBINATIONS = 1_000_000  # the grid is laid out in memory once per image
+
+
+class PromptError(ValueError):
+    """An image for which no prompt can be made; the message names its class."""
+
+
+class AttributeValue(BaseModel):
+    """One value of an attribute, for example the background `snow`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, description="how records, overrides and exclusions call it")
+    text: str = Field(description="the words a template gets; may be empty")
+    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False, description="how often, relative to its siblings")
+
+
+class PromptConfig(BaseModel):
+    """`configs/prompts/*.yaml`: templates over a grid of attributes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    templates: tuple[str, ...] = Field(
+        min_length=1, description="target prompts; fields: {class}, {a_class} (with its article) and attribute names"
+    )
+    source_template: str = Field(
+        default="a picture of {a_class}",
+        description="describes a source that came without a caption; attributes not known of it are left out",
+    )
+    attributes: dict[str, tuple[AttributeValue, ...]] = Field(
+        default={}, description="what varies: attribute name -> its values"
+    )
+    overrides: dict[str, dict[str, dict[str, float]]] = Field(
+        default={}, description="other weights for a class: class -> attribute -> value -> weight; 0 rules it out"
+    )
+    exclude: tuple[dict[str, str], ...] = Field(
+        default=(), description="combinations never made, for example {class: sailboat, background: desert}"
+    )
+    differ_from_source: tuple[str, ...] = Field(
+        default=(), description="attributes in which an edit must differ from its source, where that is known"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> PromptConfig:
+        problems = [*self._template_problems(), *self._grid_problems()]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _template_problems(self) -> list[str]:
+        problems = []
+        known = (*CLASS_FIELDS, *self.attributes)
+        for template in (*self.templates, self.source_template):
+            try:
+                names = fields_of(template)
+            except ValueError as error:
+                problems.append(str(error))
+                continue
+            unknown = [n for n in names if n not in known]
+            if unknown:
+                problems.append(
+                    f"template {template!r} has an unknown field {unknown[0]!r} (known: {', '.join(known)})"
+                )
+            if not set(names) & set(CLASS_FIELDS):
+                problems.append(f"template {template!r} has neither {{class}} nor {{a_class}}: the label would be lost")
+        return problems
+
+    def _grid_problems(self) -> list[str]:
+        problems = []
+        for attribute, values in self.attributes.items():
+            if attribute in CLASS_FIELDS or not attribute.isidentifier():
+                problems.append(f"attributes: {attribute!r} cannot be the name of an attribute")
+            if not values:
+                problems.append(f"attributes.{attribute}: has no values")
+            names = [v.name for v in values]
+            problems += [
+                f"attributes.{attribute}: {n!r} is given twice" for n in dict.fromkeys(names) if names.count(n) > 1
+            ]
+        for class_name, weights in self.overrides.items():
+            for attribute, by_value in weights.items():
+                for value, weight in by_value.items():
+                    problems += self._unknown(f"overrides.{class_name}", attribute, value)
+                    if not (math.isfinite(weight) and weight >= 0):
+                        problems.append(f"overrides.{class_name}.{attribute}.{value}: weight {weight} is not >= 0")
+        for i, combination in enumerate(self.exclude):
+            if not combination:
+                problems.append(f"exclude.{i}: is empty and would exclude everything")
+            for attribute, value in combination.items():
+                if attribute != "class":
+                    problems += self._unknown(f"exclude.{i}", attribute, value)
+        for attribute in self.differ_from_source:
+            problems += self._unknown("differ_from_source", attribute, None)
+        size = math.prod(len(v) for v in self.attributes.values())
+        if size > MAX_COMBINATIONS:
+            problems.append(f"attributes: {size} combinations are more than {MAX_COMBINATIONS}; give fewer values")
+        return problems
+
+    def _unknown(self, where: str, attribute: str, value: str | None) -> list[str]:
+        if attribute not in self.attributes:
+            return [f"{where}: unknown attribute {attribute!r} (known: {', '.join(self.attributes)})"]
+        names = [v.name for v in self.attributes[attribute]]
+        if value is not None and value not in names:
+            return [f"{where}: {attribute} has no value {value!r} (known: {', '.join(names)})"]
+        return []
+
+
+def combination_weights(config: PromptConfig, class_name: str, source_attributes: Mapping[str, str]) -> np.ndarray:
+    """Weight of every combination for one image, float64 with one axis per attribute; 0 where it is ruled out.
+
+    A combination's weight is the product of its values' weights.
+    """
+    axes = {attribute: {v.name: i for i, v in enumerate(values)} for attribute, values in config.attributes.items()}
+    overrides = config.overrides.get(class_name, {})
+    per_axis = [
+        np.array([overrides.get(attribute, {}).get(v.name, v.weight) for v in values])
+        for attribute, values in config.attributes.items()
+    ]
+    weights: np.ndarray = functools.reduce(np.multiply.outer, per_axis, np.ones(()))
+    same = [{a: source_attributes[a]} for a in config.differ_from_source if source_attributes.get(a) in axes[a]]
+    for combination in (*config.exclude, *same):
+        if combination.get("class", class_name) == class_name:
+            fixed = [axes[a][combination[a]] if a in combination else slice(None) for a in axes]
+            weights[tuple(fixed)] = 0.0
+    return weights

@@ -1,0 +1,48 @@
+"""Templates: sentences with `{field}`s, where a field is replaced by words as they are."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Mapping
+
+CLASS_FIELDS = ("class", "a_class")
+
+
+def fields_of(template: str) -> list[str]:
+    """Names of the fields, in order.
+
+    Raises:
+        ValueError: for unbalanced braces, `{}` and format specifications such as `{class:>9}` or `{class!r}`.
+    """
+    try:
+        parts = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise ValueError(f"template {template!r}: {error}") from None
+    names = []
+    for _, name, specification, conversion in parts:
+        if name is None:
+            continue
+        if not name.isidentifier() or specification or conversion:
+            raise ValueError(f"template {template!r}: a field is a plain name in braces, such as {{class}}")
+        names.append(name)
+    return names
+
+
+def fill(template: str, class_name: str, texts: Mapping[str, str]) -> str:
+    """The sentence for a class and the texts of its attributes; a field without a text is left out.
+
+    Underscores in the class name become spaces, and the gaps that empty texts leave are closed.
+    """
+    noun = " ".join(class_name.replace("_", " ").split())
+    words = {**texts, "class": noun, "a_class": with_article(noun)}
+    parts = string.Formatter().parse(template)
+    sentence = "".join(literal + words.get(name or "", "") for literal, name, _, _ in parts)
+    sentence = re.sub(r"\s+(?=[,.;:!?])", "", " ".join(sentence.split()))
+    return re.sub(r"^[,.;: ]+|[,;:]+(?=[,.;:]|$)", "", sentence)
+
+
+def with_article(noun: str) -> str:
+    """`an owl`, `a fox`, `a unicycle`, `an hourglass`: by sound as far as a few common beginnings tell."""
+    vowel = re.match(r"(?!uni(?!n)|use|eu|one\b)[aeiou]|hour|heir|honest", noun.lower())
+    return f"{'an' if vowel else 'a'} {noun}"

@@ -1,0 +1,1 @@
+"""What a person looks at: the contact sheet (PNG) and the report (one HTML file). Plain data in, bytes out."""

@@ -1,0 +1,174 @@
+"""What each part of the embedded model learns: data and loss of the autoencoder, judge, CLIP pair and denoiser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, DDIMScheduler
+from torch import Tensor, nn
+from transformers import CLIPTokenizer
+
+from augment.models.embedded import LATENT_CHANNELS, LATENT_SIZE, tokenize
+from augment.tiny.captions import canonical_caption, caption
+from augment.tiny.training import LossFn, StepRandom
+from augment.tiny.world import BACKGROUNDS, CLASSES, CONDITIONS, IMAGE_SIZE, render, sample_scene
+
+ATTRIBUTES: dict[str, tuple[str, ...]] = {"object": CLASSES, "background": BACKGROUNDS, "condition": CONDITIONS}
+
+
+@dataclass(frozen=True)
+class SceneCache:
+    """Rendered training pictures with their attributes: images uint8 [N, 64, 64, 3], labels int64 [N, 3]."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def captions(self, indices: np.ndarray, rng: np.random.Generator, dropout: float = 0.0) -> list[str]:
+        empty = rng.random(len(indices)) < dropout
+        words = [[names[i] for names, i in zip(ATTRIBUTES.values(), self.labels[k], strict=True)] for k in indices]
+        return ["" if e else caption(*w, rng) for e, w in zip(empty, words, strict=True)]
+
+    def pixels(self, indices: np.ndarray, device: str) -> Tensor:
+        """Images float32 [B, 3, 64, 64] in -1..1."""
+        batch = torch.from_numpy(self.images[indices]).to(device)
+        return batch.permute(0, 3, 1, 2).float() / 127.5 - 1.0
+
+
+def render_scenes(path: Path, count: int, seed: int) -> SceneCache:
+    """Render `count` unbiased scenes, or reuse the cache at `path` if it was made with the same arguments.
+
+    The shipped splits use other seeds (`dataset.py`), so no training picture is a validation or test picture.
+    """
+    images_path, labels_path = path / f"scenes-{seed}-{count}.npy", path / f"labels-{seed}-{count}.npy"
+    if not labels_path.exists():  # written last
+        path.mkdir(parents=True, exist_ok=True)
+        shape = (count, IMAGE_SIZE, IMAGE_SIZE, 3)
+        images = np.lib.format.open_memmap(images_path, mode="w+", dtype=np.uint8, shape=shape)
+        labels = np.zeros((count, 3), np.int64)
+        for i in range(count):
+            scene = sample_scene(np.random.default_rng([seed, i]))
+            images[i] = render(scene)
+            values = (scene.object, scene.background, scene.condition)
+            labels[i] = [names.index(v) for names, v in zip(ATTRIBUTES.values(), values, strict=True)]
+        images.flush()
+        np.save(labels_path, labels)
+    return SceneCache(np.load(images_path, mmap_mode="r"), np.load(labels_path))
+
+
+def vae_loss(cache: SceneCache, device: str, kl_weight: float, *, compiled: bool = False) -> LossFn:
+    """Mean squared error in -1..1 plus a light KL term: PSNR is what inversion is measured against.
+
+    Args:
+        compiled: use `torch.compile`, a third faster on a CPU after a minute of compiling.
+    """
+
+    def terms(model: AutoencoderKL, pixels: Tensor, noise: Tensor) -> Tensor:
+        posterior = model.encode(pixels).latent_dist
+        mean, logvar = posterior.mean.float(), posterior.logvar.float()
+        decoded = model.decode(mean + (0.5 * logvar).exp() * noise).sample.float()
+        kl = 0.5 * (mean.square() + logvar.exp() - 1.0 - logvar).mean()
+        return F.mse_loss(decoded, pixels) + kl_weight * kl
+
+    evaluate = torch.compile(terms) if compiled else terms
+
+    def loss(model: nn.Module, random: StepRandom, batch_size: int) -> Tensor:
+        pixels = cache.pixels(np.sort(random.numpy.integers(len(cache.images), size=batch_size)), device)
+        shape = (batch_size, LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE)
+        return evaluate(model, pixels, random.normal(shape, device))
+
+    return loss
+
+
+def judge_loss(cache: SceneCache, device: str) -> LossFn:
+    """Sum of the cross-entropies of object, background and condition, on rendered pictures with slight pixel noise."""
+
+    def loss(model: nn.Module, random: StepRandom, batch_size: int) -> Tensor:
+        indices = np.sort(random.numpy.integers(len(cache.images), size=batch_size))
+        pixels = cache.pixels(indices, device)
+        # Noise, so that the judge reads shapes and not the renderer's exact pixels, which no generator matches.
+        level = torch.rand(batch_size, 1, 1, 1, generator=random.torch).to(device) * 0.15
+        logits = model(pixels + level * random.normal(tuple(pixels.shape), device))
+        labels = torch.from_numpy(cache.labels[indices]).to(device)
+        losses = [F.cross_entropy(logits[name].float(), labels[:, i]) for i, name in enumerate(ATTRIBUTES)]
+        return torch.stack(losses).sum()
+
+    return loss
+
+
+def clip_loss(cache: SceneCache, tokenizer: CLIPTokenizer, device: str) -> LossFn:
+    """Symmetric contrastive loss (Radford et al. 2021); pairs that show the same three attributes are all positive."""
+
+    def loss(model: nn.Module, random: StepRandom, batch_size: int) -> Tensor:
+        indices = np.sort(random.numpy.integers(len(cache.images), size=batch_size))
+        ids = tokenize(tokenizer, cache.captions(indices, random.numpy)).to(device)
+        output = model(input_ids=ids, pixel_values=cache.pixels(indices, device))
+        labels = torch.from_numpy(cache.labels[indices]).to(device)
+        same = (labels[:, None] == labels[None]).all(dim=2).float()
+        target = same / same.sum(dim=1, keepdim=True)
+        logits = output.logits_per_image.float()
+        return 0.5 * (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target.T))
+
+    return loss
+
+
+class ConditionedDenoiser(nn.Module):
+    """UNet and text encoder as one module, so that they are trained, averaged and saved together."""
+
+    def __init__(self, unet: nn.Module, text_encoder: nn.Module) -> None:
+        super().__init__()
+        self.unet = unet
+        self.text_encoder = text_encoder
+
+    def forward(self, latents: Tensor, timesteps: Tensor, token_ids: Tensor) -> Tensor:
+        hidden = self.text_encoder(token_ids)[0]
+        return self.unet(latents, timesteps, hidden).sample
+
+
+@torch.no_grad()
+def encode_scenes(vae: AutoencoderKL, cache: SceneCache, device: str, batch_size: int = 64) -> tuple[Tensor, float]:
+    """Latents of every training picture, scaled to unit standard deviation, fp16 [N, 16, 8, 8] on the CPU.
+
+    Returns them with the scaling factor, which `vae.config.scaling_factor` is set to.
+    """
+    vae.eval()
+    parts = []
+    for start in range(0, len(cache.images), batch_size):
+        indices = np.arange(start, min(start + batch_size, len(cache.images)))
+        with torch.autocast(device, torch.bfloat16):
+            parts.append(vae.encode(cache.pixels(indices, device)).latent_dist.mode().float().cpu())
+    latents = torch.cat(parts)
+    scaling_factor = 1.0 / float(latents.std())
+    vae.register_to_config(scaling_factor=scaling_factor)
+    return (latents * scaling_factor).half(), scaling_factor
+
+
+def unet_loss(
+    latents: Tensor,
+    cache: SceneCache,
+    tokenizer: CLIPTokenizer,
+    scheduler: DDIMScheduler,
+    device: str,
+    *,
+    caption_dropout: float,
+    snr_gamma: float,
+) -> LossFn:
+    """Noise prediction (Ho et al. 2020, eq. 14) with min-SNR weights min(SNR, gamma) / SNR (Hang et al. 2023)."""
+    alphas_cumprod = scheduler.alphas_cumprod.to(device)
+
+    def loss(model: nn.Module, random: StepRandom, batch_size: int) -> Tensor:
+        indices = np.sort(random.numpy.integers(len(latents), size=batch_size))
+        ids = tokenize(tokenizer, cache.captions(indices, random.numpy, caption_dropout)).to(device)
+        clean = latents[torch.from_numpy(indices)].to(device).float()
+        noise = random.normal(tuple(clean.shape), device)
+        timesteps = torch.from_numpy(random.numpy.integers(len(alphas_cumprod), size=batch_size)).to(device)
+        alpha = alphas_cumprod[timesteps].view(-1, 1, 1, 1)
+        noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
+        error = (model(noisy, timesteps, ids).float() - noise).square().mean(dim=(1, 2, 3))
+        snr = (alpha / (1 - alpha)).flatten()
+        return (error * snr.clamp(max=snr_gamma) / snr).mean()
+
+    return loss

@@ -1,0 +1,135 @@
+"""One training loop for every part of the embedded model: checkpoints, resumes, logs, deterministic given its seed.
+
+A step's random numbers depend on (seed, stage, step) only, so a run that was interrupted and resumed takes the same
+steps as one that was not.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+
+class StageConfig(BaseModel):
+    """How one part is trained."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(gt=0, description="optimizer steps")
+    batch_size: int = Field(gt=0, description="pictures per step")
+    learning_rate: float = Field(gt=0, description="peak of the cosine schedule (AdamW)")
+    warmup: int = Field(default=100, ge=0, description="steps of linear warm-up")
+    weight_decay: float = Field(default=0.01, ge=0)
+    ema_decay: float = Field(default=0.995, ge=0, lt=1, description="decay of the averaged weights that are kept")
+
+
+class TrainConfig(BaseModel):
+    """`configs/train/*.yaml`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = 0
+    device: str = Field(default="cpu", description="`cpu` or `cuda`")
+    work_dir: Path = Field(description="scene cache, checkpoints and logs; may be deleted afterwards")
+    output_dir: Path = Field(description="where the finished folders are written")
+    num_scenes: int = Field(gt=0, description="rendered training pictures")
+    checkpoint_every: int = Field(default=500, gt=0, description="steps between checkpoints")
+    kl_weight: float = Field(default=5e-4, ge=0, description="weight of the mean KL term per latent dimension")
+    caption_dropout: float = Field(default=0.1, ge=0, lt=1, description="share of empty captions, for guidance")
+    compile_vae: bool = Field(default=False, description="torch.compile the autoencoder's step")
+    snr_gamma: float = Field(default=5.0, gt=0, description="min-SNR loss weighting (Hang et al. 2023, eq. 9)")
+    vae: StageConfig
+    judge: StageConfig
+    clip: StageConfig
+    unet: StageConfig
+
+
+class StepRandom:
+    """The random numbers of one training step: a numpy generator for choices, a torch generator for noise."""
+
+    def __init__(self, seed: int, stage: str, step: int) -> None:
+        digest = hashlib.sha256(f"{seed}/{stage}/{step}".encode()).digest()
+        self.numpy = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+        self.torch = torch.Generator().manual_seed(int.from_bytes(digest[8:15], "big"))
+
+    def normal(self, shape: tuple[int, ...], device: str) -> Tensor:
+        """Standard normal numbers, drawn on the CPU so that they do not depend on the device."""
+        return torch.randn(shape, generator=self.torch).to(device)
+
+
+LossFn = Callable[[nn.Module, StepRandom, int], Tensor]
+
+
+def learning_rate(config: StageConfig, step: int) -> float:
+    """Linear warm-up, then cosine to zero."""
+    if step < config.warmup:
+        return config.learning_rate * (step + 1) / config.warmup
+    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def train_stage(name: str, model: nn.Module, loss_fn: LossFn, stage: StageConfig, config: TrainConfig) -> nn.Module:
+    """Train `model` and return its averaged copy; takes up where the last checkpoint in `config.work_dir` stands.
+
+    Args:
+        loss_fn: (model, random numbers of the step, batch size) -> scalar loss.
+    """
+    config.work_dir.mkdir(parents=True, exist_ok=True)
+    checkpoint = config.work_dir / f"{name}.pt"
+    model.to(config.device).train()
+    average = copy.deepcopy(model).requires_grad_(False)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay, betas=(0.9, 0.99)
+    )
+    start = 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, map_location=config.device, weights_only=True)
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        start = int(state["step"])
+    log = (config.work_dir / f"{name}.jsonl").open("a")
+    window: list[float] = []
+    began = time.monotonic()
+    for step in range(start, stage.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(stage, step)
+        with torch.autocast(config.device, torch.bfloat16):
+            loss = loss_fn(model, StepRandom(config.seed, name, step), stage.batch_size)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        # The horizon grows with the step count, so that the average forgets the first, random weights.
+        decay = min(stage.ema_decay, (1 + step) / (10 + step))
+        with torch.no_grad():
+            parameters = [p.detach() for p in model.parameters()]
+            torch._foreach_lerp_(list(average.parameters()), parameters, 1 - decay)
+        window.append(float(loss.detach()))
+        done = step + 1
+        if done % 50 == 0 or done == stage.steps:
+            seconds = time.monotonic() - began
+            row = {"stage": name, "step": done, "steps": stage.steps, "loss": sum(window) / len(window)}
+            row["samples_per_second"] = (done - start) * stage.batch_size / seconds
+            line = json.dumps(row)
+            log.write(line + "\n")
+            log.flush()
+            print(line, flush=True)
+            window.clear()
+        if done % config.checkpoint_every == 0 or done == stage.steps:
+            states = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
+            partial = checkpoint.with_suffix(".tmp")
+            torch.save(states | {"step": done}, partial)
+            partial.replace(checkpoint)
+    log.close()
+    return average.eval()

@@ -1,0 +1,79 @@
+"""The recipe that made the embedded model: renders -> autoencoder -> judge -> CLIP pair -> text encoder and UNet.
+
+    python -m jobs.train_tiny configs/train/emoji_cpu.yaml
+
+Run it again after an interruption and it goes on from the last checkpoint. `--stages` limits the run to some parts.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+import yaml
+
+from augment.classifier import AttributeClassifier
+from augment.models import embedded
+from augment.tiny import stages
+from augment.tiny.captions import vocabulary
+from augment.tiny.training import TrainConfig, train_stage
+from augment.tiny.world import CLASSES
+
+STAGES = ("vae", "judge", "clip", "unet")
+
+
+def train(config: TrainConfig, selected: tuple[str, ...] = STAGES) -> None:
+    """Train the selected parts and write `pipeline/`, `clip/` and `judge/` under `config.output_dir`."""
+    torch.manual_seed(config.seed)  # the initial weights; every later random number has its own generator
+    device = config.device
+    tokenizer = embedded.build_tokenizer(vocabulary(CLASSES))
+    vae, unet, text_encoder = embedded.build_vae(), embedded.build_unet(), embedded.build_text_encoder(tokenizer)
+    clip, judge = embedded.build_clip(tokenizer), AttributeClassifier(stages.ATTRIBUTES)
+    cache = stages.render_scenes(config.work_dir, config.num_scenes, config.seed)
+    output = config.output_dir
+
+    if "judge" in selected:
+        judge = train_stage("judge", judge, stages.judge_loss(cache, device), config.judge, config)
+        judge.save(output / "judge")
+    if "clip" in selected:
+        clip = train_stage("clip", clip, stages.clip_loss(cache, tokenizer, device), config.clip, config)
+        embedded.save_clip(output / "clip", clip, tokenizer)
+    if "vae" in selected or "unet" in selected:
+        loss = stages.vae_loss(cache, device, config.kl_weight, compiled=config.compile_vae)
+        vae = train_stage("vae", vae, loss, config.vae, config)
+    if "unet" in selected:
+        latents, factor = stages.encode_scenes(vae, cache, device)
+        print(f"scaling_factor {factor:.4f}", flush=True)
+        loss = stages.unet_loss(
+            latents,
+            cache,
+            tokenizer,
+            embedded.build_scheduler(),
+            device,
+            caption_dropout=config.caption_dropout,
+            snr_gamma=config.snr_gamma,
+        )
+        denoiser = train_stage("unet", stages.ConditionedDenoiser(unet, text_encoder), loss, config.unet, config)
+        embedded.save_pipeline(
+            output / "pipeline",
+            vae=vae,
+            text_encoder=denoiser.text_encoder,
+            tokenizer=tokenizer,
+            unet=denoiser.unet,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
+    parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: all)")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    train(TrainConfig.model_validate(yaml.safe_load(arguments.config.read_text())), tuple(arguments.stages))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from augment.data.finalize import Finalized, Judge, ShardLimits, finalize, read_part, read_reconstructions
+from augment.data.index import read_index, read_rows
+from augment.data.ledger import Ledger, OutputError
+from augment.data.shards import EditRecord
+from augment.data.tar import iter_tar, sha256_file
+from augment.types import Verdict
+from tests.data.parts import finished_ledger
+
+
+def at_least(minimum: float) -> Judge:
+    def judge(scores: Mapping[str, float]) -> Verdict:
+        value = scores["label_probability"]
+        return Verdict(value >= minimum, "" if value >= minimum else f"label_probability {value} < {minimum}", value)
+
+    return judge
+
+
+def run(ledger: Ledger, minimum: float = 0.35, **limits: int) -> Finalized:
+    shard_limits = ShardLimits(**limits)
+    return finalize(ledger, judge=at_least(minimum), judge_settings={"min": minimum}, limits=shard_limits)
+
+
+def tree(out: Path) -> dict[str, tuple[str, int, int]]:
+    """Published files -> hash, inode and time of change: equal only if nothing was written."""
+    paths = [*out.glob("*"), *out.glob("shards/*"), *out.glob("rejected/*")]
+    return {
+        str(p.relative_to(out)): (sha256_file(p), p.stat().st_ino, p.stat().st_mtime_ns) for p in paths if p.is_file()
+    }
+
+
+def keys_in(out: Path, folder: str) -> list[list[str]]:
+    return [[key for key, _ in iter_tar(path)] for path in sorted((out / folder).glob("*.tar"))]
+
+
+# Label probabilities of the edits of sources 0, 1, 3, 4 are 0.1 0.2, 0.3 0.4, 0.7 0.8, 0.9 0.0; source 2 is broken.
+ACCEPTED = ["01_owl-v01", "03_owl-v00", "03_owl-v01", "04_fox-v00"]
+REJECTED = ["00_fox-v00", "00_fox-v01", "01_owl-v00", "04_fox-v01"]
+
+
+def test_everything_planned_is_accounted_for(tmp_path: Path) -> None:
+    manifest = run(finished_ledger(tmp_path)).manifest
+    assert keys_in(tmp_path, "shards") == [ACCEPTED]
+    assert keys_in(tmp_path, "rejected") == [REJECTED]
+    counts = {name: manifest[name] for name in ("planned", "accepted", "rejected", "failed", "shards")}
+    assert counts == {"planned": 10, "accepted": 4, "rejected": 4, "failed": 2, "shards": 1}
+    assert manifest["reasons"] == {"failed: decode": 2, "label_probability": 4}
+    assert manifest["classes"]["fox"] == {"accepted": 1, "rejected": 3, "failed": 2}
+    assert (manifest["mean_reconstruction_psnr"], manifest["mean_vae_psnr"]) == (25.0, 27.0)
+
+
+def test_manifest_names_every_published_file_with_its_hash(tmp_path: Path) -> None:
+    manifest = run(finished_ledger(tmp_path)).manifest
+    assert json.loads((tmp_path / "manifest.json").read_bytes()) == manifest
+    assert sorted(manifest["files"]) == [
+        "README.md",
+        "index.parquet",
+        "rejected/rejected-000000.tar",
+        "rejected/rejected-000000_stats.json",
+        "shards/train-000000.tar",
+        "shards/train-000000_stats.json",
+    ]
+    for name, entry in manifest["files"].items():
+        assert sha256_file(tmp_path / name) == entry["sha256"]
+        assert (tmp_path / name).stat().st_size == entry["bytes"]
+
+
+def test_published_record_has_its_verdict(tmp_path: Path) -> None:
+    run(finished_ledger(tmp_path))
+    accepted = dict(iter_tar(tmp_path / "shards" / "train-000000.tar"))["01_owl-v01"]
+    rejected = dict(iter_tar(tmp_path / "rejected" / "rejected-000000.tar"))["00_fox-v00"]
+    assert sorted(accepted) == ["cls", "json", "png", "txt"]
+    record = EditRecord.from_json(accepted["json"])
+    assert (record.status, record.reason, record.label_probability) == ("accepted", "", 0.4)
+    record = EditRecord.from_json(rejected["json"])
+    assert (record.status, record.reason) == ("rejected", "label_probability 0.1 < 0.35")
+
+
+def test_index_has_a_row_per_planned_edit(tmp_path: Path) -> None:
+    run(finished_ledger(tmp_path))
+    rows = {row["key"]: row for row in read_index(tmp_path / "index.parquet")}
+    assert len(rows) == 10
+    assert rows["01_owl-v01"]["shard"] == "shards/train-000000.tar"
+    assert rows["00_fox-v00"]["shard"] == "rejected/rejected-000000.tar"
+    failed = rows["02_broken-v01"]
+    assert (failed["status"], failed["stage"], failed["reason"]) == ("failed", "decode", "the file has zero bytes")
+    assert (failed["shard"], failed["vae_psnr"]) == ("", None)
+    assert rows["03_owl-v00"]["vae_psnr"] == 27.0
+    assert read_rows(tmp_path / "index.parquet", ["03_owl-v00"]) == {"03_owl-v00": rows["03_owl-v00"]}
+
+
+def test_nothing_is_written_when_nothing_changed(tmp_path: Path) -> None:
+    ledger = finished_ledger(tmp_path)
+    first = run(ledger)
+    before = tree(tmp_path)
+    second = run(ledger)
+    assert (first.changed, second.changed) == (True, False)
+    assert second.manifest == first.manifest
+    assert tree(tmp_path) == before
+
+
+def test_another_threshold_leaves_no_stale_shard(tmp_path: Path) -> None:
+    ledger = finished_ledger(tmp_path)
+    run(ledger, 0.0, max_shard_samples=2)
+    assert len(keys_in(tmp_path, "shards")) == 4
+    strict = run(ledger, 0.75, max_shard_samples=2)
+    assert strict.changed
+    assert keys_in(tmp_path, "shards") == [["03_owl-v01", "04_fox-v00"]]
+    assert sum(map(len, keys_in(tmp_path, "rejected"))) == 6
+    assert not (tmp_path / ".finalize").exists()
+
+
+def test_bytes_depend_on_parts_and_thresholds_only(tmp_path: Path) -> None:
+    run(finished_ledger(tmp_path / "a"))
+    detour = finished_ledger(tmp_path / "b")
+    run(detour, 0.9)
+    run(detour, 0.35)
+    a, b = ({name: entry[0] for name, entry in tree(tmp_path / folder).items()} for folder in "ab")
+    assert a == b
+
+
+def test_shards_are_bounded_by_samples_and_by_bytes(tmp_path: Path) -> None:
+    ledger = finished_ledger(tmp_path)
+    run(ledger, 0.0, max_shard_samples=3)
+    assert [len(keys) for keys in keys_in(tmp_path, "shards")] == [3, 3, 2]
+    run(ledger, 0.0, max_shard_bytes=1)  # one sample always fits
+    assert [len(keys) for keys in keys_in(tmp_path, "shards")] == [1] * 8
+    names = sorted(p.name for p in (tmp_path / "shards").iterdir())
+    assert names[:2] == ["train-000000.tar", "train-000000_stats.json"]
+
+
+def test_statistics_of_a_shard(tmp_path: Path) -> None:
+    run(finished_ledger(tmp_path))
+    statistics = json.loads((tmp_path / "shards" / "train-000000_stats.json").read_bytes())
+    assert statistics["samples"] == 4
+    assert statistics["classes"] == {"fox": 1, "owl": 3}
+    assert statistics["mean"]["label_probability"] == pytest.approx((0.4 + 0.7 + 0.8 + 0.9) / 4)
+
+
+@pytest.mark.parametrize("lost", ["shards/train-000000.tar", "index.parquet", "manifest.json"])
+def test_a_lost_file_is_published_again(tmp_path: Path, lost: str) -> None:
+    ledger = finished_ledger(tmp_path)
+    run(ledger)
+    before = sha256_file(tmp_path / lost)
+    (tmp_path / lost).unlink()
+    assert run(ledger).changed
+    assert sha256_file(tmp_path / lost) == before
+
+
+def test_derived_files_go_when_the_dataset_changes(tmp_path: Path) -> None:
+    ledger = finished_ledger(tmp_path)
+    (tmp_path / "report.html").write_text("old")
+    settings = {"judge_settings": {}, "limits": ShardLimits(), "derived": ("report.html",)}
+    finalize(ledger, judge=at_least(0.5), **settings)
+    assert not (tmp_path / "report.html").exists()
+    (tmp_path / "report.html").write_text("new")
+    finalize(ledger, judge=at_least(0.5), **settings)
+    assert (tmp_path / "report.html").read_text() == "new"
+
+
+def test_unfinished_runs_are_not_published(tmp_path: Path) -> None:
+    ledger = finished_ledger(tmp_path)
+    (tmp_path / "commits" / "u000001.json").unlink()
+    with pytest.raises(OutputError, match="1 of 3 units are not done"):
+        run(ledger)
+    assert not (tmp_path / "shards").exists()
+
+
+def test_a_damaged_part_is_an_error_that_says_what_to_delete(tmp_path: Path) -> None:
+    ledger = finished_ledger(tmp_path)
+    part = ledger.part_path(ledger.committed()["u000001"])
+    part.write_bytes(part.read_bytes()[:-1] + b"x")
+    with pytest.raises(OutputError, match=r"missing or damaged.*Delete .*u000001\.json"):
+        run(ledger)
+
+
+def test_no_output_folder(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"no plan/plan\.json"):
+        run(Ledger(tmp_path))
+
+
+def test_reconstructions_are_in_parts_and_not_published(tmp_path: Path) -> None:
+    ledger = finished_ledger(tmp_path)
+    reports = ledger.committed()
+    assert list(read_reconstructions(ledger, reports["u000000"])) == ["00_fox", "01_owl"]
+    assert [record.key for record, _ in read_part(ledger, reports["u000002"])] == ["04_fox-v00", "04_fox-v01"]
+
+
+def test_card_has_the_counts_and_no_path_of_this_machine(tmp_path: Path) -> None:
+    run(finished_ledger(tmp_path))
+    card = (tmp_path / "README.md").read_text()
+    assert "| 10 | 4 | 4 | 2 |" in card
+    assert "| label_probability | 4 |" in card
+    assert "path: shards/*.tar" in card
+    for path in [tmp_path / "README.md", tmp_path / "manifest.json", *tmp_path.glob("*/*_stats.json")]:
+        assert str(tmp_path) not in path.read_text()
+        assert "/nowhere" not in path.read_text()

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from augment.data.ledger import Ledger, OutputError, cut_units, fingerprint_difference, flatten, relocate
+from augment.data.tar import iter_tar, sha256_file
+from augment.types import UnitReport
+from tests.data.parts import CLASS_NAMES, FINGERPRINT, commit_unit, finished_ledger, planned_sources
+
+
+def _report(part: str, sha256: str) -> UnitReport:
+    return UnitReport("u000000", part, sha256, planned=1, edited=1, failed=0, seconds={})
+
+
+def test_units_are_cut_in_order_and_the_last_is_short() -> None:
+    units = list(cut_units(planned_sources(5), 2))
+    assert [(u.unit_id, len(u.sources)) for u in units] == [("u000000", 2), ("u000001", 2), ("u000002", 1)]
+    assert [p.source.key[:2] for u in units for p in u.sources] == ["00", "01", "02", "03", "04"]
+
+
+def test_plan_is_read_back_as_written(tmp_path: Path) -> None:
+    units = list(cut_units(planned_sources(5), 2))
+    plan = Ledger(tmp_path).write_plan(FINGERPRINT, units, CLASS_NAMES)
+    assert Ledger(tmp_path).read_plan() == plan
+    assert list(Ledger(tmp_path).units()) == units
+    assert (plan.units, plan.sources, plan.planned, plan.class_names) == (3, 5, 10, CLASS_NAMES)
+    Ledger(tmp_path).check_fingerprint(plan, FINGERPRINT)  # a tuple in the config is a list in the file: no difference
+
+
+def test_units_over_several_files_keep_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("augment.data.ledger.UNITS_PER_FILE", 2)
+    units = list(cut_units(planned_sources(5), 1))
+    Ledger(tmp_path).write_plan(FINGERPRINT, units, CLASS_NAMES)
+    assert sorted(p.name for p in (tmp_path / "plan").iterdir()) == [
+        "plan.json",
+        "units-000000.jsonl",
+        "units-000001.jsonl",
+        "units-000002.jsonl",
+    ]
+    assert list(Ledger(tmp_path).units()) == units
+
+
+def test_no_plan_is_none_and_a_ruined_one_an_error(tmp_path: Path) -> None:
+    assert Ledger(tmp_path / "missing").read_plan() is None
+    (tmp_path / "plan").mkdir()
+    (tmp_path / "plan" / "plan.json").write_text("{")
+    with pytest.raises(OutputError, match=r"plan\.json is not readable"):
+        Ledger(tmp_path).read_plan()
+
+
+def test_difference_of_fingerprints_names_every_key() -> None:
+    old = flatten({"editing": {"num_steps": 10, "solver": {"name": "rnri"}}, "seed": 0})
+    new = flatten({"editing": {"num_steps": 20, "solver": {"name": "rnri", "eta": 0.1}}, "seed": 0})
+    assert fingerprint_difference(old, new) == [
+        "editing.num_steps: 10 in the plan, 20 now",
+        "editing.solver.eta: (absent) in the plan, 0.1 now",
+    ]
+    assert fingerprint_difference(old, old) == []
+
+
+def test_resume_with_other_settings_shows_the_difference(tmp_path: Path) -> None:
+    ledger = finished_ledger(tmp_path)
+    plan = ledger.read_plan()
+    assert plan is not None
+    with pytest.raises(OutputError, match=r"seed: 0 in the plan, 1 now") as caught:
+        ledger.check_fingerprint(plan, FINGERPRINT | {"seed": 1})
+    assert "input.count" not in str(caught.value)
+
+
+def test_a_folder_with_foreign_shards_is_not_taken_over(tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    with pytest.raises(OutputError, match=r"already has shards, but no plan"):
+        Ledger(tmp_path).write_plan(FINGERPRINT, [], CLASS_NAMES)
+
+
+def test_only_the_first_of_two_attempts_counts(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    first, second = (ledger.write_part("u000000", [("a", {"txt": text})]) for text in (b"first", b"second"))
+    assert first[0] != second[0]
+    assert ledger.commit(_report(*first)) is True
+    assert ledger.commit(_report(*second)) is False
+    assert ledger.committed() == {"u000000": _report(*first)}
+    assert [p.name for p in (tmp_path / "parts").iterdir()] == [first[0]]  # the loser cleaned up after itself
+    assert [p.name for p in (tmp_path / "commits").iterdir()] == ["u000000.json"]
+
+
+def test_part_is_what_was_hashed(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    name, sha256 = ledger.write_part("u000000", [("a", {"txt": b"x"})])
+    assert sha256_file(tmp_path / "parts" / name) == sha256
+    assert list(iter_tar(tmp_path / "parts" / name)) == [("a", {"txt": b"x"})]
+
+
+def test_recover_sweeps_orphans_and_takes_back_commits_without_part(tmp_path: Path) -> None:
+    ledger = finished_ledger(tmp_path)
+    done = ledger.committed()
+    ledger.write_part("u000000", [("orphan", {"txt": b"x"})])
+    (tmp_path / "parts" / ".u000001-x.tar.123.tmp").write_bytes(b"half")
+    (tmp_path / "commits" / ".u000001.123.tmp").write_bytes(b"half")
+    ledger.part_path(done["u000002"]).unlink()
+    recovered = ledger.recover()
+    assert sorted(recovered) == ["u000000", "u000001"]
+    assert sorted(ledger.committed()) == ["u000000", "u000001"]
+    assert {p.name for p in (tmp_path / "parts").iterdir()} == {r.part for r in recovered.values()}
+    assert {p.name for p in (tmp_path / "commits").iterdir()} == {"u000000.json", "u000001.json"}
+
+
+def test_recovered_unit_can_be_committed_again(tmp_path: Path) -> None:
+    ledger = finished_ledger(tmp_path)
+    plan = ledger.read_plan()
+    assert plan is not None
+    before = ledger.committed()["u000001"]
+    ledger.part_path(before).unlink()
+    ledger.recover()
+    after = commit_unit(ledger, plan, list(ledger.units())[1])
+    assert after.sha256 == before.sha256
+    assert ledger.committed()["u000001"] == after
+
+
+def test_two_drivers_on_one_folder(tmp_path: Path) -> None:
+    with (
+        Ledger(tmp_path).lock(),
+        pytest.raises(OutputError, match=rf"being written by another run \(process {os.getpid()} on "),
+        Ledger(tmp_path).lock(),
+    ):
+        pass
+    with Ledger(tmp_path).lock():  # free again
+        pass
+
+
+def test_lock_of_a_killed_process_does_not_block(tmp_path: Path) -> None:
+    code = (
+        "import sys, time\nfrom augment.data.ledger import Ledger\n"
+        "with Ledger(sys.argv[1]).lock():\n    print('locked', flush=True)\n    time.sleep(60)\n"
+    )
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, cwd=root, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "locked\n"
+        with pytest.raises(OutputError, match=f"process {holder.pid} on"), Ledger(tmp_path).lock():
+            pass
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    with Ledger(tmp_path).lock():
+        pass
+
+
+def test_unwritable_output(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    ledger = Ledger(tmp_path / "file" / "out")
+    with pytest.raises(OutputError, match=r"file/out cannot be written \(Not a directory\)"), ledger.lock():
+        pass
+
+
+def test_relocate_changes_the_place_only() -> None:
+    unit = next(cut_units(planned_sources(2), 2))
+    moved = relocate(unit, {p.source.key: f"/elsewhere/{p.source.key}" for p in unit.sources})
+    assert [p.source.locator for p in moved.sources] == ["/elsewhere/00_fox", "/elsewhere/01_owl"]
+    back = {p.source.key: p.source.locator for p in unit.sources}
+    assert relocate(moved, back) == unit
+
+
+def test_run_file_that_says_the_same_is_left_alone(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.write_run_file("env.json", {"a": 1})
+    before = (tmp_path / "run" / "env.json").stat()
+    ledger.write_run_file("env.json", {"a": 1})
+    assert (tmp_path / "run" / "env.json").stat().st_ino == before.st_ino
+    ledger.write_run_file("env.json", {"a": 2})
+    assert (tmp_path / "run" / "env.json").stat().st_ino != before.st_ino

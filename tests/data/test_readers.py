@@ -1,0 +1,190 @@
+"""Listing: stable keys, labels and captions; every kind of unusable input as a message that says what to do."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from augment.data.readers import InputError, InputFormat, expand_shards, list_sources, read_bytes
+from augment.data.tar import write_bytes_atomic, write_tar
+from augment.types import Source
+
+
+def make_folder(root: Path, names: list[str]) -> Path:
+    for name in names:
+        write_bytes_atomic(root / name, f"bytes of {name}".encode())
+    return root
+
+
+def record(label: int = 0, **details: object) -> dict[str, bytes]:
+    return {"png": b"picture", "cls": str(label).encode(), "json": json.dumps(details).encode()}
+
+
+# --- image folders
+
+
+def test_image_folder(tmp_path: Path) -> None:
+    names = ["owl/b.JPG", "owl/deep/a.webp", "fox/1.png", "fox/notes.txt", "fox/.hidden.png", ".git/x.png", "README"]
+    sources = list_sources(make_folder(tmp_path, names), "imagefolder")
+    assert [(s.key, s.label, s.class_name, s.size) for s in sources] == [
+        ("fox/1", 0, "fox", 18),
+        ("owl/b", 1, "owl", 18),
+        ("owl/deep/a", 1, "owl", 24),
+    ]
+    assert read_bytes(sources[2]) == b"bytes of owl/deep/a.webp"
+    assert {(s.caption, len(s.attributes)) for s in sources} == {("", 0)}
+
+
+def test_keys_are_safe_distinct_and_do_not_depend_on_their_neighbours(tmp_path: Path) -> None:
+    names = ["fox/x.png", "fox/x.jpg", "fox/my photo.v2.png", "fox/\u732b.png", "fox/\u72ac.png"]
+    sources = list_sources(make_folder(tmp_path / "many", names), "imagefolder")
+    keys = {os.path.relpath(s.locator, tmp_path / "many"): s.key for s in sources}
+    assert len(set(keys.values())) == len(names)
+    assert all(re.fullmatch(r"[A-Za-z0-9_/-]+", key) for key in keys.values())
+    assert keys["fox/my photo.v2.png"].startswith("fox/my_photo_v2-")
+    alone = list_sources(make_folder(tmp_path / "alone", ["fox/\u732b.png"]), "imagefolder")
+    assert alone[0].key == keys["fox/\u732b.png"]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ([], "it holds no file at all"),
+        (["fox/a.txt", "fox/b.txt"], r"no image in .*2 file\(s\) with \.txt"),
+        (["a/0.tar"], "set the format to 'webdataset'"),
+        (["fox/a.png", "stray.png"], "outside any class folder, the first is stray.png"),
+        (["fox/a.png", "owl/readme.md"], r"class folder\(s\) owl"),
+    ],
+)
+def test_unusable_image_folders(tmp_path: Path, names: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        list_sources(make_folder(tmp_path, names), "imagefolder")
+
+
+def test_a_missing_path_is_named_with_the_nearest_folder(tmp_path: Path) -> None:
+    formats: tuple[InputFormat, ...] = ("imagefolder", "webdataset")
+    for format in formats:
+        with pytest.raises(InputError, match=f"does not exist .*{re.escape(str(tmp_path))}\\)"):
+            list_sources(tmp_path / "no" / "where", format)
+
+
+def test_other_formats_and_lists_of_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="known are"):
+        list_sources(tmp_path, "parquet")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="not a list"):
+        list_sources([str(tmp_path)], "imagefolder")
+
+
+# --- tars
+
+
+def test_tars(tmp_path: Path) -> None:
+    details = {"class_name": "fox", "background": "snow", "seed": 3, "object": "fox"}
+    full = {"jpg": b"jpeg", "cls": b"5\n", "txt": b" a fox on snow\n", "json": json.dumps(details).encode()}
+    write_tar(tmp_path / "1.tar", [("b/2", full), ("b/1", {"webp": b"", "cls": b"0"})])
+    sources = list_sources(tmp_path, "webdataset")
+    assert sources == [
+        Source("b/1", f"{tmp_path}/1.tar::b/1.webp", 0, 0, "0"),
+        Source(
+            "b/2",
+            f"{tmp_path}/1.tar::b/2.jpg",
+            size=4,
+            label=5,
+            class_name="fox",
+            caption="a fox on snow",
+            attributes={"background": "snow", "object": "fox"},
+        ),
+    ]
+    assert [read_bytes(s) for s in sources] == [b"", b"jpeg"]
+
+
+def test_a_key_that_two_tars_share_is_made_distinct_and_survives_a_move(tmp_path: Path) -> None:
+    def keys(root: Path) -> dict[str, str]:
+        for name in ("a/0.tar", "b/0.tar"):
+            write_tar(root / name, [("0001", record()), (name[0], record())])
+        sources = list_sources([str(root / "b"), str(root / "a")], "webdataset")
+        return {os.path.relpath(s.locator, root): s.key for s in sources}
+
+    first = keys(tmp_path / "here")
+    assert first == keys(tmp_path / "there")
+    assert len(set(first.values())) == 4
+    assert first["a/0.tar::a.png"] == "a" and first["b/0.tar::0001.png"].startswith("0001-")
+
+
+def test_a_foreign_tar_with_odd_names_is_read(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "odd.tar", "w") as tar:
+        for name, data in {"./my cat.jpeg": b"\xff\xd8cat", "./my cat.cls": b"1", "LICENSE": b""}.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    (source,) = list_sources(tmp_path / "odd.tar", "webdataset")
+    assert re.fullmatch("__my_cat-[0-9a-f]{8}", source.key.replace("/", "_")) and read_bytes(source) == b"\xff\xd8cat"
+
+
+def test_a_tar_that_changes_is_indexed_anew(tmp_path: Path) -> None:
+    path = tmp_path / "0.tar"
+    write_tar(path, [("a", record())])
+    (source,) = list_sources(path, "webdataset")
+    write_tar(path, [("0", {"png": b"x" * 9999, "cls": b"0"}), ("a", record() | {"png": b"other"})])
+    assert read_bytes(source) == b"other"
+    write_tar(path, [("b", record())])
+    with pytest.raises(InputError, match=r"has no member 'a\.png'"):
+        read_bytes(source)
+    path.unlink()
+    with pytest.raises(InputError, match="No such file"):
+        read_bytes(source)
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        ([], "no sample in 1 tar"),
+        ([("a", {"cls": b"0", "txt": b""})], r"sample 'a' has no image .*it has cls, txt"),
+        ([("a", {"png": b""})], "no .cls with the class index"),
+        ([("a", {"png": b"", "cls": b"cat"})], "its .cls is b'cat', expected a class index"),
+        ([("a", {"png": b"", "cls": b"-1"})], "expected a class index"),
+        ([("a", {"png": b"", "cls": b"0", "json": b"{"})], "expected a JSON object"),
+        ([("a", {"png": b"", "cls": b"0", "json": b"[]"})], "expected a JSON object"),
+        ([("a", {"png": b"", "cls": b"0", "txt": b"\xff"})], "expected UTF-8 text"),
+        ([("a", record(0, class_name="fox")), ("b", record(0, class_name="owl"))], "'owl' here, but 'fox'"),
+    ],
+)
+def test_unusable_tars(tmp_path: Path, samples: list[tuple[str, dict[str, bytes]]], message: str) -> None:
+    write_tar(tmp_path / "0.tar", samples)
+    with pytest.raises(InputError, match=message):
+        list_sources(tmp_path, "webdataset")
+
+
+def test_unreadable_and_compressed_tars_and_urls(tmp_path: Path) -> None:
+    (tmp_path / "bad.tar").write_bytes(b"no tar at all" * 100)
+    with pytest.raises(InputError, match=r"bad\.tar: not a readable, uncompressed tar"):
+        list_sources(tmp_path, "webdataset")
+    (tmp_path / "0.tar.gz").write_bytes(b"")
+    with pytest.raises(InputError, match="only uncompressed local files"):
+        list_sources(tmp_path / "0.tar.gz", "webdataset")
+    with pytest.raises(InputError, match="only uncompressed local files"):
+        list_sources("s3://bucket/{0..3}.tar", "webdataset")
+    make_folder(tmp_path / "images", ["fox/a.png"])
+    with pytest.raises(InputError, match="set the format to 'imagefolder'"):
+        list_sources(tmp_path / "images", "webdataset")
+
+
+def test_expand_shards(tmp_path: Path) -> None:
+    names = [str(tmp_path / f"{name}.tar") for name in ("a-0", "a-1", "b-0")]
+    for name in names:
+        write_tar(name, [("x", record())])
+    assert expand_shards(tmp_path) == names
+    assert expand_shards(f"{tmp_path}/a-*.tar") == names[:2]
+    assert expand_shards(f"{tmp_path}/a-{{0..1}}.tar") == names[:2]
+    assert expand_shards([names[2], f"{tmp_path}/*-0.tar"]) == [names[0], names[2]]
+    assert expand_shards("s3://b/{0..1}.tar") == ["s3://b/0.tar", "s3://b/1.tar"]
+    with pytest.raises(InputError, match=r"a-2\.tar does not exist"):
+        expand_shards(f"{tmp_path}/a-{{0..2}}.tar")
+    with pytest.raises(InputError, match="list of shards is empty"):
+        expand_shards([])

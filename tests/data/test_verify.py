@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from augment.data.finalize import ShardLimits, finalize
+from augment.data.ledger import OutputError
+from augment.data.tar import iter_tar, sha256_file, write_tar
+from augment.data.verify import verify
+from augment.types import Verdict
+from tests.data.parts import finished_ledger
+
+TRAIN = "shards/train-000000.tar"
+Samples = list[tuple[str, dict[str, bytes]]]
+
+
+def judge(scores: Mapping[str, float]) -> Verdict:
+    keep = scores["label_probability"] >= 0.35
+    return Verdict(keep, "" if keep else "label_probability too low", scores["label_probability"])
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    finalize(finished_ledger(tmp_path), judge=judge, judge_settings={}, limits=ShardLimits(max_shard_samples=3))
+    return tmp_path
+
+
+def rewrite(out: Path, change: Callable[[Samples], Samples], name: str = TRAIN) -> None:
+    """Change the samples of a shard, and its hash in the manifest, so that only what is inside can give it away."""
+    write_tar(out / name, change(list(iter_tar(out / name))))
+    manifest = json.loads((out / "manifest.json").read_bytes())
+    manifest["files"][name]["sha256"] = sha256_file(out / name)
+    (out / "manifest.json").write_text(json.dumps(manifest))
+
+
+def with_file(extension: str, data: bytes) -> Callable[[Samples], Samples]:
+    return lambda samples: [(samples[0][0], samples[0][1] | {extension: data}), *samples[1:]]
+
+
+def with_field(name: str, value: object) -> Callable[[Samples], Samples]:
+    def change(samples: Samples) -> Samples:
+        record = json.loads(samples[0][1]["json"]) | {name: value}
+        return with_file("json", json.dumps(record).encode())(samples)
+
+    return change
+
+
+def test_a_good_folder(out: Path) -> None:
+    assert verify(out).as_dict() == {
+        "ok": True,
+        "planned": 10,
+        "accepted": 4,
+        "rejected": 4,
+        "failed": 2,
+        "shards": 2,
+        "problems": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (with_file("png", b"no picture"), "png: not an image"),
+        (with_file("cls", b"7"), "cls is b'7', the label in json 1"),
+        (with_file("txt", b"another"), "txt is not the target prompt"),
+        (with_file("webp", b"more"), "has cls, json, png, txt, webp instead of"),
+        (with_file("json", b"{}"), "json: fields missing"),
+        (with_field("vae_psnr", None), "vae_psnr is None"),
+        (with_field("vae_psnr", 27), "vae_psnr is 27, which is no float"),
+        (with_field("key", "other"), "json: key is other"),
+        (with_field("status", "rejected"), "status is rejected in a shard of accepted edits"),
+        (with_field("reason", "why"), "an edit that was accepted has the reason 'why'"),
+        (with_field("class_name", "fox"), "label 1 is not the class 'fox' of the plan"),
+        (with_field("config_hash", "0"), "config_hash is 0, the plan's"),
+    ],
+)
+def test_a_bad_sample_is_named(out: Path, change: Callable[[Samples], Samples], problem: str) -> None:
+    rewrite(out, change)
+    result = verify(out)
+    assert not result.ok
+    assert any(problem in p and f"{TRAIN}: 01_owl-v01: " in p for p in result.problems), result.problems
+
+
+def test_a_lost_sample_breaks_the_sum(out: Path) -> None:
+    rewrite(out, lambda samples: samples[1:])
+    result = verify(out)
+    assert result.accepted == 3
+    assert "planned 10, but accepted 3 + rejected 4 + failed 2 = 9" in result.problems
+    assert any("01_owl-v01 is accepted, the shards say failed" in p for p in result.problems)
+
+
+def test_a_key_in_two_shards(out: Path) -> None:
+    first = list(iter_tar(out / TRAIN))
+    rewrite(out, lambda samples: [*samples, first[0]], "shards/train-000001.tar")
+    assert "shards/train-000001.tar: the key 01_owl-v01 occurs a second time" in verify(out).problems
+
+
+def test_changed_bytes(out: Path) -> None:
+    data = bytearray((out / TRAIN).read_bytes())
+    data[600] ^= 1
+    (out / TRAIN).write_bytes(data)
+    assert f"{TRAIN}: its sha256 is not the one in manifest.json" in verify(out).problems
+
+
+def test_a_truncated_tar(out: Path) -> None:
+    (out / TRAIN).write_bytes((out / TRAIN).read_bytes()[:700])
+    assert any(p.startswith(f"{TRAIN}: not a readable tar") for p in verify(out).problems)
+
+
+def test_missing_and_stale_shards(out: Path) -> None:
+    (out / TRAIN).rename(out / "shards" / "train-000009.tar")
+    problems = verify(out).problems
+    assert f"{TRAIN}: missing" in problems
+    assert "shards/train-000009.tar: not in manifest.json; a stale or foreign file" in problems
+
+
+def test_a_manifest_that_counts_wrong(out: Path) -> None:
+    manifest = json.loads((out / "manifest.json").read_bytes())
+    (out / "manifest.json").write_text(json.dumps(manifest | {"accepted": 5}))
+    assert verify(out).problems == ["manifest.json says accepted 5, found 4"]
+
+
+def test_an_unreadable_index(out: Path) -> None:
+    (out / "index.parquet").write_bytes(b"PAR1")
+    problems = verify(out).problems
+    assert any(p.startswith("index.parquet: not readable") for p in problems)
+
+
+def test_an_unfinished_folder(out: Path) -> None:
+    (out / "manifest.json").unlink()
+    result = verify(out)
+    assert (result.ok, result.planned) == (False, 10)
+    assert "manifest.json is missing" in result.problems[0]
+
+
+def test_something_else_entirely(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="no output folder"):
+        verify(tmp_path)

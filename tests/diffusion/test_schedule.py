@@ -1,0 +1,115 @@
+"""Samplers against closed forms and against diffusers' scheduler of the same name."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+
+from augment.diffusion import Denoiser, ddim, guided, sample
+from augment.diffusion.schedule import timesteps
+from tests.problems import LinearProblem, latents
+
+
+def stable_diffusion_scheduler(spacing: str) -> DDIMScheduler:
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=spacing == "trailing",
+        steps_offset=1,
+        timestep_spacing=spacing,
+    )
+
+
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+@pytest.mark.parametrize("num_steps", [1, 3, 4, 7, 10, 20, 50])
+def test_ddim_equals_diffusers(spacing, num_steps):
+    scheduler = stable_diffusion_scheduler(spacing)
+    scheduler.set_timesteps(num_steps)
+    schedule = ddim(
+        scheduler.alphas_cumprod,
+        num_steps,
+        spacing=spacing,
+        steps_offset=1,
+        final_alpha_cumprod=float(scheduler.final_alpha_cumprod),
+    )
+    assert [int(s.timestep) for s in schedule.steps] == scheduler.timesteps.tolist()
+    denoiser = LinearProblem.random(0, norm=1.0).denoiser()
+    ours = theirs = latents(3)
+    ours = sample(denoiser, ours, schedule)
+    for t in scheduler.timesteps:
+        theirs = scheduler.step(denoiser(theirs, t.repeat(3).float()), t, theirs).prev_sample
+    assert torch.linalg.vector_norm(ours - theirs) <= 1e-5 * torch.linalg.vector_norm(theirs)
+
+
+def test_trailing_timesteps_are_the_published_ones():
+    assert timesteps(1000, 4, "trailing", 0) == [999, 749, 499, 249]  # Lin et al. 2024, table 2
+    assert timesteps(1000, 4, "leading", 1) == [751, 501, 251, 1]
+
+
+def test_a_perfect_denoiser_returns_the_clean_latents_in_any_number_of_steps():
+    scheduler = stable_diffusion_scheduler("trailing")
+    clean, noise = latents(2, seed=1), latents(2, seed=2)
+    for num_steps in (1, 5, 20):
+        schedule = ddim(scheduler.alphas_cumprod, num_steps)
+        alpha = schedule.start_alpha_cumprod
+        start = alpha**0.5 * clean + (1 - alpha) ** 0.5 * noise
+        ended = sample(Denoiser(lambda z, t: noise), start, schedule)
+        torch.testing.assert_close(ended, clean, rtol=0, atol=2e-5)
+
+
+def test_forward_process_of_a_step_joins_its_two_noise_levels():
+    schedule = ddim(stable_diffusion_scheduler("trailing").alphas_cumprod, 10)
+    for step, alpha, alpha_next in zip(
+        schedule.steps, schedule.alphas_cumprod, (*schedule.alphas_cumprod[1:], 1.0), strict=True
+    ):
+        # scale * N(sqrt(a') x, 1 - a') + variance is N(sqrt(a) x, 1 - a)
+        assert step.prior_scale * alpha_next**0.5 == pytest.approx(alpha**0.5)
+        assert step.prior_scale**2 * (1 - alpha_next) + step.prior_variance == pytest.approx(1 - alpha)
+
+
+@pytest.mark.parametrize(("strength", "count"), [(1.0, 10), (0.7, 7), (0.3, 3), (0.01, 1)])
+def test_strength_keeps_the_last_steps(strength, count):
+    schedule = ddim(stable_diffusion_scheduler("trailing").alphas_cumprod, 10)
+    part = schedule.last_part(strength)
+    assert part.steps == schedule.steps[10 - count :]
+    assert part.start_alpha_cumprod == schedule.alphas_cumprod[10 - count]
+
+
+@pytest.mark.parametrize("strength", [0.0, -0.1, 1.1])
+def test_strength_outside_its_range_is_refused(strength):
+    schedule = ddim(stable_diffusion_scheduler("trailing").alphas_cumprod, 4)
+    with pytest.raises(ValueError, match=r"strength must be in \(0, 1\]"):
+        schedule.last_part(strength)
+
+
+@pytest.mark.parametrize("num_steps", [0, 1001])
+def test_impossible_step_counts_are_refused(num_steps):
+    with pytest.raises(ValueError, match="num_steps must be in 1..1000"):
+        ddim(stable_diffusion_scheduler("trailing").alphas_cumprod, num_steps)
+
+
+def test_guidance_is_the_published_combination_and_selects_per_sample():
+    def predict(z, t, condition):
+        return condition.view(-1, 1, 1, 1) * z
+
+    z, t = latents(3), torch.zeros(3)
+    cond, uncond = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.5, 0.5, 0.5])
+    denoiser = guided(predict, cond, uncond, 3.0)
+    expected = uncond + 3.0 * (cond - uncond)
+    torch.testing.assert_close(denoiser(z, t), expected.view(-1, 1, 1, 1) * z)
+    index = torch.tensor([2, 0])
+    torch.testing.assert_close(denoiser.select(index)(z[index], t[index]), expected[index].view(-1, 1, 1, 1) * z[index])
+
+
+def test_guidance_of_one_does_not_evaluate_the_unconditional_half():
+    sizes = []
+
+    def predict(z, t, condition):
+        sizes.append(len(z))
+        return z
+
+    guided(predict, torch.ones(3), torch.zeros(3), 1.0)(latents(3), torch.zeros(3))
+    assert sizes == [3]

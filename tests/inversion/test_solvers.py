@@ -1,0 +1,211 @@
+"""Every solver on equations whose root is known in closed form."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from augment.diffusion import Denoiser, ddim, sample
+from augment.inversion import DDIM, RNRI, FixedPoint, RNRIReleased, RNRISecant, Status, StepEquation, Stop
+from augment.inversion import invert, make_solver, solve
+from augment.inversion.equation import rms
+from augment.inversion.rnri import newton_raphson_update
+from tests.problems import NOISY_STEP, SHAPE, STEP, LinearProblem, latents, nonlinear_denoiser
+
+ONE_ELEMENT = (1, 1, 1)
+ALL = [DDIM(), FixedPoint(), RNRI(), RNRIReleased(), RNRISecant()]
+
+
+def name_of(solver):
+    return type(solver).__name__
+
+
+def relative_error(z, root):
+    return float((torch.linalg.vector_norm(z - root) / torch.linalg.vector_norm(root)))
+
+
+@pytest.mark.parametrize("step", [STEP, NOISY_STEP], ids=["deterministic", "with_noise"])
+@pytest.mark.parametrize(
+    ("solver", "iterations", "shape"),
+    [
+        (FixedPoint(), 60, SHAPE),
+        (RNRISecant(), 12, SHAPE),
+        (RNRISecant(prior_weight=0.0), 12, SHAPE),
+        # One unknown: the scalar Newton-Raphson iteration is exact for an affine equation
+        (RNRI(prior_weight=0.0, eta=0.0), 2, ONE_ELEMENT),
+        (RNRIReleased(prior_weight=0.0, eta=0.0), 60, ONE_ELEMENT),
+    ],
+    ids=lambda v: name_of(v) if not isinstance(v, int | tuple) else None,
+)
+def test_root_of_a_linear_denoiser(solver, iterations, shape, step):
+    problem = LinearProblem.random(0, norm=1.0, shape=shape)
+    after, noise = latents(4, shape=shape), latents(4, seed=5, shape=shape)
+    noise = None if step.c == 0 else noise
+    eq = StepEquation(problem.denoiser(), step, after, noise)
+    solution = solve(eq, solver, solver.start(eq, None), iterations, tolerance=0.0)
+    assert relative_error(solution.z, problem.root(step, after, noise)) < 1e-5
+
+
+def test_ddim_inversion_is_one_evaluation_at_the_cleaner_latents():
+    problem = LinearProblem.random(0, norm=1.0)
+    after = latents(2)
+    eq = StepEquation(problem.denoiser(), STEP, after)
+    solution = solve(eq, DDIM(), after, 10, 0.0)
+    expected = (after - STEP.b * problem.denoiser()(after, torch.zeros(2))) / STEP.a
+    torch.testing.assert_close(solution.z, expected)
+    assert solution.forward.tolist() == [1, 1]
+
+
+def test_secant_solves_an_equation_on_which_fixed_point_diverges():
+    problem = LinearProblem.random(1, norm=4.0)  # spectral radius of J above 1
+    after = latents(3)
+    eq = StepEquation(problem.denoiser(), STEP, after)
+    fixed = solve(eq, FixedPoint(), after, 40, 0.0)
+    secant = RNRISecant(memory=12, prior_weight=0.0)
+    eq = StepEquation(problem.denoiser(), STEP, after)
+    assert relative_error(solve(eq, secant, after, 40, 0.0).z, problem.root(STEP, after)) < 1e-3
+    assert relative_error(fixed.z, problem.root(STEP, after)) > 0.5
+    assert set(fixed.status.tolist()) <= {Status.DIVERGED, Status.NON_FINITE}
+
+
+def test_rnri_update_is_equation_9_of_the_paper_on_numbers_by_hand():
+    # D = 2, F = 4, g = (1, -2), eta = 0.5: z - (4 / 2) / (1.5, -1.5)
+    z = torch.tensor([[[[1.0, 1.0]]]])
+    g = torch.tensor([[[[1.0, -2.0]]]])
+    updated = newton_raphson_update(z, torch.tensor([4.0]), g, 0.5)
+    torch.testing.assert_close(updated, torch.tensor([[[[1 - 4 / 3, 1 + 4 / 3]]]]))
+
+
+def test_rnri_gradient_passes_through_the_denoiser_and_counts_it():
+    problem = LinearProblem.random(2, norm=1.0)
+    after = latents(2)
+    eq = StepEquation(problem.denoiser(), STEP, after)
+    solver = RNRI(prior_weight=0.3)
+    found, _ = solver.step(eq, after, solver.init(eq, after))
+    # By hand: F = |A z - k|_1 + lambda G with A = I + b/a M, so g = A^T sign(A z - k) + lambda (z - mu) / beta
+    flat = after.flatten(1)
+    a = torch.eye(flat.shape[1]) + STEP.b / STEP.a * problem.matrix
+    r = flat @ a.T - (flat - STEP.b * problem.offset) / STEP.a
+    deviation = flat - STEP.prior_scale * flat
+    objective = r.abs().sum(1) + 0.3 * deviation.square().sum(1) / (2 * STEP.prior_variance)
+    g = r.sign() @ a + 0.3 * deviation / STEP.prior_variance
+    expected = flat - objective[:, None] / flat.shape[1] / (g + solver.eta)
+    torch.testing.assert_close(found.z.flatten(1), expected, rtol=1e-4, atol=1e-4)
+    assert (eq.forward, eq.vjp) == (1, 1)
+
+
+def test_released_step_has_one_size_per_sample():
+    eq = StepEquation(LinearProblem.random(2, norm=1.0).denoiser(), STEP, latents(3))
+    solver = RNRIReleased(eta=0.0)
+    found, _ = solver.step(eq, eq.after, solver.init(eq, eq.after))
+    sizes = (found.z - eq.after).abs().flatten(1)
+    torch.testing.assert_close(sizes, sizes[:, :1].expand_as(sizes), rtol=1e-4, atol=1e-5)
+    assert eq.vjp == 0
+
+
+def test_warm_start_costs_nothing_and_is_exact_when_the_prediction_does_not_change():
+    eps = latents(2, seed=8)
+    eq = StepEquation(Denoiser(lambda z, t: eps), STEP, latents(2))
+    start = RNRISecant().start(eq, eps)
+    torch.testing.assert_close(start, (eq.after - STEP.b * eps) / STEP.a)
+    assert eq.forward == 0
+
+
+def test_the_prior_vanishes_at_a_solution():
+    problem = LinearProblem.random(0, norm=1.0)
+    after = latents(2)
+    root = problem.root(STEP, after)
+    solver = RNRISecant(prior_weight=100.0)
+    eq = StepEquation(problem.denoiser(), STEP, after)
+    _, state = solver.step(eq, root + 0.1, solver.init(eq, root))
+    found, _ = solver.step(eq, root, state)
+    assert relative_error(found.answer, root) < 1e-5
+
+
+@pytest.mark.parametrize("solver", ALL, ids=name_of)
+def test_a_batch_equals_its_samples_one_by_one(solver):
+    denoiser, clean = nonlinear_denoiser(), latents(7, seed=4)
+    schedule = ddim(torch.linspace(0.999, 0.01, 1000), 6)
+    stop = Stop(max_steps=3, first_max_steps=6, tolerance=3e-3)
+    together = invert(denoiser, clean, schedule, solver, stop)
+    for i in range(7):
+        index = torch.tensor([i])
+        alone = invert(denoiser.select(index), clean[index], schedule, solver, stop)
+        assert relative_error(together.latents[index], alone.latents) < 1e-5
+        assert together.forward[i] == alone.forward[0]
+        assert together.status[i] == alone.status[0]
+    if not isinstance(solver, DDIM | RNRI | RNRIReleased):
+        assert len(set(together.forward.tolist())) > 1, "the tolerance should end samples at different times"
+
+
+@pytest.mark.parametrize("solver", [FixedPoint(), RNRISecant()], ids=name_of)
+def test_sampling_back_from_a_converged_inversion_returns_the_latents(solver):
+    denoiser, clean = nonlinear_denoiser(), latents(7, seed=4)
+    schedule = ddim(torch.linspace(0.999, 0.05, 1000), 8)
+    inversion = invert(denoiser, clean, schedule, solver, Stop(max_steps=60, tolerance=1e-6))
+    assert relative_error(sample(denoiser, inversion.latents, schedule), clean) < 1e-3
+    assert inversion.status.tolist() == [Status.CONVERGED] * 7
+    assert (inversion.residual <= 1e-6).all()
+
+
+def test_evaluations_are_counted_per_sample_and_step():
+    schedule = ddim(torch.linspace(0.999, 0.05, 1000), 5)
+    inversion = invert(nonlinear_denoiser(), latents(7), schedule, RNRISecant(), Stop(1, first_max_steps=8))
+    assert inversion.forward.tolist() == [8 + 4] * 7
+    assert inversion.evaluations_per_step.tolist() == pytest.approx([12 / 5] * 7)
+    published = invert(nonlinear_denoiser(), latents(7), schedule, RNRI(), Stop(2))
+    assert published.forward.tolist() == published.vjp.tolist() == [10] * 7
+
+
+@pytest.mark.parametrize("solver", ALL, ids=name_of)
+def test_nan_from_the_network_costs_that_sample_only(solver):
+    clean = latents(7, seed=4)
+
+    def predict(z, t, condition, bad):
+        healthy = nonlinear_denoiser().predict(z, t, condition)
+        return torch.where(bad.view(-1, 1, 1, 1), torch.nan, healthy)
+
+    conditions = nonlinear_denoiser().conditions
+    bad = torch.tensor([False, True, False, False, False, False, False])
+    schedule = ddim(torch.linspace(0.999, 0.05, 1000), 4)
+    stop = Stop(max_steps=3)
+    inversion = invert(Denoiser(predict, (*conditions, bad)), clean, schedule, solver, stop)
+    healthy = invert(nonlinear_denoiser(), clean, schedule, solver, stop)
+    assert inversion.status[1] == Status.NON_FINITE
+    others = torch.tensor([0, 2, 3, 4, 5, 6])
+    torch.testing.assert_close(inversion.latents[others], healthy.latents[others], rtol=1e-5, atol=1e-6)
+    assert torch.isfinite(inversion.latents).all()
+
+
+def test_the_best_iterate_is_kept_when_the_last_is_worse():
+    problem = LinearProblem.random(1, norm=4.0)
+    after = latents(3)
+    few = solve(StepEquation(problem.denoiser(), STEP, after), FixedPoint(), after, 1, 0.0)
+    many = solve(StepEquation(problem.denoiser(), STEP, after), FixedPoint(), after, 30, 0.0)
+    assert (many.residual <= few.residual).all()
+
+
+def test_residual_is_measured_in_root_mean_square():
+    assert rms(torch.full((2, 3, 4, 5), -2.0)).tolist() == [2.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "rnri_secnat"}, "did you mean 'rnri_secant'"),
+        ({"name": "rnri", "prior_wieght": 0.1}, "did you mean 'prior_weight'"),
+        ({"name": "rnri", "eta": -1}, "must be a number >= 0"),
+        ({"name": "ddim", "eta": 0.1}, "it has none"),
+    ],
+)
+def test_a_wrong_solver_section_is_explained(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        make_solver(**arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"max_steps": 0}, {"tolerance": -1.0}, {"max_steps": 1, "first_max_steps": -2}]
+)
+def test_a_wrong_stop_is_refused(arguments):
+    with pytest.raises(ValueError, match=next(reversed(arguments))):
+        Stop(**arguments)

@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from augment.data.finalize import read_part, read_reconstructions
+from augment.data.ledger import Ledger
+from augment.data.readers import list_sources
+from augment.data.shards import EDITED, EditRecord
+from augment.data.tar import sha256_file
+from augment.editing import EditConfig
+from augment.models.load import ModelConfig
+from augment.scoring import ClipConfig
+from augment.tiny.dataset import split_path
+from augment.tiny.world import CLASSES
+from augment.types import PlannedSource, Unit, UnitReport, Variant
+from augment.worker import Worker, WorkerConfig
+
+SOURCES = list_sources(split_path("val"), "webdataset")[:4]
+
+
+def planned(index: int, **changes: Any) -> PlannedSource:
+    source = replace(SOURCES[index], **changes)
+    prompts = (f"a picture of a {source.class_name} on snow", f"a picture of a {source.class_name} in a city at night")
+    return PlannedSource(source, source.caption, tuple(Variant(i, p) for i, p in enumerate(prompts)))
+
+
+UNIT = Unit("u000000", tuple(planned(i) for i in range(4)))
+
+
+def worker_config(out: Path, batch_size: int = 4) -> WorkerConfig:
+    return WorkerConfig(
+        model=ModelConfig(),
+        editing=EditConfig(num_steps=4),
+        clip=ClipConfig(),
+        image_size=64,
+        class_names=dict(enumerate(CLASSES)),
+        seed=0,
+        config_hash="hash",
+        output=out,
+        batch_size=batch_size,
+        threads=1,
+    )
+
+
+def make_worker(out: Path, batch_size: int = 4) -> Worker:
+    worker = Worker(worker_config(out, batch_size))
+    worker.setup()
+    return worker
+
+
+def records(out: Path, report: UnitReport) -> dict[str, EditRecord]:
+    return {record.key: record for record, _ in read_part(Ledger(out), report)}
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Worker:
+    return make_worker(tmp_path)
+
+
+def test_a_unit_is_edited_scored_and_committed(worker: Worker, tmp_path: Path) -> None:
+    report = worker.run_unit(UNIT)
+    assert Ledger(tmp_path).committed() == {"u000000": report}
+    assert (report.planned, report.edited, report.failed, report.inverted) == (8, 8, 0, 4)
+    assert sha256_file(tmp_path / "parts" / report.part) == report.sha256
+    found = records(tmp_path, report)
+    assert list(found) == [f"{p.source.key}-v0{v}" for p in UNIT.sources for v in (0, 1)]
+    assert {record.status for record in found.values()} == {EDITED}
+    first = found[f"{SOURCES[0].key}-v00"]
+    assert (first.num_steps, first.label, first.source_prompt) == (4, SOURCES[0].label, SOURCES[0].caption)
+    assert 0.0 <= first.label_probability <= 1.0
+    assert -1.0 <= first.source_similarity <= 1.0
+    assert 5.0 < first.reconstruction_psnr <= first.vae_psnr + 1.0
+    assert report.psnr_sum == pytest.approx(sum(r.reconstruction_psnr for k, r in found.items() if k.endswith("v00")))
+    assert len({record.aug_id for record in found.values()}) == 8
+    assert len({record.seed for record in found.values()}) == 4
+    assert list(read_reconstructions(Ledger(tmp_path), report)) == [p.source.key for p in UNIT.sources]
+
+
+def test_the_same_unit_gives_the_same_bytes_whatever_ran_before(worker: Worker, tmp_path: Path) -> None:
+    before = worker.run_unit(Unit("u000001", (planned(3), planned(1))))
+    report = worker.run_unit(UNIT)
+    fresh = make_worker(tmp_path / "fresh").run_unit(UNIT)
+    assert fresh.sha256 == report.sha256
+    assert before.sha256 != report.sha256
+
+
+def test_a_seed_depends_on_the_image_and_not_on_its_place(worker: Worker, tmp_path: Path) -> None:
+    alone = records(tmp_path, worker.run_unit(Unit("u000001", (planned(2),))))
+    together = records(tmp_path, worker.run_unit(UNIT))
+    for key, record in alone.items():
+        assert (together[key].seed, together[key].aug_id) == (record.seed, record.aug_id)
+        assert together[key].reconstruction_psnr == pytest.approx(record.reconstruction_psnr, abs=0.01)
+
+
+def test_bad_images_cost_themselves_only(worker: Worker, tmp_path: Path) -> None:
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "text.png").write_bytes(b"no picture at all")
+    unit = Unit(
+        "u000000",
+        (
+            planned(0),
+            planned(1, locator=str(tmp_path / "empty.png")),
+            planned(2, locator=str(tmp_path / "missing.png")),
+            planned(3, locator=str(tmp_path / "text.png")),
+        ),
+    )
+    report = worker.run_unit(unit)
+    assert (report.planned, report.edited, report.failed, report.inverted) == (8, 2, 6, 1)
+    found = records(tmp_path, report)
+    assert list(found) == [f"{p.source.key}-v0{v}" for p in unit.sources for v in (0, 1)]
+    stages = {key: (r.status, r.stage) for key, r in found.items()}
+    assert stages[f"{SOURCES[0].key}-v01"] == (EDITED, "")
+    assert stages[f"{SOURCES[1].key}-v00"] == ("failed", "decode")
+    assert stages[f"{SOURCES[2].key}-v01"] == ("failed", "read")
+    assert stages[f"{SOURCES[3].key}-v00"] == ("failed", "decode")
+    assert found[f"{SOURCES[1].key}-v00"].reason == "the file has zero bytes"
+    assert len(found[f"{SOURCES[1].key}-v00"].source_sha256) == 64
+    # The same input in another folder must give the same record.
+    assert found[f"{SOURCES[2].key}-v00"].reason == f"{SOURCES[2].key}: No such file or directory"
+
+
+def test_nan_costs_the_image_it_is_in(worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = worker._editor._model
+    encode = model.encode
+
+    def encode_badly(images: Tensor) -> Tensor:
+        latents = encode(images)
+        return torch.cat([latents[:1], latents[1:2] * torch.nan, latents[2:]])
+
+    clean = records(tmp_path, worker.run_unit(Unit("u000001", (planned(0),))))
+    monkeypatch.setattr(model, "encode", encode_badly)
+    report = worker.run_unit(UNIT)
+    found = records(tmp_path, report)
+    assert (report.edited, report.failed, report.inverted) == (6, 2, 3)
+    for variant in ("v00", "v01"):
+        bad = found[f"{SOURCES[1].key}-{variant}"]
+        assert (bad.status, bad.stage) == ("failed", "invert")
+        assert "not finite" in bad.reason
+    key = f"{SOURCES[0].key}-v00"
+    assert found[key].reconstruction_psnr == pytest.approx(clean[key].reconstruction_psnr, abs=0.01)
+
+
+class SmallMemory:
+    """A batch editor on a device with room for only so many images."""
+
+    def __init__(self, editor: Any, room: int, error: Exception) -> None:
+        self.editor, self.room, self.error = editor, room, error
+        self.sizes: list[int] = []
+
+    def edit(self, batch: list[Any]) -> Any:
+        self.sizes.append(len(batch))
+        if len(batch) > self.room:
+            raise self.error
+        return self.editor.edit(batch)
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_out_of_memory_halves_the_batch_and_remembers(worker: Worker, error: Exception) -> None:
+    small = SmallMemory(worker._editor, 2, error)
+    worker._editor = small  # type: ignore[assignment]
+    report = worker.run_unit(UNIT)
+    assert (report.edited, report.failed) == (8, 0)
+    assert small.sizes == [4, 2, 2]
+    small.sizes.clear()
+    worker.run_unit(replace(UNIT, unit_id="u000001"))
+    assert small.sizes == [2, 2]
+
+
+def test_no_memory_for_a_single_image_fails_it(worker: Worker, tmp_path: Path) -> None:
+    worker._editor = SmallMemory(worker._editor, 0, MemoryError("12345 bytes"))  # type: ignore[assignment]
+    report = worker.run_unit(UNIT)
+    assert (report.edited, report.failed) == (0, 8)
+    reasons = {(r.stage, r.reason) for r in records(tmp_path, report).values()}
+    assert reasons == {("edit", "out of memory with a single image")}
+
+
+def test_an_error_in_a_batch_is_narrowed_down_to_one_image(worker: Worker, tmp_path: Path) -> None:
+    editor = worker._editor
+
+    class Picky:
+        def edit(self, batch: list[Any]) -> Any:
+            if any(image.planned.source.key == SOURCES[2].key for image in batch):
+                raise ValueError("I do not like this one")
+            return editor.edit(batch)
+
+    worker._editor = Picky()  # type: ignore[assignment]
+    report = worker.run_unit(UNIT)
+    assert (report.edited, report.failed) == (6, 2)
+    assert worker._batch_size == 4  # no reason to go slower
+    failed = [r for r in records(tmp_path, report).values() if r.status == "failed"]
+    assert {r.source_key for r in failed} == {SOURCES[2].key}
+    assert {r.reason for r in failed} == {"ValueError: I do not like this one"}
+
+
+def test_a_broken_device_ends_the_process_not_the_image(worker: Worker, tmp_path: Path) -> None:
+    error = RuntimeError("CUDA error: an illegal memory access was encountered")
+    worker._editor = SmallMemory(worker._editor, 0, error)  # type: ignore[assignment]
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        worker.run_unit(UNIT)
+    assert Ledger(tmp_path).committed() == {}
