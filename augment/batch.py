@@ -19,7 +19,6 @@ from augment.data.shards import EDITED, RECONSTRUCTION_SUFFIX, EditRecord, as_js
 from augment.editing import EditConfig
 from augment.models.load import ModelConfig
 from augment.scoring import ClipConfig, EditScorer
-from augment.seeding import seed_for
 from augment.types import PlannedSource
 
 if TYPE_CHECKING:
@@ -98,7 +97,6 @@ class BatchEditor:
             [image.planned.source_prompt for image in batch],
             prompts,
             self.config.editing,
-            [self._source_seed(image) for image in batch],
         )
         # Scored is what is stored: eight bits per channel.
         finite = [torch.isfinite(edits).flatten(1).all(dim=1).tolist() for edits in result.edits]
@@ -151,7 +149,7 @@ class BatchEditor:
                 planned_record(image.planned, variant, self.config.config_hash),
                 aug_id=self._aug_id(image, variant.prompt, variant.index),
                 source_sha256=image.sha256,
-                seed=self._source_seed(image),
+                seed=self.config.seed,
                 model_id=self._model.model_id,
                 model_revision=self._model.revision,
                 inversion_status=str(result.status[index]),
@@ -164,7 +162,8 @@ class BatchEditor:
             elif not all(map(math.isfinite, score.values())):
                 record = replace(record, stage="score", reason="a score is not finite")
             else:
-                record = replace(record, status=EDITED, **measured, **score)
+                values: dict[str, Any] = measured | score
+                record = replace(record, status=EDITED, **values)
             edited = record.status == EDITED
             samples.append((record.key, edit_files(record, encode_png(pixels))) if edited else failed_sample(record))
         if unusable:
@@ -173,23 +172,23 @@ class BatchEditor:
         return EditedImage((*samples, (key, {"png": encode_png(reconstruction)})), psnr, vae_psnr)
 
     def _pixel_settings(self, image: DecodedImage) -> tuple[object, ...]:
-        """What determines the pixels of all edits of a source, but for their prompts."""
+        """What determines the pixels of all edits of a source, but for their prompts.
+
+        Nothing is drawn at random here: the samplers are deterministic, and the noise comes from the image.
+        """
         model = self._model
         settings = as_json_text(self.config.editing.model_dump(mode="json"))
         dtype = self.config.model.dtype
         return (image.sha256, model.model_id, model.revision, dtype, self.config.image_size, settings, self.config.seed)
 
-    def _source_seed(self, image: DecodedImage) -> int:
-        return seed_for("source", *self._pixel_settings(image), image.planned.source_prompt)
-
     def _aug_id(self, image: DecodedImage, prompt: str, variant: int) -> str:
-        parts = ("edit", *self._pixel_settings(image), image.planned.source_prompt, prompt, variant)
+        parts = (*self._pixel_settings(image), image.planned.source_prompt, prompt, variant)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
     def _editing_fields(self) -> dict[str, Any]:
         """The editing settings as the record's flat fields."""
         settings = self.config.editing.model_dump(mode="json")
-        solver = dict(settings["solver"])
+        solver = settings["solver"] | {"stop": settings["stop"]}
         return {
             "sampler": settings["sampler"],
             "num_steps": settings["num_steps"],

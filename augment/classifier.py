@@ -62,7 +62,9 @@ class AttributeClassifier(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         config = {"attributes": self.attributes, "widths": self.widths}
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-        save_file({k: v.detach().half().contiguous() for k, v in self.state_dict().items()}, folder / "model.safetensors")
+        save_file(
+            {k: v.detach().half().contiguous() for k, v in self.state_dict().items()}, folder / "model.safetensors"
+        )
 
     @classmethod
     def load(cls, folder: Path) -> AttributeClassifier:

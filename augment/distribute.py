@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Literal, Protocol
@@ -94,7 +94,7 @@ def interruptible() -> Iterator[None]:
 
 def run_local(
     config: WorkerConfig, units: Iterable[Unit], run: RunConfig, make_worker: MakeWorker = Worker
-) -> Iterator[UnitReport]:
+) -> Generator[UnitReport, None, None]:
     """Do the units one after the other in this process, and yield a report as each is committed.
 
     Raises:
@@ -109,7 +109,7 @@ def run_local(
 
 def run_ray(
     config: WorkerConfig, units: Iterable[Unit], run: RunConfig, make_worker: MakeWorker = Worker
-) -> Iterator[UnitReport]:
+) -> Generator[UnitReport, None, None]:
     """Do the units on a pool of Ray actors, and yield a report as each is committed, in any order.
 
     A unit whose worker dies or raises goes to a fresh actor; after `run.max_attempts` of them its edits are committed

@@ -17,7 +17,8 @@ from augment.metrics import psnr
 from augment.models.interface import LatentDiffusion
 
 
-def _checked_solver(section: dict[str, Any]) -> dict[str, Any]:
+def checked_solver(section: dict[str, Any]) -> dict[str, Any]:
+    """Validator of a `solver:` section; raises ValueError as `make_solver` does."""
     if "name" not in section:
         raise ValueError("a solver section needs a `name`")
     make_solver(**section)
@@ -44,7 +45,7 @@ class EditConfig(BaseModel):
     strength: float = Field(default=0.7, gt=0, le=1, description="share of the schedule that is inverted and redone")
     guidance_scale: float = Field(default=3.0, ge=1, description="classifier-free guidance of the edit")
     inversion_guidance_scale: float = Field(default=1.0, ge=1, description="guidance while inverting; 1 is accurate")
-    solver: Annotated[dict[str, Any], AfterValidator(_checked_solver)] = Field(
+    solver: Annotated[dict[str, Any], AfterValidator(checked_solver)] = Field(
         default={"name": "rnri_secant"}, description="`name` of a solver, and its settings"
     )
     stop: StopConfig = StopConfig()

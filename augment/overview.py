@@ -26,11 +26,11 @@ _ROWS, _EDITS_PER_ROW = 12, 8
 _BINS = 24
 
 
-def write_overview(ledger: Ledger, manifest: Mapping[str, Any], locators: Mapping[str, str] | None = None) -> None:
+def write_overview(ledger: Ledger, manifest: Mapping[str, Any], locators: Mapping[str, str]) -> None:
     """Write both files, atomically.
 
     Args:
-        locators: where the sources are now, by key; without it, where they were when the run was planned. A source that
+        locators: where the sources are now, by key; one that is not named is where the plan says. A source that
             is gone leaves an empty tile.
     """
     import numpy as np
@@ -38,7 +38,7 @@ def write_overview(ledger: Ledger, manifest: Mapping[str, Any], locators: Mappin
     from augment.data.tar import write_bytes_atomic
 
     sheet = contact_sheet(
-        _rows(ledger, locators or {}),
+        _rows(ledger, locators),
         f"{manifest['planned']} planned = {manifest['accepted']} accepted + {manifest['rejected']} rejected "
         f"+ {manifest['failed']} failed; reconstruction {manifest['mean_reconstruction_psnr']:.2f} dB, "
         f"VAE {manifest['mean_vae_psnr']:.2f} dB",

@@ -103,6 +103,44 @@ def verify(out: Output, as_json: AsJson = False) -> None:
             raise typer.Exit(PROBLEMS)
 
 
+@app.command()
+def benchmark(
+    config: Annotated[Path, typer.Argument(help="YAML config, for example configs/benchmark/emoji.yaml")],
+    out: Annotated[Path, typer.Option("--out", help="folder for report.json")],
+    overrides: Overrides = None,
+) -> None:
+    """Compare inversion methods on the same images: reconstruction, evaluations, seconds, edits."""
+    with _messages():
+        from augment.config import load_config
+        from jobs.benchmark import BenchmarkConfig, run, table_lines
+
+        report = run(load_config(config, BenchmarkConfig, overrides or []), out)
+        print("\n".join(table_lines(report)))
+        print(f"report          {out / 'report.json'}")
+
+
+@app.command("evaluate-tiny")
+def evaluate_tiny(
+    config: Annotated[
+        Path | None, typer.Option("--config", help="expand config whose `editing` section makes the edits")
+    ] = None,
+    split: Annotated[str, typer.Option(help="`val` or `test`")] = "val",
+    limit: Annotated[int | None, typer.Option(help="only the first so many pictures")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the embedded model: autoencoder, text to image, CLIP and background edits."""
+    with _messages():
+        from dataclasses import asdict
+
+        from augment.editing import EditConfig
+        from jobs.evaluate_tiny import run
+        from jobs.expand import load_expand_config
+
+        editing = load_expand_config(config).editing if config else EditConfig()
+        quality = asdict(run(editing, split=split, limit=limit))
+        print(json.dumps(quality) if as_json else "\n".join(f"{k:28} {v:.4g}" for k, v in quality.items()))
+
+
 def _progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 

@@ -62,6 +62,7 @@ def train(config: TrainConfig, selected: tuple[str, ...] = STAGES) -> None:
             tokenizer=tokenizer,
             unet=denoiser.unet,
         )
+    print(f"revision {embedded.write_revision(output)}", flush=True)
 
 
 def main() -> None:

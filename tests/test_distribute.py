@@ -147,7 +147,7 @@ def test_workers_that_cannot_start_end_the_run(ray_session: Any, tmp_path: Path)
 def test_no_worker_outlives_an_abandoned_run(ray_session: Any, tmp_path: Path) -> None:
     runner = run_ray(worker_config(tmp_path), UNITS, RAY_RUN, plain_worker())
     next(runner)
-    runner.close()  # type: ignore[attr-defined]
+    runner.close()
     pids = {int(pid) for unit in UNITS for pid in attempts(tmp_path, unit.unit_id)}
     deadline = time.monotonic() + 30
     while any(Path(f"/proc/{pid}").exists() for pid in pids):

@@ -78,7 +78,6 @@ def test_a_unit_is_edited_scored_and_committed(worker: Worker, tmp_path: Path) -
     assert 5.0 < first.reconstruction_psnr <= first.vae_psnr + 1.0
     assert report.psnr_sum == pytest.approx(sum(r.reconstruction_psnr for k, r in found.items() if k.endswith("v00")))
     assert len({record.aug_id for record in found.values()}) == 8
-    assert len({record.seed for record in found.values()}) == 4
     assert list(read_reconstructions(Ledger(tmp_path), report)) == [p.source.key for p in UNIT.sources]
 
 
@@ -90,11 +89,11 @@ def test_the_same_unit_gives_the_same_bytes_whatever_ran_before(worker: Worker, 
     assert before.sha256 != report.sha256
 
 
-def test_a_seed_depends_on_the_image_and_not_on_its_place(worker: Worker, tmp_path: Path) -> None:
+def test_an_edit_does_not_depend_on_its_place(worker: Worker, tmp_path: Path) -> None:
     alone = records(tmp_path, worker.run_unit(Unit("u000001", (planned(2),))))
     together = records(tmp_path, worker.run_unit(UNIT))
     for key, record in alone.items():
-        assert (together[key].seed, together[key].aug_id) == (record.seed, record.aug_id)
+        assert together[key].aug_id == record.aug_id
         assert together[key].reconstruction_psnr == pytest.approx(record.reconstruction_psnr, abs=0.01)
 
 

@@ -163,17 +163,20 @@ class Ledger:
         )
 
     def write_plan(self, fingerprint: Mapping[str, Any], units: Iterable[Unit], class_names: Mapping[int, str]) -> Plan:
-        """Write the units, then the head, which makes the plan count. A plan that broke off before is overwritten.
+        """Write the units, then the head, which makes the plan count. Replaces a plan of which nothing is done yet.
 
         Raises:
             OutputError: if the folder holds results that are not this job's.
         """
+        assert not self.committed()  # parts of another plan would be taken for parts of this one
         if foreign := [n for n in ("shards", "rejected", "manifest.json") if (self.out / n).exists()]:
             raise OutputError(
                 f"{self.out} already has {', '.join(foreign)}, but no plan: those files are not this "
                 "job's, and it would replace them. Choose another output.path."
             )
         folder = self.out / "plan"
+        for path in [folder / "plan.json", *folder.glob("units-*.jsonl")]:
+            path.unlink(missing_ok=True)
         lines: list[str] = []
         totals = {"units": 0, "sources": 0, "planned": 0}
 

@@ -40,10 +40,11 @@ class EditRecord:
         stage: where a failed edit failed (`read`, `decode`, `invert`, `edit`, `score`, `worker`), else "".
         reason: why it failed or was rejected, else "".
         source_attributes, target_attributes, solver_settings: a JSON object as text, keys sorted.
-        seed: seed of the source's random numbers.
+        seed: of the run; it chose the prompts.
         reconstruction_psnr: dB against the input, inverted and sampled back.
         vae_psnr: the same, only encoded and decoded; the bound.
-        inversion_residual: largest residual norm left by the solver. inversion_evaluations: network calls per step.
+        inversion_residual: largest over the steps, RMS in the latents' units.
+        inversion_iterations, inversion_evaluations: of solver and network, over the whole inversion.
         label_probability: CLIP's zero-shot probability of the class word, 0..1.
         text_alignment, source_similarity: cosine of the edit with its prompt, and with its source, -1..1.
         config_hash: fingerprint of the plan this edit belongs to.

@@ -6,6 +6,7 @@ cross-attention, and a word-level CLIP tokenizer. `jobs/train_tiny.py` trains th
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import torch
@@ -180,6 +181,17 @@ def save_pipeline(
         requires_safety_checker=False,
     )
     pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
+
+
+def write_revision(folder: Path) -> str:
+    """Write `folder`/revision.txt, the identity of the weights: a hash over every weight file below the folder."""
+    files = sorted(folder.rglob("*.safetensors"))
+    for path in files:
+        path.chmod(0o644)  # safetensors writes them readable by their owner only
+    digest = hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files))
+    revision = digest.hexdigest()[:16]
+    (folder / "revision.txt").write_text(revision + "\n")
+    return revision
 
 
 def save_clip(folder: Path, clip: CLIPModel, tokenizer: CLIPTokenizer) -> None:

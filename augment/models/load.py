@@ -30,7 +30,9 @@ class ModelConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(default=EMBEDDED, description="`embedded`, a diffusers folder, or a Hugging Face model id")
-    revision: str = Field(default="", description="commit, tag or branch of a Hugging Face model; empty for the default")
+    revision: str = Field(
+        default="", description="commit, tag or branch of a Hugging Face model; empty for the default"
+    )
     device: str = Field(default="cpu", description="`cpu`, `cuda` or `cuda:N`")
     dtype: Literal["float32", "float16", "bfloat16"] = Field(
         default="float32", description="of the network; latents and residuals are float32 throughout"

@@ -101,7 +101,7 @@ def city(rng: np.random.Generator) -> np.ndarray:
     while left < SIZE:
         width, top = rng.uniform(12, 18), rng.uniform(6, 22)
         wall = np.float32(rng.uniform(0.38, 0.58)) * np.array([1.0, 0.98, 1.04], np.float32)
-        inside = ((_X >= left) & (_X < left + width - 1))[..., None] * _below(top)
+        inside = ((left <= _X) & (left + width - 1 > _X))[..., None] * _below(top)
         image = _mix(image, wall, inside)
         lit = ((_X - left) % 5 >= 2) & ((_X - left) % 5 < 4) & ((_Y - top) % 7 >= 3) & ((_Y - top) % 7 < 5.5)
         image = _mix(image, np.array([0.93, 0.87, 0.60], np.float32), lit[..., None] * inside * 0.8)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from augment.models.embedded import LATENT_CHANNELS, LATENT_SIZE, tokenize
-from augment.tiny.captions import canonical_caption, caption
+from augment.tiny.captions import caption
 from augment.tiny.training import LossFn, StepRandom
 from augment.tiny.world import BACKGROUNDS, CLASSES, CONDITIONS, IMAGE_SIZE, render, sample_scene
 

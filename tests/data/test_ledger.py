@@ -46,6 +46,15 @@ def test_units_over_several_files_keep_their_order(tmp_path: Path, monkeypatch: 
     assert list(Ledger(tmp_path).units()) == units
 
 
+def test_a_plan_of_which_nothing_is_done_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("augment.data.ledger.UNITS_PER_FILE", 2)
+    Ledger(tmp_path).write_plan(FINGERPRINT, cut_units(planned_sources(5), 1), CLASS_NAMES)
+    plan = Ledger(tmp_path).write_plan(FINGERPRINT | {"seed": 1}, cut_units(planned_sources(2), 1), CLASS_NAMES)
+    assert Ledger(tmp_path).read_plan() == plan
+    assert (plan.units, plan.fingerprint["seed"]) == (2, 1)
+    assert list(Ledger(tmp_path).units()) == list(cut_units(planned_sources(2), 1))
+
+
 def test_no_plan_is_none_and_a_ruined_one_an_error(tmp_path: Path) -> None:
     assert Ledger(tmp_path / "missing").read_plan() is None
     (tmp_path / "plan").mkdir()

@@ -6,8 +6,19 @@ import pytest
 import torch
 
 from augment.diffusion import Denoiser, ddim, sample
-from augment.inversion import DDIM, RNRI, FixedPoint, RNRIReleased, RNRISecant, Status, StepEquation, Stop
-from augment.inversion import invert, make_solver, solve
+from augment.inversion import (
+    DDIM,
+    RNRI,
+    FixedPoint,
+    RNRIReleased,
+    RNRISecant,
+    Status,
+    StepEquation,
+    Stop,
+    invert,
+    make_solver,
+    solve,
+)
 from augment.inversion.equation import rms
 from augment.inversion.rnri import newton_raphson_update
 from tests.problems import NOISY_STEP, SHAPE, STEP, LinearProblem, latents, nonlinear_denoiser
@@ -21,7 +32,7 @@ def name_of(solver):
 
 
 def relative_error(z, root):
-    return float((torch.linalg.vector_norm(z - root) / torch.linalg.vector_norm(root)))
+    return float(torch.linalg.vector_norm(z - root) / torch.linalg.vector_norm(root))
 
 
 @pytest.mark.parametrize("step", [STEP, NOISY_STEP], ids=["deterministic", "with_noise"])
@@ -203,9 +214,7 @@ def test_a_wrong_solver_section_is_explained(arguments, message):
         make_solver(**arguments)
 
 
-@pytest.mark.parametrize(
-    "arguments", [{"max_steps": 0}, {"tolerance": -1.0}, {"max_steps": 1, "first_max_steps": -2}]
-)
+@pytest.mark.parametrize("arguments", [{"max_steps": 0}, {"tolerance": -1.0}, {"max_steps": 1, "first_max_steps": -2}])
 def test_a_wrong_stop_is_refused(arguments):
     with pytest.raises(ValueError, match=next(reversed(arguments))):
         Stop(**arguments)

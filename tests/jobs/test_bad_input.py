@@ -61,6 +61,13 @@ def test_unknown_split(tmp_path: Path) -> None:
     refused(call(expand_command(tmp_path / "out", "input.path=embedded:trian")), "train")
 
 
+def test_a_model_that_is_not_there_can_be_corrected_in_the_same_folder(tmp_path: Path) -> None:
+    refused(call(expand_command(tmp_path / "out", "model.name=./nowhere", "input.limit=1")), "model './nowhere'")
+    corrected = call(expand_command(tmp_path / "out", "input.limit=1"))
+    assert corrected.returncode == 0, corrected.stderr
+    assert "2 planned = " in corrected.stdout
+
+
 def test_output_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     done = call(expand_command(tmp_path / "file" / "out"))

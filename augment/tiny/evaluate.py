@@ -1,0 +1,188 @@
+"""How good the embedded model is, judged by a classifier that has seen renders only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from augment.classifier import AttributeClassifier
+from augment.data.images import decode_image
+from augment.data.readers import list_sources, read_bytes
+from augment.editing import EditConfig, edit, image_to_image, text_to_image
+from augment.evaluation import round_trip_psnr
+from augment.models.clip import ClipScorer
+from augment.models.interface import LatentDiffusion
+from augment.models.load import WEIGHTS
+from augment.seeding import seed_for
+from augment.tiny.captions import canonical_caption
+from augment.tiny.dataset import split_path
+from augment.tiny.world import BACKGROUNDS, CLASSES
+from augment.types import Source
+
+Editor = Callable[[Tensor, list[str], list[str], list[str]], Tensor]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A shipped split in memory: images in -1..1 [N, 3, 64, 64] and their sources, in the same order."""
+
+    images: Float[Tensor, "N 3 64 64"]
+    sources: list[Source]
+
+    @property
+    def captions(self) -> list[str]:
+        return [s.caption for s in self.sources]
+
+    def attribute(self, name: str) -> list[str]:
+        return [s.attributes[name] for s in self.sources]
+
+
+def load_judge() -> AttributeClassifier:
+    """The classifier trained on renders (`jobs/train_tiny.py`): heads for object, background and condition."""
+    return AttributeClassifier.load(WEIGHTS / "judge")
+
+
+def load_split(name: str, limit: int | None = None) -> Pictures:
+    """The first `limit` pictures of a shipped split; splits are balanced from the front."""
+    sources = list_sources(split_path(name), "webdataset")[:limit]
+    pixels = np.stack([np.asarray(decode_image(read_bytes(s))) for s in sources])
+    return Pictures(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1.0, sources)
+
+
+def accuracy(judge: AttributeClassifier, images: Tensor, attribute: str, wanted: Sequence[str]) -> float:
+    """Share of images in which the judge sees the wanted value of an attribute."""
+    names = judge.attributes[attribute]
+    predicted = judge.predict(images)[attribute].tolist()
+    return sum(names[p] == w for p, w in zip(predicted, wanted, strict=True)) / len(wanted)
+
+
+def other_background(source: Source) -> str:
+    """A background that is not the picture's own, chosen by its key: the target of the background edits."""
+    others = [b for b in BACKGROUNDS if b != source.attributes["background"]]
+    return others[seed_for("target background", source.key) % len(others)]
+
+
+def background_edit_prompts(pictures: Pictures) -> tuple[list[str], list[str]]:
+    """(target backgrounds, target prompts): only the background changes, object and condition stay."""
+    targets = [other_background(s) for s in pictures.sources]
+    prompts = [
+        canonical_caption(s.attributes["object"], target, s.attributes["condition"])
+        for s, target in zip(pictures.sources, targets, strict=True)
+    ]
+    return targets, prompts
+
+
+@dataclass(frozen=True)
+class EditScores:
+    """Background edits of one method: shares in 0..1 by the judge, cosines by CLIP, n edits."""
+
+    background_reached: float
+    object_kept: float
+    condition_kept: float
+    text_alignment: float
+    source_similarity: float
+    n: int
+
+
+def inversion_editor(model: LatentDiffusion, config: EditConfig) -> Editor:
+    """Edits by inversion under the source caption."""
+
+    def make(images: Tensor, captions: list[str], prompts: list[str], keys: list[str]) -> Tensor:
+        return torch.cat(edit(model, images, captions, [[p] for p in prompts], config).edits)
+
+    return make
+
+
+def image_to_image_editor(model: LatentDiffusion, config: EditConfig) -> Editor:
+    """Edits from fresh noise at the same strength: no inversion, no source caption."""
+
+    def make(images: Tensor, captions: list[str], prompts: list[str], keys: list[str]) -> Tensor:
+        return image_to_image(model, images, prompts, [seed_for("image to image", k) for k in keys], config)
+
+    return make
+
+
+def score_background_edits(
+    pictures: Pictures, editor: Editor, judge: AttributeClassifier, clip: ClipScorer, batch_size: int = 32
+) -> EditScores:
+    """Change every picture's background and ask the judge what it sees."""
+    targets, prompts = background_edit_prompts(pictures)
+    keys = [s.key for s in pictures.sources]
+    parts = []
+    for i in range(0, len(keys), batch_size):
+        chunk = slice(i, i + batch_size)
+        parts.append(editor(pictures.images[chunk], pictures.captions[chunk], prompts[chunk], keys[chunk]))
+    edits = torch.cat(parts)
+    embeds = clip.image_embeds(edits)
+    return EditScores(
+        background_reached=accuracy(judge, edits, "background", targets),
+        object_kept=accuracy(judge, edits, "object", pictures.attribute("object")),
+        condition_kept=accuracy(judge, edits, "condition", pictures.attribute("condition")),
+        text_alignment=float((embeds * clip.text_embeds(prompts)).sum(dim=1).mean()),
+        source_similarity=float((embeds * clip.image_embeds(pictures.images)).sum(dim=1).mean()),
+        n=len(keys),
+    )
+
+
+@dataclass(frozen=True)
+class TinyQuality:
+    """The figures `augment evaluate-tiny` prints; shares in 0..1, PSNR in dB."""
+
+    vae_psnr: float
+    object_accuracy: float
+    background_accuracy: float
+    clip_object_accuracy: float
+    edit_background_accuracy: float
+    edit_object_kept: float
+    judge_object_accuracy: float
+    judge_background_accuracy: float
+    n: int
+
+
+def clip_object_accuracy(clip: ClipScorer, pictures: Pictures) -> float:
+    """Zero-shot: the nearest of "a picture of a fox", ... is the picture's own class."""
+    names = list(CLASSES)
+    texts = clip.text_embeds([f"a picture of {'an' if n[0] in 'aeiou' else 'a'} {n}" for n in names])
+    nearest = (clip.image_embeds(pictures.images) @ texts.T).argmax(dim=1).tolist()
+    return sum(names[i] == o for i, o in zip(nearest, pictures.attribute("object"), strict=True)) / len(nearest)
+
+
+def evaluate_tiny(
+    model: LatentDiffusion,
+    clip: ClipScorer,
+    judge: AttributeClassifier,
+    pictures: Pictures,
+    edit_config: EditConfig,
+    generation: EditConfig,
+    batch_size: int = 32,
+) -> TinyQuality:
+    """Autoencoder, text to image, CLIP and background edits on one split; text to image uses the split's captions."""
+    captions, keys = pictures.captions, [s.key for s in pictures.sources]
+    generated = torch.cat(
+        [
+            text_to_image(
+                model,
+                captions[i : i + batch_size],
+                [seed_for("text to image", k) for k in keys[i : i + batch_size]],
+                generation,
+            )
+            for i in range(0, len(keys), batch_size)
+        ]
+    )
+    edits = score_background_edits(pictures, inversion_editor(model, edit_config), judge, clip, batch_size)
+    return TinyQuality(
+        vae_psnr=float(round_trip_psnr(model, pictures.images).mean()),
+        object_accuracy=accuracy(judge, generated, "object", pictures.attribute("object")),
+        background_accuracy=accuracy(judge, generated, "background", pictures.attribute("background")),
+        clip_object_accuracy=clip_object_accuracy(clip, pictures),
+        edit_background_accuracy=edits.background_reached,
+        edit_object_kept=edits.object_kept,
+        judge_object_accuracy=accuracy(judge, pictures.images, "object", pictures.attribute("object")),
+        judge_background_accuracy=accuracy(judge, pictures.images, "background", pictures.attribute("background")),
+        n=len(keys),
+    )

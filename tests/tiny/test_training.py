@@ -1,0 +1,164 @@
+"""The training loop: deterministic, resumable, with the losses it says it has."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from augment.models.embedded import build_scheduler, build_tokenizer
+from augment.tiny import stages
+from augment.tiny.training import StageConfig, StepRandom, TrainConfig, learning_rate, train_stage
+
+STAGE = StageConfig(steps=8, batch_size=4, learning_rate=1e-2, warmup=2, ema_decay=0.9)
+
+
+def train_config(folder, **changes):
+    values = {"work_dir": folder, "output_dir": folder, "num_scenes": 4, "checkpoint_every": 3}
+    stages_ = dict.fromkeys(("vae", "judge", "clip", "unet"), STAGE)
+    return TrainConfig(**(values | stages_ | changes))
+
+
+def regression(model, random, batch_size):
+    x = random.normal((batch_size, 3), "cpu")
+    return (model(x) - x.sum(dim=1, keepdim=True)).square().mean()
+
+
+def linear():
+    torch.manual_seed(0)
+    return nn.Linear(3, 1)
+
+
+def weights(model):
+    return torch.cat([p.flatten() for p in model.parameters()])
+
+
+def test_an_interrupted_run_ends_where_an_undisturbed_one_does(tmp_path):
+    undisturbed = train_stage("a", linear(), regression, STAGE, train_config(tmp_path / "one"))
+
+    def breaks(model, random, batch_size):
+        if len(list((tmp_path / "two").glob("a.pt"))) and not breaks.broken:
+            breaks.broken = True
+            raise KeyboardInterrupt
+        return regression(model, random, batch_size)
+
+    breaks.broken = False
+    with pytest.raises(KeyboardInterrupt):
+        train_stage("a", linear(), breaks, STAGE, train_config(tmp_path / "two"))
+    resumed = train_stage("a", linear(), breaks, STAGE, train_config(tmp_path / "two"))
+    assert torch.equal(weights(resumed), weights(undisturbed))
+    assert not torch.equal(weights(resumed), weights(linear()))
+
+
+def test_another_seed_trains_another_model(tmp_path):
+    one = train_stage("a", linear(), regression, STAGE, train_config(tmp_path / "one"))
+    two = train_stage("a", linear(), regression, STAGE, train_config(tmp_path / "two", seed=1))
+    assert not torch.equal(weights(one), weights(two))
+
+
+def test_the_average_forgets_the_first_weights(tmp_path):
+    stage = STAGE.model_copy(update={"steps": 300, "learning_rate": 3e-2, "ema_decay": 0.98})
+    model = linear()
+    average = train_stage("a", model, regression, stage, train_config(tmp_path))
+    torch.testing.assert_close(average.weight, torch.ones(1, 3), atol=0.05, rtol=0)
+
+
+def test_learning_rate_warms_up_and_ends_at_zero():
+    stage = StageConfig(steps=102, batch_size=1, learning_rate=2.0, warmup=2)
+    assert [learning_rate(stage, s) for s in (0, 1, 2)] == pytest.approx([1.0, 2.0, 2.0])
+    assert learning_rate(stage, 52) == pytest.approx(1.0)
+    assert learning_rate(stage, 102) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_random_numbers_depend_on_seed_stage_and_step_only():
+    def draw(*arguments):
+        random = StepRandom(*arguments)
+        return float(random.numpy.random()), random.normal((2,), "cpu").tolist()
+
+    assert draw(0, "vae", 5) == draw(0, "vae", 5)
+    assert len({str(draw(*a)) for a in [(0, "vae", 5), (1, "vae", 5), (0, "unet", 5), (0, "vae", 6)]}) == 4
+
+
+def scene_cache(count=6):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (count, 64, 64, 3), dtype=np.uint8)
+    return stages.SceneCache(images, rng.integers(0, 4, (count, 3)))
+
+
+def test_noise_prediction_loss_has_min_snr_weights():
+    cache, scheduler = scene_cache(), build_scheduler()
+    loss = stages.unet_loss(
+        torch.zeros(6, 16, 8, 8).half(),
+        cache,
+        build_tokenizer(["a"]),
+        scheduler,
+        "cpu",
+        caption_dropout=0.0,
+        snr_gamma=5.0,
+    )
+
+    class PredictsNoise(nn.Module):
+        """Latents are zero, so the noise is the input over sqrt(1 - alpha); `scale` spoils it."""
+
+        def forward(self, latents, timesteps, ids):
+            alpha = scheduler.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
+            self.snr = (alpha / (1 - alpha)).flatten()
+            self.noise = latents / (1 - alpha).sqrt()
+            return self.noise * self.scale
+
+    model = PredictsNoise()
+    model.scale = 1.0
+    assert float(loss(model, StepRandom(0, "unet", 0), 64)) == pytest.approx(0.0, abs=1e-9)
+    model.scale = 0.0
+    value = float(loss(model, StepRandom(0, "unet", 0), 64))
+    weight = torch.minimum(model.snr, torch.tensor(5.0)) / model.snr
+    assert value == pytest.approx(float((weight * model.noise.square().mean(dim=(1, 2, 3))).mean()), rel=1e-5)
+
+
+def test_clip_loss_counts_pictures_with_equal_attributes_as_positives():
+    cache = scene_cache()
+    cache.labels[:] = 1  # every pair matches, so every pairing is right and the loss is the entropy of the targets
+
+    class Uniform(nn.Module):
+        def forward(self, input_ids, pixel_values):
+            self.logits_per_image = torch.zeros(len(input_ids), len(input_ids))
+            return self
+
+    value = stages.clip_loss(cache, build_tokenizer(["a"]), "cpu")(Uniform(), StepRandom(0, "clip", 0), 5)
+    assert float(value) == pytest.approx(float(np.log(5)), rel=1e-6)
+
+
+def test_caption_dropout_empties_its_share_of_captions():
+    cache = scene_cache(400)
+    cache.labels[:, 2] %= 4
+    captions = cache.captions(np.arange(400), np.random.default_rng(0), dropout=0.25)
+    assert 70 <= captions.count("") <= 130
+    assert "" not in cache.captions(np.arange(400), np.random.default_rng(0))
+
+
+def test_rendered_scenes_are_cached_and_repeatable(tmp_path):
+    from augment.tiny.world import find_font
+
+    try:
+        find_font()
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    first = stages.render_scenes(tmp_path / "a", 5, seed=3)
+    written = (tmp_path / "a" / "scenes-3-5.npy").stat().st_mtime_ns
+    again = stages.render_scenes(tmp_path / "a", 5, seed=3)
+    other = stages.render_scenes(tmp_path / "b", 5, seed=3)
+    assert (tmp_path / "a" / "scenes-3-5.npy").stat().st_mtime_ns == written
+    for cache in (again, other):
+        assert np.array_equal(cache.images, first.images) and np.array_equal(cache.labels, first.labels)
+
+
+def test_residual_branches_of_the_untrained_autoencoder_are_zero():
+    from augment.models.embedded import build_vae
+
+    vae = build_vae()
+    branches = [m for n, m in vae.named_modules() if n.endswith("conv2")]
+    assert branches and all(float(m.weight.detach().abs().sum()) == 0 for m in branches)
+    assert copy.deepcopy(vae).config.latent_channels == 16
