@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from augment.data.images import encode_png
 from augment.data.shards import EDITED, RECONSTRUCTION_SUFFIX, EditRecord, as_json_text, edit_files, planned_record
-from augment.editing import EditConfig
-from augment.models.load import ModelConfig
+from augment.edit_config import EditConfig
+from augment.models.config import ModelConfig
 from augment.scoring import ClipConfig, EditScorer
 from augment.types import PlannedSource
 
@@ -76,7 +76,25 @@ class BatchEditor:
 
         self.config = config
         self._model: LatentDiffusion = load_model(config.model)
+        self._check_settings()
         self._scorer = EditScorer(config.clip, config.class_names, config.model.device)
+
+    def _check_settings(self) -> None:
+        """Raise for what the model cannot do at all, before it fails image by image."""
+        from augment.models.config import ModelError
+
+        settings, size, factor = self.config.editing, self.config.image_size, self._model.factor
+        try:
+            self._model.schedule(settings.num_steps, settings.sampler)
+        except ValueError as error:
+            where = f"editing.sampler {settings.sampler!r}, editing.num_steps {settings.num_steps}"
+            raise ModelError(f"{where}: {error}") from error
+        if size % factor:
+            below = size - size % factor
+            raise ModelError(
+                f"input.image_size {size} is not a multiple of {factor}, the pixels per latent position of "
+                f"{self.config.model.name!r}; take {below or factor} or {below + factor}"
+            )
 
     def edit(self, batch: Sequence[DecodedImage]) -> list[EditedImage]:
         """Edit and score a batch; one result per image. NaN or infinity costs the edit or the image it is found in.

@@ -4,57 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from augment.diffusion import sample
-from augment.inversion import Solver, Status, Stop, invert, make_solver
+from augment.edit_config import EditConfig, StopConfig
+from augment.inversion import Status, Stop, invert, make_solver
 from augment.metrics import psnr
 from augment.models.interface import LatentDiffusion
 
-
-def checked_solver(section: dict[str, Any]) -> dict[str, Any]:
-    """Validator of a `solver:` section; raises ValueError as `make_solver` does."""
-    if "name" not in section:
-        raise ValueError("a solver section needs a `name`")
-    make_solver(**section)
-    return section
-
-
-class StopConfig(BaseModel):
-    """Iteration limits of the inversion; see `augment.inversion.Stop`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    max_steps: int = Field(default=1, ge=1, description="solver iterations per inverted step")
-    first_max_steps: int = Field(default=8, ge=0, description="the same for the first, singular step; 0 = max_steps")
-    tolerance: float = Field(default=0.0, ge=0, description="residual (RMS, latents' units) at which a sample is done")
-
-
-class EditConfig(BaseModel):
-    """Everything about an edit that changes its pixels, apart from the model and the words."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    sampler: str = Field(default="ddim", description="sampler of inversion and generation")
-    num_steps: int = Field(default=10, ge=1, description="steps of the full schedule")
-    strength: float = Field(default=0.7, gt=0, le=1, description="share of the schedule that is inverted and redone")
-    guidance_scale: float = Field(default=3.0, ge=1, description="classifier-free guidance of the edit")
-    inversion_guidance_scale: float = Field(default=1.0, ge=1, description="guidance while inverting; 1 is accurate")
-    solver: Annotated[dict[str, Any], AfterValidator(checked_solver)] = Field(
-        default={"name": "rnri_secant"}, description="`name` of a solver, and its settings"
-    )
-    stop: StopConfig = StopConfig()
-
-    def make_solver(self) -> Solver:
-        return make_solver(**self.solver)
-
-    def make_stop(self) -> Stop:
-        return Stop(**self.stop.model_dump())
+__all__ = ["EditConfig", "EditResult", "StopConfig", "edit", "image_to_image", "text_to_image"]
 
 
 @dataclass(frozen=True)
@@ -92,8 +53,8 @@ def edit(
 ) -> EditResult:
     """Edit every image once per target prompt: each is inverted once, and all its edits run in one batch.
 
-    Only the noisiest part of the way is undone when `config.strength` < 1: the latents keep the layout, the prompt
-    decides the rest. Deterministic: the samplers add no noise that is not part of the inversion.
+    With `config.strength` < 1 only the last, least noisy share of the schedule is inverted and redone: the latents keep
+    the layout, the prompt decides the rest. Deterministic: the samplers add no noise that is not part of the inversion.
 
     Args:
         images: in -1..1.
@@ -112,13 +73,13 @@ def edit(
     latents = model.encode(images)
     source = model.embed(source_prompts)
     inverting = model.denoiser(source, config.inversion_guidance_scale)
-    inversion = invert(inverting, latents, schedule, config.make_solver(), config.make_stop())
+    inversion = invert(inverting, latents, schedule, make_solver(**config.solver), Stop(**config.stop.model_dump()))
 
     reconstruction = model.decode(sample(inverting, inversion.latents, schedule)).cpu()
     round_trip = model.decode(latents).cpu()
     counts = [len(prompts) for prompts in target_prompts]
     flat = [prompt for prompts in target_prompts for prompt in prompts]
-    pixels = images.new_zeros(0, *images.shape[1:])
+    pixels = torch.zeros(0, *images.shape[1:])
     if flat:
         start = inversion.latents.repeat_interleave(torch.tensor(counts, device=latents.device), dim=0)
         editing = model.denoiser(model.embed(flat), config.guidance_scale)

@@ -13,9 +13,9 @@ from augment.data.finalize import ShardLimits
 from augment.data.ledger import OutputError, Plan, flatten, sources_digest
 from augment.data.readers import InputError, InputFormat, list_sources
 from augment.distribute import RunConfig
-from augment.editing import EditConfig
+from augment.edit_config import EditConfig
 from augment.filters import FilterConfig
-from augment.models.load import EMBEDDED, ModelConfig, embedded_revision
+from augment.models.config import EMBEDDED, ModelConfig, embedded_revision
 from augment.prompts import PromptConfig
 from augment.scoring import ClipConfig
 from augment.tiny.dataset import split_path

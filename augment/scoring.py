@@ -19,8 +19,10 @@ class ClipConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(default="embedded", description="`embedded`, a folder or a hub id in CLIPModel format")
-    label_template: str = Field(
-        default="a picture of {a_class}", description="what each class is called in the zero-shot label score"
+    label_templates: tuple[str, ...] = Field(
+        default=("a picture of {a_class}",),
+        min_length=1,
+        description="what each class is called in the zero-shot label score; several are averaged",
     )
 
 
@@ -37,7 +39,8 @@ class EditScorer:
         self._clip = load_clip(config.name, device)
         labels = sorted(class_names)
         self._place = {label: i for i, label in enumerate(labels)}
-        self._class_embeds = self._clip.text_embeds([fill(config.label_template, class_names[i], {}) for i in labels])
+        texts = [[fill(template, class_names[i], {}) for template in config.label_templates] for i in labels]
+        self._class_embeds = self._clip.class_embeds(texts)
 
     def score(
         self, sources: Tensor, edits: Tensor, *, owners: Sequence[int], labels: Sequence[int], prompts: Sequence[str]

@@ -79,9 +79,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class UnitReport:
-    """What a worker says when a unit is committed. Timings in seconds."""
+    """What a worker says when a unit is committed; `plan` is the digest of the plan it worked on. Timings in seconds."""
 
     unit_id: str
+    plan: str
     part: str
     sha256: str
     planned: int

@@ -15,9 +15,11 @@ from augment.data.tar import write_bytes_atomic
 from augment.editing import EditConfig
 from augment.evaluation import InversionMethod, measure_inversion, round_trip_psnr
 from augment.models.clip import load_clip
+from augment.models.config import ModelConfig
 from augment.models.interface import LatentDiffusion
-from augment.models.load import ModelConfig, load_model
+from augment.models.load import load_model
 from augment.tiny.evaluate import (
+    Editor,
     Pictures,
     image_to_image_editor,
     inversion_editor,
@@ -38,14 +40,30 @@ class InversionSection(BaseModel):
     repeats: int = Field(default=1, ge=1, description="interleaved repeats; seconds are medians")
 
 
+class EditingMethod(InversionMethod):
+    """One row of the editing table; strength and guidance default to the section's."""
+
+    strength: float | None = Field(default=None, gt=0, le=1, description="instead of the section's")
+    guidance_scale: float | None = Field(default=None, ge=1, description="instead of the section's")
+
+
+class FreshNoise(BaseModel):
+    """An image-to-image row: fresh noise instead of inversion."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    strength: float | None = Field(default=None, gt=0, le=1, description="instead of the section's")
+    guidance_scale: float | None = Field(default=None, ge=1, description="instead of the section's")
+
+
 class EditingSection(BaseModel):
     """Background edits of emoji world, judged by the classifier trained on renders."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     settings: EditConfig = Field(description="of every row; the solver and its limits are replaced by the row's")
-    methods: tuple[InversionMethod, ...] = Field(description="solvers with their iteration limits")
-    image_to_image: bool = Field(default=True, description="also fresh noise at the same strength, without inversion")
+    methods: tuple[EditingMethod, ...] = Field(description="solvers with their iteration limits")
+    image_to_image: tuple[FreshNoise, ...] = Field(default=(FreshNoise(),), description="rows without inversion")
 
 
 class BenchmarkConfig(BaseModel):
@@ -98,18 +116,22 @@ def table_lines(report: dict[str, Any]) -> list[str]:
     """The report as Markdown tables."""
     lines = [f"{report['n']} images of {report['split']}, VAE bound {report['bound_psnr']:.2f} dB", ""]
     if report["rows"]:
-        lines += ["| solver | steps | evaluations per step | PSNR, dB | below the bound, dB | ms per image |"]
+        names = ("solver", "iterations", "evaluations per step", "PSNR, dB", "below the bound, dB", "ms per image")
+        lines += [f"| {' | '.join(names)} |"]
         lines += ["|---|---|---|---|---|---|"]
     for r in report["rows"]:
         cells = (f"{r['evaluations_per_step']:.1f}", f"{r['psnr']:.2f}", f"{r['gap']:.2f}")
         milliseconds = f"{1e3 * r['seconds_per_image']:.0f}"
-        lines.append(f"| `{r['solver']}` | {r['num_steps']} | {' | '.join(cells)} | {milliseconds} |")
+        name = " ".join([f"`{r['solver']}`", *(f"{k} = {v:g}" for k, v in r["settings"].items())])
+        limits = f"{r['first_max_steps'] or r['max_steps']} + {r['max_steps']} × {r['num_steps'] - 1}"
+        lines.append(f"| {name} | {limits} | {' | '.join(cells)} | {milliseconds} |")
     if report.get("editing"):
-        lines += ["", "| method | target background shown | object kept | text alignment | source similarity |"]
-        lines += ["|---|---|---|---|---|"]
+        lines += ["", "| method | strength | guidance | target background shown | object kept | text alignment |"]
+        lines += ["|---|---|---|---|---|---|"]
     for r in report.get("editing", []):
         shares = f"{100 * r['background_reached']:.1f} % | {100 * r['object_kept']:.1f} %"
-        lines.append(f"| `{r['method']}` | {shares} | {r['text_alignment']:.3f} | {r['source_similarity']:.3f} |")
+        settings = f"{r['strength']:g} | {r['guidance_scale']:g}"
+        lines.append(f"| `{r['method']}` | {settings} | {shares} | {r['text_alignment']:.3f} |")
     return lines
 
 
@@ -117,18 +139,22 @@ def _edit_rows(
     section: EditingSection, model: LatentDiffusion, pictures: Pictures, batch_size: int
 ) -> list[dict[str, Any]]:
     judge, clip = load_judge(), load_clip()
-    editors = {
-        method.solver["name"]: inversion_editor(
-            model, section.settings.model_copy(update={"solver": method.solver, "stop": method.stop})
-        )
-        for method in section.methods
-    }
-    if section.image_to_image:
-        editors["image_to_image"] = image_to_image_editor(model, section.settings)
-    rows = []
-    for name, editor in editors.items():
-        scores = score_background_edits(pictures, editor, judge, clip, batch_size)
-        settings = section.settings
-        about = {"method": name, "strength": settings.strength, "guidance_scale": settings.guidance_scale}
-        rows.append(about | {"num_steps": settings.num_steps} | asdict(scores))
-    return rows
+    rows: list[tuple[dict[str, Any], EditConfig, Editor]] = []
+    for method in section.methods:
+        config = _with(section.settings, method).model_copy(update={"solver": method.solver, "stop": method.stop})
+        about = {"method": method.solver["name"], "solver": method.solver, "stop": method.stop.model_dump()}
+        rows.append((about, config, inversion_editor(model, config)))
+    for fresh in section.image_to_image:
+        config = _with(section.settings, fresh)
+        rows.append(({"method": "image_to_image"}, config, image_to_image_editor(model, config)))
+    return [
+        about
+        | config.model_dump(include={"num_steps", "strength", "guidance_scale"})
+        | asdict(score_background_edits(pictures, editor, judge, clip, batch_size))
+        for about, config, editor in rows
+    ]
+
+
+def _with(settings: EditConfig, row: EditingMethod | FreshNoise) -> EditConfig:
+    own = row.model_dump(include={"strength", "guidance_scale"}, exclude_none=True)
+    return settings.model_copy(update=own)

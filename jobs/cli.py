@@ -132,7 +132,7 @@ def evaluate_tiny(
     with _messages():
         from dataclasses import asdict
 
-        from augment.editing import EditConfig
+        from augment.edit_config import EditConfig
         from jobs.evaluate_tiny import run
         from jobs.expand import load_expand_config
 

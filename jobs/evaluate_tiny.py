@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from augment.editing import EditConfig
 from augment.models.clip import load_clip
-from augment.models.load import ModelConfig, load_model
+from augment.models.config import ModelConfig
+from augment.models.load import load_model
 from augment.tiny.evaluate import TinyQuality, evaluate_tiny, load_judge, load_split
 
 GENERATION = EditConfig(num_steps=20, strength=1.0, guidance_scale=3.0)

@@ -17,7 +17,7 @@ from augment.classifier import AttributeClassifier
 from augment.models import embedded
 from augment.tiny import stages
 from augment.tiny.captions import vocabulary
-from augment.tiny.training import TrainConfig, train_stage
+from augment.tiny.training import TrainConfig, train_stage, weights_digest
 from augment.tiny.world import CLASSES
 
 STAGES = ("vae", "judge", "clip", "unet")
@@ -54,7 +54,8 @@ def train(config: TrainConfig, selected: tuple[str, ...] = STAGES) -> None:
             caption_dropout=config.caption_dropout,
             snr_gamma=config.snr_gamma,
         )
-        denoiser = train_stage("unet", stages.ConditionedDenoiser(unet, text_encoder), loss, config.unet, config)
+        denoiser = stages.ConditionedDenoiser(unet, text_encoder)
+        denoiser = train_stage("unet", denoiser, loss, config.unet, config, upstream=weights_digest(vae))
         embedded.save_pipeline(
             output / "pipeline",
             vae=vae,

@@ -14,7 +14,7 @@ from augment.data.readers import list_sources
 from augment.data.shards import EDITED, EditRecord
 from augment.data.tar import sha256_file
 from augment.editing import EditConfig
-from augment.models.load import ModelConfig
+from augment.models.config import ModelConfig
 from augment.scoring import ClipConfig
 from augment.tiny.dataset import split_path
 from augment.tiny.world import CLASSES

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from augment.data.shards import EditRecord
+from augment.data.shards import SCORE_FIELDS, EditRecord
 from augment.types import EditStatus
 
 _ROWS_PER_GROUP = 50_000
@@ -17,14 +17,14 @@ _ARROW = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
 SCHEMA = pa.schema(
     [*(pa.field(f.name, _ARROW[str(f.type)]) for f in fields(EditRecord)), pa.field("shard", pa.string())]
 )
-_MEASURED = tuple(f.name for f in fields(EditRecord) if str(f.type) == "float")
+_MEASURED = (*SCORE_FIELDS, "inversion_iterations", "inversion_evaluations", "inversion_residual")
 
 
 class IndexWriter:
     """Collects rows and writes them in large groups; the file is complete after `close`.
 
-    A row is an `EditRecord` and the `shard` it is in ("" for a failed edit). What a failed edit never had is null here,
-    where nulls are safe, so that means over a column are means over measurements.
+    A row is an `EditRecord` and the `shard` it is in ("" for a failed edit). The scores of a failed edit are null here,
+    where nulls are safe, so that means over a column are means over measurements; settings never are.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,8 +50,11 @@ class IndexWriter:
 
 
 def read_index(path: Path, columns: list[str] | None = None) -> list[dict[str, Any]]:
-    """The rows of an index, in plan order."""
-    rows: list[dict[str, Any]] = pq.read_table(path, columns=columns).to_pylist()
+    """The rows of an index, in plan order. Raises OSError or ValueError if it is damaged or lacks a column."""
+    table = pq.read_table(path, columns=columns)
+    if missing := sorted(set(columns or SCHEMA.names) - set(table.column_names)):
+        raise ValueError(f"columns missing: {', '.join(missing)}")
+    rows: list[dict[str, Any]] = table.to_pylist()
     return rows
 
 

@@ -13,19 +13,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
-import hashlib
 import json
 import os
 import socket
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from augment.data.plan import Plan, fingerprint_difference, plan_from_json, unit_from_json
 from augment.data.tar import sha256_file, write_bytes_atomic, write_tar
-from augment.types import PlannedSource, Source, Unit, UnitReport, Variant
+from augment.types import Unit, UnitReport
 
 PLAN_FORMAT = 1
 UNITS_PER_FILE = 1000
@@ -35,74 +34,8 @@ class OutputError(ValueError):
     """The output folder cannot be used as asked; the message says why and what to do."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The head of a plan.
-
-    Attributes:
-        fingerprint: dotted key -> value of everything that changes pixels or the cut into units.
-        units: number of units. sources, planned: number of images, and of edits wanted.
-        class_names: label -> class name.
-    """
-
-    fingerprint: dict[str, Any]
-    units: int
-    sources: int
-    planned: int
-    class_names: dict[int, str]
-
-    @property
-    def digest(self) -> str:
-        """Hash of the fingerprint; the `config_hash` of every record."""
-        return digest_of(self.fingerprint)
-
-
-def digest_of(value: Any) -> str:
-    """Sixteen hexadecimal digits that depend on a JSON value only."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def flatten(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one mapping with dotted keys; lists stay values."""
-    flat: dict[str, Any] = {}
-    for key, value in mapping.items():
-        if isinstance(value, Mapping) and value:
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def fingerprint_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """One line for every key in which two fingerprints differ."""
-    lines = []
-    for key in sorted(old.keys() | new.keys()):
-        before, after = (repr(f[key]) if key in f else "(absent)" for f in (old, new))
-        if before != after:
-            lines.append(f"{key}: {before} in the plan, {after} now")
-    return lines
-
-
-def sources_digest(sources: Iterable[Source]) -> str:
-    """Hash of the inputs as listed: key, size, label, class, caption and attributes, but not where they lie."""
-    state = hashlib.sha256()
-    for s in sources:
-        row = [s.key, s.size, s.label, s.class_name, s.caption, s.attributes]
-        state.update(json.dumps(row, sort_keys=True).encode() + b"\n")
-    return state.hexdigest()[:16]
-
-
-def cut_units(planned: Iterable[PlannedSource], unit_size: int) -> Iterator[Unit]:
-    """Units of `unit_size` sources in the order given, whoever will run them."""
-    block: list[PlannedSource] = []
-    count = 0
-    for source in planned:
-        block.append(source)
-        if len(block) == unit_size:
-            yield Unit(f"u{count:06d}", tuple(block))
-            block, count = [], count + 1
-    if block:
-        yield Unit(f"u{count:06d}", tuple(block))
+# What reading JSON of another shape raises, on the way into our own types.
+_WRONG_SHAPE = (ValueError, KeyError, TypeError, AttributeError)
 
 
 class Ledger:
@@ -145,36 +78,39 @@ class Ledger:
     # ---- plan -----------------------------------------------------------------------------------------------------
     def read_plan(self) -> Plan | None:
         """The plan of this folder, or None if it has none yet."""
+        path = self.out / "plan" / "plan.json"
         try:
-            head = json.loads((self.out / "plan" / "plan.json").read_bytes())
+            head = json.loads(path.read_bytes())
+            if head["format"] != PLAN_FORMAT:
+                raise OutputError(
+                    f"{self.out} has a plan of format {head['format']!r}; this version writes format {PLAN_FORMAT}. "
+                    "Choose another output.path."
+                )
+            return plan_from_json(head)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError) as error:
+        except OutputError:
+            raise
+        except (OSError, *_WRONG_SHAPE) as error:
             raise OutputError(
-                f"{self.out}/plan/plan.json is not readable ({error}). Choose another output.path."
+                f"{path} is not readable ({_short(error)}). Restore it, or choose another output.path."
             ) from error
-        if head.get("format") != PLAN_FORMAT:
-            raise OutputError(
-                f"{self.out} has a plan of format {head.get('format')!r}; this version writes format {PLAN_FORMAT}. "
-                "Choose another output.path."
-            )
-        return Plan(
-            head["fingerprint"], head["units"], head["sources"], head["planned"], _int_keys(head["class_names"])
-        )
 
     def write_plan(self, fingerprint: Mapping[str, Any], units: Iterable[Unit], class_names: Mapping[int, str]) -> Plan:
         """Write the units, then the head, which makes the plan count. Replaces a plan of which nothing is done yet.
 
         Raises:
-            OutputError: if the folder holds results that are not this job's.
+            OutputError: if the folder holds results, which would be taken for results of this plan, or be replaced.
         """
-        assert not self.committed()  # parts of another plan would be taken for parts of this one
+        folder = self.out / "plan"
+        whose = f"of another plan than this job's ({folder} has it)" if folder.exists() else "but no plan"
+        if any((self.out / "commits").glob("u*.json")):
+            raise OutputError(f"{self.out} has commits/, {whose}. Restore plan/, or choose another output.path.")
         if foreign := [n for n in ("shards", "rejected", "manifest.json") if (self.out / n).exists()]:
             raise OutputError(
-                f"{self.out} already has {', '.join(foreign)}, but no plan: those files are not this "
-                "job's, and it would replace them. Choose another output.path."
+                f"{self.out} already has {', '.join(foreign)}, {whose}: this job would replace them. "
+                "Choose another output.path."
             )
-        folder = self.out / "plan"
         for path in [folder / "plan.json", *folder.glob("units-*.jsonl")]:
             path.unlink(missing_ok=True)
         lines: list[str] = []
@@ -207,7 +143,7 @@ class Ledger:
         Raises:
             OutputError: with a line for every difference.
         """
-        if difference := fingerprint_difference(plan.fingerprint, json.loads(json.dumps(dict(fingerprint)))):
+        if difference := fingerprint_difference(plan.fingerprint, fingerprint):
             raise OutputError(
                 f"{self.out} was planned with other inputs or settings:\n  "
                 + "\n  ".join(difference)
@@ -219,7 +155,15 @@ class Ledger:
         """All planned units, in plan order, one file in memory at a time."""
         for path in sorted((self.out / "plan").glob("units-*.jsonl")):
             with path.open() as file:
-                yield from (_unit_from_json(json.loads(line)) for line in file)
+                for number, line in enumerate(file, 1):
+                    try:
+                        unit = unit_from_json(json.loads(line))
+                    except _WRONG_SHAPE as error:
+                        raise OutputError(
+                            f"{path}: line {number} is not readable ({_short(error)}). Restore it, or choose another "
+                            "output.path."
+                        ) from error
+                    yield unit
 
     # ---- about the run --------------------------------------------------------------------------------------------
     def write_run_file(self, name: str, content: str | Mapping[str, Any]) -> None:
@@ -242,44 +186,63 @@ class Ledger:
         write_tar(path, samples)
         return path.name, sha256_file(path)
 
-    def commit(self, report: UnitReport) -> bool:
-        """Make a part count, if no other of its unit does yet. False if another was first; then the part is removed."""
-        folder = self.out / "commits"
-        folder.mkdir(parents=True, exist_ok=True)
-        beside = folder / f".{report.unit_id}.{uuid.uuid4().hex}.tmp"
+    def commit(self, report: UnitReport) -> UnitReport:
+        """Make a part count, unless one of the same plan does already. Returns the report that counts.
+
+        If that is another's, the part of `report` is removed. A marker that counts for nothing (of another plan, or
+        without its part: a worker that outlived its driver may leave one) is replaced.
+
+        Raises:
+            OutputError: if the folder has got another plan meanwhile; the part is removed.
+        """
+        marker = self.out / "commits" / f"{report.unit_id}.json"
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        beside = marker.parent / f".{report.unit_id}.{uuid.uuid4().hex}.tmp"
         write_bytes_atomic(beside, (json.dumps(dataclasses.asdict(report), sort_keys=True) + "\n").encode())
         try:
-            os.link(beside, folder / f"{report.unit_id}.json")
+            os.link(beside, marker)
         except FileExistsError:
-            (self.out / "parts" / report.part).unlink(missing_ok=True)
-            return False
+            winner = None
+            with contextlib.suppress(OutputError, FileNotFoundError):  # not readable: counts for nothing; gone: swept
+                winner = _read_commit(marker)
+            if winner is not None and winner.plan == report.plan and self.part_path(winner).is_file():
+                self.part_path(report).unlink(missing_ok=True)
+                return winner
+            plan = self.read_plan()
+            if plan is not None and plan.digest != report.plan:
+                self.part_path(report).unlink(missing_ok=True)
+                raise OutputError(
+                    f"{self.out} was planned anew while unit {report.unit_id} of the old plan was at work; its part is "
+                    "not wanted any more."
+                ) from None
+            os.replace(beside, marker)
         finally:
             beside.unlink(missing_ok=True)
-        return True
+        return report
 
     def committed(self) -> dict[str, UnitReport]:
-        """The reports of all units that are done, by unit."""
-        reports = {}
-        for path in sorted((self.out / "commits").glob("u*.json")):
-            reports[path.stem] = UnitReport(**json.loads(path.read_bytes()))
-        return reports
+        """The reports of all units that are done, by unit.
 
-    def recover(self) -> dict[str, UnitReport]:
+        Raises:
+            OutputError: if one is not readable.
+        """
+        return {path.stem: _read_commit(path) for path in sorted((self.out / "commits").glob("u*.json"))}
+
+    def recover(self, plan: Plan) -> dict[str, UnitReport]:
         """Put the books in order after whatever happened before; call it under the lock. Returns what is done.
 
-        A commit whose part is gone is taken back. Parts that no commit names, and unfinished files, are removed.
+        A commit of another plan, or whose part is gone, is taken back. Parts that no commit names, and unfinished
+        files, are removed.
         """
         done = {}
         for unit_id, report in self.committed().items():
-            if (self.out / "parts" / report.part).is_file():
+            if report.plan == plan.digest and self.part_path(report).is_file():
                 done[unit_id] = report
             else:
                 (self.out / "commits" / f"{unit_id}.json").unlink()
         named = {report.part for report in done.values()}
-        for path in (self.out / "parts").glob("*"):
-            if path.name not in named:
-                path.unlink(missing_ok=True)
-        for path in [*(self.out / "commits").glob(".*.tmp"), *(self.out / "plan").glob(".*.tmp")]:
+        unfinished = [p for name in ("", "run", "plan", "commits") for p in (self.out / name).glob(".*.tmp")]
+        for path in [*unfinished, *(p for p in (self.out / "parts").glob("*") if p.name not in named)]:
             path.unlink(missing_ok=True)
         return done
 
@@ -288,23 +251,17 @@ class Ledger:
         return self.out / "parts" / report.part
 
 
-def _int_keys(names: Mapping[str, str]) -> dict[int, str]:
-    """JSON knows only strings as keys."""
-    return {int(label): name for label, name in names.items()}
+def _read_commit(path: Path) -> UnitReport:
+    try:
+        report = UnitReport(**json.loads(path.read_bytes()))
+        if not (isinstance(report.part, str) and isinstance(report.plan, str) and isinstance(report.sha256, str)):
+            raise TypeError("plan, part and sha256 are to be strings")
+    except _WRONG_SHAPE as error:
+        raise OutputError(
+            f"{path} is not readable ({_short(error)}). Delete it and run `augment expand` again: it redoes that unit."
+        ) from error
+    return report
 
 
-def _unit_from_json(row: dict[str, Any]) -> Unit:
-    sources = []
-    for planned in row["sources"]:
-        variants = tuple(Variant(**v) for v in planned["variants"])
-        sources.append(PlannedSource(Source(**planned["source"]), planned["source_prompt"], variants))
-    return Unit(row["unit_id"], tuple(sources))
-
-
-def relocate(unit: Unit, locators: Mapping[str, str]) -> Unit:
-    """The unit with its sources where they are now: a plan outlives a moved input folder."""
-    moved = tuple(
-        dataclasses.replace(p, source=dataclasses.replace(p.source, locator=locators[p.source.key]))
-        for p in unit.sources
-    )
-    return Unit(unit.unit_id, moved)
+def _short(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -35,7 +35,8 @@ class EditRecord:
 
     Attributes:
         key: the sample's key, `<source_key>-v<variant>`; unique in a dataset.
-        aug_id: hash of all that determines the pixels; "" if the source could not be read.
+        aug_id: hash of all that determines the pixels; "" if the image failed as a whole (stages `read`, `decode` and
+            `worker`, and `edit` where the model raised an error).
         status: `edited` in parts; `accepted`, `rejected` or `failed` once finalized (`failed` also in parts).
         stage: where a failed edit failed (`read`, `decode`, `invert`, `edit`, `score`, `worker`), else "".
         reason: why it failed or was rejected, else "".
@@ -47,6 +48,8 @@ class EditRecord:
         inversion_iterations, inversion_evaluations: of solver and network, over the whole inversion.
         label_probability: CLIP's zero-shot probability of the class word, 0..1.
         text_alignment, source_similarity: cosine of the edit with its prompt, and with its source, -1..1.
+        model_id, model_revision: of an image that failed as a whole, as configured.
+        sampler ... solver_settings: empty or zero for an image that failed as a whole.
         config_hash: fingerprint of the plan this edit belongs to.
     """
 
@@ -163,18 +166,26 @@ def planned_record(planned: PlannedSource, variant: Variant, config_hash: str) -
     return EditRecord(**(empty | known))
 
 
-def failed_records(planned: PlannedSource, config_hash: str, stage: str, reason: str) -> list[EditRecord]:
-    """One failed record for every variant of a source; the reason is cut to one line."""
+def failed_records(
+    planned: PlannedSource, config_hash: str, stage: str, reason: str, **known: Any
+) -> list[EditRecord]:
+    """One failed record for every variant of a source; the reason is cut to one line.
+
+    Args:
+        known: fields that are known nevertheless: `seed`, `model_id`, `model_revision`, `source_sha256`.
+    """
     line = " ".join(reason.split())[:500] or "no reason was given"
-    return [replace(planned_record(planned, v, config_hash), stage=stage, reason=line) for v in planned.variants]
+    return [
+        replace(planned_record(planned, v, config_hash), stage=stage, reason=line, **known) for v in planned.variants
+    ]
 
 
 def failed_unit_samples(
-    unit: Unit, config_hash: str, stage: str, reason: str
+    unit: Unit, config_hash: str, stage: str, reason: str, **known: Any
 ) -> Iterator[tuple[str, dict[str, bytes]]]:
     """The samples of a part in which everything failed, for units that no worker survives."""
     for planned in unit.sources:
-        for record in failed_records(planned, config_hash, stage, reason):
+        for record in failed_records(planned, config_hash, stage, reason, **known):
             yield record.key, {"json": record.to_json()}
 
 

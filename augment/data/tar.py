@@ -16,7 +16,7 @@ import tarfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 KEY_PATTERN = re.compile(r"[A-Za-z0-9_/-]+")
 EXTENSION_PATTERN = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
@@ -83,6 +83,20 @@ def write_tar(path: Path | str, samples: Iterable[tuple[str, Mapping[str, bytes]
     return len(seen)
 
 
+class StrictTarInfo(tarfile.TarInfo):
+    """Members for readers of whole tars: `tarfile` itself takes a file that stops between two members, or goes on with
+    garbage, for one that ends there."""
+
+    @classmethod
+    def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(tar)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"no end-of-archive mark: cut off or damaged ({error})") from None
+
+
 def split_member_name(name: str) -> tuple[str, str] | None:
     """Key and lower-case extension of a member, split at the first dot of the last part; None if it has no dot."""
     folder, slash, base = name.rpartition("/")
@@ -97,12 +111,12 @@ def iter_tar(source: Path | str | BinaryIO) -> Iterator[tuple[str, dict[str, byt
         source: a path, or an open binary file, which is read forwards only and not closed.
 
     Raises:
-        tarfile.TarError, OSError: if the tar is not readable, or ends in the middle.
+        tarfile.TarError, OSError: if the tar is not readable, or ends before its end-of-archive mark.
     """
     current, files = "", dict[str, bytes]()
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(open(source, "rb")) if isinstance(source, Path | str) else source
-        tar = stack.enter_context(tarfile.open(fileobj=file, mode="r|*"))
+        tar = stack.enter_context(tarfile.open(fileobj=file, mode="r|*", tarinfo=StrictTarInfo))
         for member in tar:
             split = split_member_name(member.name) if member.isfile() else None
             if split is None:

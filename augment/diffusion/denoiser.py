@@ -19,21 +19,25 @@ class Denoiser:
     Attributes:
         predict: (z [B, C, H, W], t [B], *conditions) -> eps [B, C, H, W]; must treat the samples independently.
         conditions: tensors whose first dimension is the batch, for example prompt embeddings [B, L, D].
+        evaluations: passes through the network that one call costs per sample; 2 with guidance.
     """
 
     predict: Predict
     conditions: tuple[Tensor, ...] = ()
+    evaluations: int = 1
 
     def __call__(self, z: Float[Tensor, "B C H W"], t: Float[Tensor, " B"]) -> Float[Tensor, "B C H W"]:
         return self.predict(z, t, *self.conditions)
 
     def select(self, index: Tensor) -> Denoiser:
         """The denoiser of some of the samples; `index` is int64 [n]."""
-        return Denoiser(self.predict, tuple(c[index] for c in self.conditions))
+        return Denoiser(self.predict, tuple(c[index] for c in self.conditions), self.evaluations)
 
 
 def guided(predict: Predict, cond: Tensor, uncond: Tensor, guidance_scale: float) -> Denoiser:
-    """Classifier-free guidance (Ho & Salimans 2022, eq. 6): eps_u + w (eps_c - eps_u), in one batched call.
+    """Classifier-free guidance in one batched call: eps_u + w (eps_c - eps_u).
+
+    This w is that of Saharia et al. 2022 (Imagen, eq. 2) and of diffusers: one more than in Ho & Salimans 2022, eq. 6.
 
     Args:
         predict: (z, t, condition) -> eps.
@@ -48,4 +52,4 @@ def guided(predict: Predict, cond: Tensor, uncond: Tensor, guidance_scale: float
         eps_uncond, eps_cond = pair.chunk(2)
         return eps_uncond + guidance_scale * (eps_cond - eps_uncond)
 
-    return Denoiser(both, (cond, uncond))
+    return Denoiser(both, (cond, uncond), evaluations=2)

@@ -85,6 +85,11 @@ def ddim(
             the singular one (its inverse depends on the network alone).
     """
     alphas = alphas_cumprod.double()
+    if float(alphas.min()) <= 0.0:
+        raise ValueError(
+            "the noise schedule ends at zero signal (rescale_betas_zero_snr); its first step divides by zero and has "
+            "no inverse: use a model without it"
+        )
     visited = timesteps(len(alphas), num_steps, spacing, steps_offset)
     stride = len(alphas) // num_steps
     steps, starts = [], []

@@ -16,7 +16,7 @@ class FilterConfig(BaseModel):
     Changing a threshold costs no GPU time: run `augment finalize` again.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     max_psnr_gap: float | None = Field(
         default=4.0,

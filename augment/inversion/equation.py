@@ -15,7 +15,7 @@ class StepEquation:
     """z = f(z) for one step of the table: f(z) = (z' - b eps(z, t) - c n) / a.
 
     Samples are independent; everything is float32 around whatever dtype the network runs in. `forward` and `vjp` count
-    how often the network was evaluated and differentiated per sample of this (sub)batch.
+    how often the network was evaluated and differentiated per sample of this (sub)batch; with guidance one call is two.
 
     Args:
         eps_fn: the denoiser.
@@ -39,7 +39,7 @@ class StepEquation:
 
     def eps(self, z: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         """The network's answer at z: one forward evaluation."""
-        self.forward += 1
+        self.forward += self.eps_fn.evaluations
         return self.eps_fn(z, batch_timesteps(self.step.timestep, z)).float()
 
     def f_of_eps(self, eps: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
@@ -48,7 +48,7 @@ class StepEquation:
 
     def gradient(self, value: Float[Tensor, " B"], z: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         """d value / d z through the network: one vector-Jacobian product (a backward pass)."""
-        self.vjp += 1
+        self.vjp += self.eps_fn.evaluations
         return torch.autograd.grad(value.sum(), z)[0]
 
     def prior(self, z: Float[Tensor, "B C H W"]) -> Float[Tensor, " B"]:

@@ -18,7 +18,8 @@ class RNRI(Solver):
         z_i <- z_i - (1/D) F(z) / (g_i + eta),    g = dF/dz by autograd through the denoiser
 
     F has no root when G > 0 and the division is unbounded where g_i is near -eta, so the iterate with the least F is
-    kept, per sample, and f of it is the answer.
+    kept, per sample, and f of it is the answer, as in the authors' code. K iterations evaluate F and g at K iterates,
+    the first of which is z'.
 
     Attributes:
         prior_weight: lambda.

@@ -144,18 +144,19 @@ def solve(eq: StepEquation, solver: Solver, z0: Float[Tensor, "B C H W"], max_st
         if k == 0:
             first[active] = found.residual
         finite = torch.isfinite(found.answer).all(dim=(1, 2, 3)) & torch.isfinite(found.residual)
-        better = finite & (found.merit < merit[active])
+        converged = finite & (found.residual <= tolerance)
+        better = finite & ((found.merit < merit[active]) | converged)
         improved = active[better]
         merit[improved], residual[improved] = found.merit[better], found.residual[better]
         best["z"][improved], best["eps"][improved] = found.answer[better], found.eps[better]
-        converged = finite & (found.residual <= tolerance)
-        continues = torch.isfinite(found.z).all(dim=(1, 2, 3)) & finite
         status[active[converged]] = Status.CONVERGED
-        status[active[~continues & ~converged]] = Status.NON_FINITE
+        status[active[~finite]] = Status.NON_FINITE
         if k == max_steps - 1:
-            grown = continues & ~converged & (found.residual > 2.0 * first[active])
+            grown = finite & ~converged & (found.residual > 2.0 * first[active])
             status[active[grown]] = Status.DIVERGED
             break
+        continues = torch.isfinite(found.z).all(dim=(1, 2, 3)) & finite
+        status[active[~continues & ~converged]] = Status.NON_FINITE
         keep = (continues & ~converged).nonzero().flatten()
         if len(keep) == 0:
             break

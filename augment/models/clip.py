@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
-from augment.models.load import EMBEDDED, WEIGHTS, ModelError
+from augment.models.config import EMBEDDED, WEIGHTS, ModelError
 
 
 class ClipScorer:
@@ -53,6 +53,13 @@ class ClipScorer:
             attention_mask=tokens.attention_mask.to(self.model.device),
         )
         return F.normalize(features.pooler_output.float(), dim=1)
+
+    def class_embeds(self, texts: Sequence[Sequence[str]]) -> Float[Tensor, "N D"]:
+        """One unit vector per class from several descriptions each, their normalised mean: prompt ensembling.
+
+        (Radford et al. 2021, section 3.1.4.)
+        """
+        return F.normalize(torch.stack([self.text_embeds(of_one).mean(dim=0) for of_one in texts]), dim=1)
 
 
 def load_clip(name: str = EMBEDDED, device: str = "cpu") -> ClipScorer:

@@ -18,12 +18,14 @@ class LatentDiffusion(ABC):
     Attributes:
         model_id, revision: what is recorded with every edit.
         image_size: side in pixels of the images it was trained on.
+        factor: pixels per latent position; image sides must be multiples of it.
         device, dtype: of the network; latents are float32 throughout.
     """
 
     model_id: str
     revision: str
     image_size: int
+    factor: int
     device: torch.device
     dtype: torch.dtype
 

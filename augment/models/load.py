@@ -3,40 +3,18 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 
 import torch
 from diffusers import StableDiffusionPipeline
-from huggingface_hub import resolve_revision
-from pydantic import BaseModel, ConfigDict, Field
 
+from augment.models.config import EMBEDDED, WEIGHTS, ModelConfig, ModelError, embedded_revision
 from augment.models.interface import LatentDiffusion
 from augment.models.stable_diffusion import StableDiffusion
 
-WEIGHTS = Path(__file__).parent.parent / "tiny" / "weights"
-EMBEDDED = "embedded"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 FAMILIES = {"StableDiffusionPipeline": (StableDiffusionPipeline, StableDiffusion)}
-
-
-class ModelError(ValueError):
-    """A model that cannot be loaded: says which, why and what to do."""
-
-
-class ModelConfig(BaseModel):
-    """Which text-to-image model makes the edits."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = Field(default=EMBEDDED, description="`embedded`, a diffusers folder, or a Hugging Face model id")
-    revision: str = Field(
-        default="", description="commit, tag or branch of a Hugging Face model; empty for the default"
-    )
-    device: str = Field(default="cpu", description="`cpu`, `cuda` or `cuda:N`")
-    dtype: Literal["float32", "float16", "bfloat16"] = Field(
-        default="float32", description="of the network; latents and residuals are float32 throughout"
-    )
 
 
 def load_model(config: ModelConfig) -> LatentDiffusion:
@@ -62,14 +40,25 @@ def load_model(config: ModelConfig) -> LatentDiffusion:
             f"model {config.name!r} is a {class_name}, which is not supported; supported are {', '.join(FAMILIES)}"
         )
     pipeline_class, family = FAMILIES[class_name]
-    pipeline = pipeline_class.from_pretrained(
-        folder or model_id,
-        revision=None if folder else revision,
-        dtype=DTYPES[config.dtype],
-        use_safetensors=True,  # None would fall back to unpickling
-        safety_checker=None,
-        requires_safety_checker=False,
-    )
+    try:
+        pipeline = pipeline_class.from_pretrained(
+            folder or model_id,
+            revision=None if folder else revision,
+            variant=config.variant or None,
+            dtype=DTYPES[config.dtype],
+            use_safetensors=True,  # None would fall back to unpickling
+            low_cpu_mem_usage=find_spec("accelerate") is not None,  # without it diffusers says so at length
+            safety_checker=None,
+            requires_safety_checker=False,
+        )
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"model {config.name!r} cannot be loaded: {str(error).splitlines()[0]}; only safetensors files are read "
+            "(model.variant: fp16 chooses those of half precision)"
+        ) from error
+    if config.dtype == "float32":
+        # TF32 convolutions would leave residuals at 1e-3 and make results depend on the batch's size.
+        torch.backends.cudnn.allow_tf32 = False
     return family(pipeline.to(config.device), model_id=model_id, revision=revision)
 
 
@@ -89,6 +78,9 @@ def _locate(config: ModelConfig) -> tuple[Path | None, str, str]:
             f"model {config.name!r}: no such folder, and no Hugging Face id of the form owner/name; "
             "use `embedded`, a folder that `save_pretrained` wrote, or an id such as stabilityai/sd-turbo"
         )
+    # Imported here: only models from the hub need it, and releases of huggingface-hub before 2 lack it.
+    from huggingface_hub import resolve_revision
+
     try:
         # A missing model offline otherwise ends in "does not appear to have a file named model_index.json".
         commit = resolve_revision(config.name, revision=config.revision or None)
@@ -99,8 +91,3 @@ def _locate(config: ModelConfig) -> tuple[Path | None, str, str]:
             f"download it first with `hf download {config.name}`, or use `embedded`"
         ) from error
     return None, config.name, commit.resolved
-
-
-def embedded_revision() -> str:
-    """Identity of the shipped weights: the hash that their training recipe wrote beside them."""
-    return (WEIGHTS / "revision.txt").read_text().strip()

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from augment.diffusion import Denoiser, Schedule, ddim, guided
+from augment.diffusion.schedule import Spacing
 from augment.models.interface import LatentDiffusion
 
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
@@ -27,8 +28,8 @@ class StableDiffusion(LatentDiffusion):
         self.tokenizer = pipeline.tokenizer
         self.device = self.unet.device
         self.dtype = self.unet.dtype
-        factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
-        self.image_size = self.unet.config.sample_size * factor
+        self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        self.image_size = self.unet.config.sample_size * self.factor
         # The noise schedule belongs to the model, whichever scheduler class its authors saved it under.
         self._scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
         self._alphas = self._scheduler.alphas_cumprod.to(self.device)
@@ -70,13 +71,17 @@ class StableDiffusion(LatentDiffusion):
         if sampler != "ddim":
             raise ValueError(f"sampler {sampler!r} is not available for {self.model_id!r}; there is 'ddim'")
         config = self._scheduler.config
-        spacing = "leading" if config.timestep_spacing == "leading" else "trailing"
+        # `linspace`, the default of the Euler schedulers, also starts at the last timestep: trailing is its DDIM form.
+        spacing: Spacing = "leading" if config.timestep_spacing == "leading" else "trailing"
+        # With trailing spacing the last step ends in clean latents. Configs of Euler schedulers carry a
+        # `set_alpha_to_one: false` that they never read.
+        final = 1.0 if spacing == "trailing" else float(self._scheduler.final_alpha_cumprod)
         return ddim(
             self._scheduler.alphas_cumprod,
             num_steps,
             spacing=spacing,
             steps_offset=config.steps_offset,
-            final_alpha_cumprod=float(self._scheduler.final_alpha_cumprod),
+            final_alpha_cumprod=final,
         )
 
     def _predict_eps(self, z: Tensor, t: Tensor, prompt_embeds: Tensor) -> Tensor:

@@ -16,12 +16,12 @@ from augment.data.readers import list_sources, read_bytes
 from augment.editing import EditConfig, edit, image_to_image, text_to_image
 from augment.evaluation import round_trip_psnr
 from augment.models.clip import ClipScorer
+from augment.models.config import WEIGHTS
 from augment.models.interface import LatentDiffusion
-from augment.models.load import WEIGHTS
 from augment.seeding import seed_for
 from augment.tiny.captions import canonical_caption
 from augment.tiny.dataset import split_path
-from augment.tiny.world import BACKGROUNDS, CLASSES
+from augment.tiny.world import BACKGROUNDS, CLASSES, CONDITIONS
 from augment.types import Source
 
 Editor = Callable[[Tensor, list[str], list[str], list[str]], Tensor]
@@ -145,9 +145,9 @@ class TinyQuality:
 
 
 def clip_object_accuracy(clip: ClipScorer, pictures: Pictures) -> float:
-    """Zero-shot: the nearest of "a picture of a fox", ... is the picture's own class."""
+    """Zero-shot: the nearest class, each described in every scene of the world, is the picture's own."""
     names = list(CLASSES)
-    texts = clip.text_embeds([f"a picture of {'an' if n[0] in 'aeiou' else 'a'} {n}" for n in names])
+    texts = clip.class_embeds([[canonical_caption(n, b, c) for b in BACKGROUNDS for c in CONDITIONS] for n in names])
     nearest = (clip.image_embeds(pictures.images) @ texts.T).argmax(dim=1).tolist()
     return sum(names[i] == o for i, o in zip(nearest, pictures.attribute("object"), strict=True)) / len(nearest)
 

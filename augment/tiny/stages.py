@@ -29,8 +29,11 @@ class SceneCache:
 
     def captions(self, indices: np.ndarray, rng: np.random.Generator, dropout: float = 0.0) -> list[str]:
         empty = rng.random(len(indices)) < dropout
-        words = [[names[i] for names, i in zip(ATTRIBUTES.values(), self.labels[k], strict=True)] for k in indices]
-        return ["" if e else caption(*w, rng) for e, w in zip(empty, words, strict=True)]
+        return ["" if e else caption(*self._words(k), rng) for e, k in zip(empty, indices, strict=True)]
+
+    def _words(self, index: int) -> tuple[str, str, str]:
+        object_, background, condition = self.labels[index]
+        return CLASSES[object_], BACKGROUNDS[background], CONDITIONS[condition]
 
     def pixels(self, indices: np.ndarray, device: str) -> Tensor:
         """Images float32 [B, 3, 64, 64] in -1..1."""

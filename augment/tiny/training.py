@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -67,6 +68,7 @@ class StepRandom:
         return torch.randn(shape, generator=self.torch).to(device)
 
 
+M = TypeVar("M", bound=nn.Module)
 LossFn = Callable[[nn.Module, StepRandom, int], Tensor]
 
 
@@ -78,11 +80,32 @@ def learning_rate(config: StageConfig, step: int) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def train_stage(name: str, model: nn.Module, loss_fn: LossFn, stage: StageConfig, config: TrainConfig) -> nn.Module:
+def identity(stage: StageConfig, config: TrainConfig, upstream: str) -> str:
+    """Digest of everything a stage's weights depend on; a checkpoint of another digest is not resumed."""
+    shared = ("seed", "num_scenes", "kl_weight", "caption_dropout", "snr_gamma")
+    parts = [stage.model_dump(), {name: getattr(config, name) for name in shared}, upstream]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def weights_digest(model: nn.Module) -> str:
+    """Digest of a model's weights, for stages that learn on top of it."""
+    digest = hashlib.sha256()
+    for tensor in model.state_dict().values():
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def train_stage(
+    name: str, model: M, loss_fn: LossFn, stage: StageConfig, config: TrainConfig, *, upstream: str = ""
+) -> M:
     """Train `model` and return its averaged copy; takes up where the last checkpoint in `config.work_dir` stands.
 
     Args:
         loss_fn: (model, random numbers of the step, batch size) -> scalar loss.
+        upstream: digest of weights that the loss depends on.
+
+    Raises:
+        ValueError: if the checkpoint was made with other settings.
     """
     config.work_dir.mkdir(parents=True, exist_ok=True)
     checkpoint = config.work_dir / f"{name}.pt"
@@ -94,6 +117,11 @@ def train_stage(name: str, model: nn.Module, loss_fn: LossFn, stage: StageConfig
     start = 0
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=config.device, weights_only=True)
+        if state.get("identity") != identity(stage, config, upstream):
+            raise ValueError(
+                f"{checkpoint} was made with other settings, data or autoencoder; delete it to train this part again, "
+                "or choose another work_dir"
+            )
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
@@ -129,7 +157,7 @@ def train_stage(name: str, model: nn.Module, loss_fn: LossFn, stage: StageConfig
         if done % config.checkpoint_every == 0 or done == stage.steps:
             states = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
             partial = checkpoint.with_suffix(".tmp")
-            torch.save(states | {"step": done}, partial)
+            torch.save(states | {"step": done, "identity": identity(stage, config, upstream)}, partial)
             partial.replace(checkpoint)
     log.close()
     return average.eval()

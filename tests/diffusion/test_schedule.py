@@ -91,6 +91,11 @@ def test_impossible_step_counts_are_refused(num_steps):
         ddim(stable_diffusion_scheduler("trailing").alphas_cumprod, num_steps)
 
 
+def test_a_schedule_without_signal_at_its_end_is_refused():
+    with pytest.raises(ValueError, match="rescale_betas_zero_snr"):
+        ddim(torch.linspace(0.999, 0.0, 1000), 4)
+
+
 def test_guidance_is_the_published_combination_and_selects_per_sample():
     def predict(z, t, condition):
         return condition.view(-1, 1, 1, 1) * z

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from augment.diffusion import Denoiser, ddim, sample
+from augment.diffusion import Denoiser, ddim, guided, sample
 from augment.inversion import (
     DDIM,
     RNRI,
@@ -166,6 +166,35 @@ def test_evaluations_are_counted_per_sample_and_step():
     assert inversion.evaluations_per_step.tolist() == pytest.approx([12 / 5] * 7)
     published = invert(nonlinear_denoiser(), latents(7), schedule, RNRI(), Stop(2))
     assert published.forward.tolist() == published.vjp.tolist() == [10] * 7
+
+
+def test_guidance_is_counted_as_the_two_evaluations_it_is():
+    def predict(z, t, condition):
+        return torch.tanh(z + condition.view(-1, 1, 1, 1))
+
+    schedule = ddim(torch.linspace(0.999, 0.05, 1000), 5)
+    for scale, cost in ((1.0, 1), (2.0, 2)):
+        denoiser = guided(predict, torch.ones(7), torch.zeros(7), scale)
+        inversion = invert(denoiser, latents(7), schedule, RNRI(), Stop(2))
+        assert inversion.forward.tolist() == inversion.vjp.tolist() == [10 * cost] * 7
+
+
+@pytest.mark.parametrize("solver", ALL, ids=name_of)
+def test_a_converged_sample_has_a_residual_below_the_tolerance(solver):
+    schedule = ddim(torch.linspace(0.999, 0.05, 1000), 3)
+    found = []
+    stop = Stop(max_steps=40, tolerance=0.02)
+    invert(nonlinear_denoiser(), latents(7), schedule, solver, stop, callback=lambda i, s: found.append(s))
+    for solution in found:
+        converged = solution.status == Status.CONVERGED
+        assert (solution.residual[converged] <= 0.02).all()
+        assert torch.isfinite(solution.residual).all()
+
+
+def test_an_update_that_overflows_after_the_last_iteration_is_not_held_against_the_answer():
+    eq = StepEquation(Denoiser(lambda z, t: z * 0.0), STEP, latents(2))
+    solution = solve(eq, RNRIReleased(eta=0.0), eq.after + 1e30, 1, 0.0)
+    assert solution.status.tolist() == [Status.MAX_STEPS] * 2
 
 
 @pytest.mark.parametrize("solver", ALL, ids=name_of)

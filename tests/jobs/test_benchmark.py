@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from augment.config import load_config
 from jobs.benchmark import BenchmarkConfig, run
 
 
@@ -21,13 +22,17 @@ def report(tmp_path_factory):
                 "repeats": 2,
                 "methods": [
                     {"solver": {"name": "ddim"}, "stop": {"max_steps": 5}},
-                    {"solver": {"name": "rnri"}, "stop": {"max_steps": 2, "first_max_steps": 0}},
+                    {"solver": {"name": "rnri"}, "stop": {"max_steps": 2}},
                     {"solver": {"name": "rnri_secant"}, "stop": {"max_steps": 2, "first_max_steps": 6}},
                 ],
             },
             "editing": {
                 "settings": {"num_steps": 4, "strength": 0.75, "guidance_scale": 2.0},
-                "methods": [{"solver": {"name": "rnri_secant"}, "stop": {"max_steps": 1, "first_max_steps": 3}}],
+                "methods": [
+                    {"solver": {"name": "rnri_secant"}, "stop": {"max_steps": 1, "first_max_steps": 3}},
+                    {"solver": {"name": "rnri_secant", "prior_weight": 0.0}},
+                ],
+                "image_to_image": [{"strength": 0.5}],
             },
         }
     )
@@ -62,10 +67,19 @@ def test_rows_are_consistent(report):
 
 
 def test_editing_rows_are_shares_of_the_images(report):
-    secant, fresh = report["editing"]
-    assert (secant["method"], fresh["method"]) == ("rnri_secant", "image_to_image")
-    for row in (secant, fresh):
+    secant, without_prior, fresh = report["editing"]
+    assert [r["method"] for r in report["editing"]] == ["rnri_secant", "rnri_secant", "image_to_image"]
+    assert without_prior["solver"] == {"name": "rnri_secant", "prior_weight": 0.0}
+    assert [r["strength"] for r in report["editing"]] == [0.75, 0.75, 0.5]
+    for row in (secant, without_prior, fresh):
         assert row["n"] == 6
         for name in ("background_reached", "object_kept", "condition_kept"):
             assert row[name] * 6 == pytest.approx(round(row[name] * 6))
-    assert secant["source_similarity"] > 0
+    assert secant["text_alignment"] != fresh["text_alignment"]
+
+
+def test_only_the_secant_rows_of_the_shipped_table_have_an_uneven_budget():
+    config = load_config("configs/benchmark/emoji.yaml", BenchmarkConfig)
+    published = config.inversion.methods[:5]
+    assert [m.solver["name"] for m in published] == ["ddim", "fixed_point", "rnri", "rnri_released", "rnri_secant"]
+    assert [(m.stop.max_steps, m.stop.first_max_steps) for m in published] == [(1, 0), (2, 0), (2, 0), (2, 0), (1, 8)]

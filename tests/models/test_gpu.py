@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from augment.editing import EditConfig, edit
-from augment.models.load import ModelConfig, load_model
+from augment.models.config import ModelConfig
+from augment.models.load import load_model
 from augment.tiny.evaluate import load_split
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]

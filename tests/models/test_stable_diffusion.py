@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from diffusers import DDIMScheduler, EulerDiscreteScheduler, PNDMScheduler
 
 from augment.diffusion import sample
 from augment.editing import EditConfig, edit
-from augment.inversion import RNRISecant, Stop, invert
-from augment.models.load import ModelConfig, ModelError, load_model
+from augment.inversion import SOLVERS, RNRISecant, Stop, invert, make_solver
+from augment.models.config import ModelConfig, ModelError
+from augment.models.load import load_model
 from augment.models.stable_diffusion import StableDiffusion
 from tests.pipelines import stable_diffusion
 
@@ -69,16 +71,60 @@ def test_inverting_a_generated_picture_finds_noise_that_regenerates_it():
     assert torch.linalg.vector_norm(again - clean) <= 1e-3 * torch.linalg.vector_norm(clean)
 
 
+@pytest.mark.parametrize(
+    ("scheduler", "timesteps", "ends_clean"),
+    [
+        # Stable Diffusion 1.5 and 2.1 are saved with PNDM or DDIM, sd-turbo with Euler
+        (PNDMScheduler(steps_offset=1, set_alpha_to_one=False, skip_prk_steps=True), [751, 501, 251, 1], False),
+        (DDIMScheduler(steps_offset=1, set_alpha_to_one=False), [751, 501, 251, 1], False),
+        (EulerDiscreteScheduler(timestep_spacing="trailing"), [999, 749, 499, 249], True),
+        (EulerDiscreteScheduler(timestep_spacing="linspace"), [999, 749, 499, 249], True),
+    ],
+    ids=["pndm", "ddim", "euler trailing", "euler linspace"],
+)
+def test_schedules_of_checkpoints_saved_with_other_schedulers(scheduler, timesteps, ends_clean):
+    pipeline = stable_diffusion()
+    pipeline.scheduler = scheduler
+    if ends_clean:
+        scheduler.register_to_config(set_alpha_to_one=False)  # sd-turbo's config has it; Euler never reads it
+    schedule = wrap(pipeline).schedule(4)
+    assert [s.timestep for s in schedule.steps] == timesteps
+    last = schedule.steps[-1]
+    noise_left = last.b + last.a * (1 - schedule.alphas_cumprod[-1]) ** 0.5  # of the prediction, after the last step
+    assert (abs(noise_left) < 1e-9) == ends_clean
+
+
+def edit_config(solver, **stop):
+    return EditConfig(num_steps=5, strength=0.8, guidance_scale=1.0, solver={"name": solver}, stop=stop)
+
+
 def test_editing_with_the_source_prompt_and_no_guidance_reconstructs():
     model = wrap(stable_diffusion(timestep_spacing="trailing"))
     images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    config = EditConfig(num_steps=5, strength=0.8, guidance_scale=1.0, stop={"max_steps": 20, "tolerance": 1e-6})
-    result = edit(model, images, PROMPTS, [[PROMPTS[0], "a picture of snow"], [PROMPTS[1]]], config)
+    targets = [[PROMPTS[0], "a picture of snow"], [PROMPTS[1]]]
+    result = edit(model, images, PROMPTS, targets, edit_config("rnri_secant", max_steps=20, tolerance=1e-6))
+    round_trip = model.decode(model.encode(images))
     assert [len(e) for e in result.edits] == [2, 1]
-    torch.testing.assert_close(result.edits[0][0], result.reconstruction[0], rtol=0, atol=5e-4)
-    torch.testing.assert_close(result.edits[1][0], result.reconstruction[1], rtol=0, atol=5e-4)
-    assert not torch.allclose(result.edits[0][1], result.reconstruction[0], atol=1e-3)
+    for same_prompt, expected in zip((result.edits[0][0], result.edits[1][0]), round_trip, strict=True):
+        torch.testing.assert_close(same_prompt, expected, rtol=0, atol=1e-3)
+    assert not torch.allclose(result.edits[0][1], round_trip[0], atol=1e-2)
     assert result.psnr == pytest.approx(result.vae_psnr, abs=0.01)
+    assert result.status == ["converged"] * 2
+    inexact = edit(model, images, PROMPTS, targets, edit_config("ddim"))
+    assert not torch.allclose(inexact.edits[0][0], round_trip[0], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_inversion_does_not_depend_on_batch_mates(name):
+    model = wrap(stable_diffusion(timestep_spacing="trailing"))
+    clean, embeds, schedule = noise(3), model.embed(["a fox", "an owl", "snow"]), model.schedule(5)
+    stop = Stop(max_steps=2, first_max_steps=4, tolerance=1e-3)
+    together = invert(model.denoiser(embeds), clean, schedule, make_solver(name), stop)
+    for i in range(3):
+        alone = invert(model.denoiser(embeds[i : i + 1]), clean[i : i + 1], schedule, make_solver(name), stop)
+        difference = torch.linalg.vector_norm(together.latents[i] - alone.latents[0])
+        assert difference <= 1e-5 * torch.linalg.vector_norm(alone.latents[0])
+        assert together.forward[i] == alone.forward[0]
 
 
 def test_editing_does_not_depend_on_batch_mates():

@@ -53,6 +53,17 @@ def test_an_interrupted_run_ends_where_an_undisturbed_one_does(tmp_path):
     assert not torch.equal(weights(resumed), weights(linear()))
 
 
+def test_a_checkpoint_of_other_settings_is_not_resumed(tmp_path):
+    train_stage("a", linear(), regression, STAGE, train_config(tmp_path))
+    longer = STAGE.model_copy(update={"steps": 20})
+    with pytest.raises(ValueError, match="made with other settings"):
+        train_stage("a", linear(), regression, longer, train_config(tmp_path))
+    with pytest.raises(ValueError, match="made with other settings"):
+        train_stage("a", linear(), regression, STAGE, train_config(tmp_path, seed=1))
+    with pytest.raises(ValueError, match="made with other settings"):
+        train_stage("a", linear(), regression, STAGE, train_config(tmp_path), upstream="another autoencoder")
+
+
 def test_another_seed_trains_another_model(tmp_path):
     one = train_stage("a", linear(), regression, STAGE, train_config(tmp_path / "one"))
     two = train_stage("a", linear(), regression, STAGE, train_config(tmp_path / "two", seed=1))

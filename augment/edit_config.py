@@ -1,0 +1,43 @@
+"""The settings of an edit. torch is imported only to check a solver section that a config spells out."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def checked_solver(section: dict[str, Any]) -> dict[str, Any]:
+    """Validator of a `solver:` section; raises ValueError as `make_solver` does."""
+    from augment.inversion import make_solver
+
+    if "name" not in section:
+        raise ValueError("a solver section needs a `name`")
+    make_solver(**section)
+    return section
+
+
+class StopConfig(BaseModel):
+    """Iteration limits of the inversion; see `augment.inversion.Stop`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_steps: int = Field(default=1, ge=1, description="solver iterations per inverted step")
+    first_max_steps: int = Field(default=0, ge=0, description="the same for the first, singular step; 0 = max_steps")
+    tolerance: float = Field(default=0.0, ge=0, description="residual (RMS, latents' units) at which a sample is done")
+
+
+class EditConfig(BaseModel):
+    """Everything about an edit that changes its pixels, apart from the model and the words."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sampler: str = Field(default="ddim", description="sampler of inversion and generation")
+    num_steps: int = Field(default=10, ge=1, description="steps of the full schedule")
+    strength: float = Field(default=0.7, gt=0, le=1, description="share of the schedule that is inverted and redone")
+    guidance_scale: float = Field(default=3.0, ge=1, description="classifier-free guidance of the edit")
+    inversion_guidance_scale: float = Field(default=1.0, ge=1, description="guidance while inverting; 1 is accurate")
+    solver: Annotated[dict[str, Any], AfterValidator(checked_solver)] = Field(
+        default={"name": "rnri_secant"}, description="`name` of a solver, and its settings"
+    )
+    stop: StopConfig = StopConfig(max_steps=1, first_max_steps=8)
