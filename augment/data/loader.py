@@ -10,8 +10,9 @@ at least as many shards as streams, otherwise every n-th sample of each shard), 
 synthetic with probability `synthetic_ratio`, so the ratio does not depend on how many images either side has.
 
 Everything random is seeded: the same seed, epoch, shards and numbers of ranks and workers give the same batches.
-(The pieces of webdataset read the same tars, but its mixer draws from the global generator, its resampler starts every
-epoch of a worker with the same shards, and its decoders accept pickles; here nothing but images and integers is read.)
+Reading, grouping and shuffling are webdataset's. Which stream reads which shard is decided here: its resampler draws
+shards with replacement and starts every epoch of a worker with the same ones, and its mixer draws from the global
+random generator. Nothing but images and integers is decoded, so no pickle is ever read.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ import fsspec
 import numpy as np
 import torch
 import torch.distributed
+import webdataset as wds
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from augment.data.images import ImageError, decode_image
-from augment.data.readers import SHARD_IMAGE_EXTENSIONS, InputError, expand_shards, parse_label
-from augment.data.tar import iter_tar
+from augment.data.locate import InputError, expand_shards
+from augment.data.readers import SHARD_IMAGE_EXTENSIONS, parse_label
 from augment.seeding import seed_for
 
 SHUFFLE_BUFFER = 1000  # encoded images held by a stream per source
@@ -209,7 +212,9 @@ def _samples(shards: tuple[str, ...], stream: int, num_streams: int, seed: int) 
             share, shares = (stream + pass_number) % num_streams, num_streams
         found = (sample for shard in order for sample in itertools.islice(_read_shard(shard), share, None, shares))
         barren += 1
-        for sample in _shuffled(found, random.Random(seed_for(seed, "samples", pass_number, stream))):
+        rng = random.Random(seed_for(seed, "samples", pass_number, stream))
+        # `initial`: no sample leaves before the buffer is full, so that small datasets are shuffled whole.
+        for sample in wds.shuffle(SHUFFLE_BUFFER, initial=SHUFFLE_BUFFER, rng=rng)(found):
             barren = 0
             yield sample
         if barren > num_streams:
@@ -217,13 +222,14 @@ def _samples(shards: tuple[str, ...], stream: int, num_streams: int, seed: int) 
 
 
 def _read_shard(shard: str) -> Iterator[_Sample]:
-    with fsspec.open(shard, "rb") as file:
+    with fsspec.open(shard, "rb") as stream:
         try:
-            for key, files in iter_tar(file):
-                where = f"{shard}: sample {key!r}"
+            for files in group_by_keys(tar_file_expander([{"url": shard, "stream": stream}])):
+                where = f"{shard}: sample {files['__key__']!r}"
                 image = next((files[extension] for extension in SHARD_IMAGE_EXTENSIONS if extension in files), None)
                 if image is None or "cls" not in files:
-                    raise InputError(f"{where} needs an image and a .cls; it has {', '.join(sorted(files))}")
+                    has = ", ".join(sorted(name for name in files if not name.startswith("__")))
+                    raise InputError(f"{where} needs an image and a .cls; it has {has}")
                 try:
                     label = parse_label(files["cls"])
                 except ValueError:
@@ -231,17 +237,6 @@ def _read_shard(shard: str) -> Iterator[_Sample]:
                 yield where, image, label
         except tarfile.TarError as error:
             raise InputError(f"{shard}: not a readable tar: {error}") from error
-
-
-def _shuffled(samples: Iterator[_Sample], rng: random.Random) -> Iterator[_Sample]:
-    """All samples in random order if they fit in the buffer; otherwise each leaves it at a random time."""
-    buffer = list(itertools.islice(samples, SHUFFLE_BUFFER))
-    for sample in samples:
-        i = rng.randrange(len(buffer))
-        buffer[i], sample = sample, buffer[i]
-        yield sample
-    rng.shuffle(buffer)
-    yield from buffer
 
 
 def _rank_and_world_size(rank: int | None, world_size: int | None) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 
 import torch
@@ -33,6 +34,9 @@ class StableDiffusion(LatentDiffusion):
         # The noise schedule belongs to the model, whichever scheduler class its authors saved it under.
         self._scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
         self._alphas = self._scheduler.alphas_cumprod.to(self.device)
+        # Schedulers of the Euler kind end in clean latents, whatever `set_alpha_to_one` their config carries unread.
+        reads_it = "set_alpha_to_one" in inspect.signature(type(pipeline.scheduler).__init__).parameters
+        self._final_alpha_cumprod = float(self._scheduler.final_alpha_cumprod) if reads_it else 1.0
         self._prediction_type = self._scheduler.config.prediction_type
         if self._prediction_type not in PREDICTION_TYPES:
             raise ValueError(
@@ -73,15 +77,12 @@ class StableDiffusion(LatentDiffusion):
         config = self._scheduler.config
         # `linspace`, the default of the Euler schedulers, also starts at the last timestep: trailing is its DDIM form.
         spacing: Spacing = "leading" if config.timestep_spacing == "leading" else "trailing"
-        # With trailing spacing the last step ends in clean latents. Configs of Euler schedulers carry a
-        # `set_alpha_to_one: false` that they never read.
-        final = 1.0 if spacing == "trailing" else float(self._scheduler.final_alpha_cumprod)
         return ddim(
             self._scheduler.alphas_cumprod,
             num_steps,
             spacing=spacing,
             steps_offset=config.steps_offset,
-            final_alpha_cumprod=final,
+            final_alpha_cumprod=self._final_alpha_cumprod,
         )
 
     def _predict_eps(self, z: Tensor, t: Tensor, prompt_embeds: Tensor) -> Tensor:

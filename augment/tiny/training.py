@@ -126,7 +126,6 @@ def train_stage(
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
         start = int(state["step"])
-    log = (config.work_dir / f"{name}.jsonl").open("a")
     window: list[float] = []
     began = time.monotonic()
     for step in range(start, stage.steps):
@@ -150,8 +149,8 @@ def train_stage(
             row = {"stage": name, "step": done, "steps": stage.steps, "loss": sum(window) / len(window)}
             row["samples_per_second"] = (done - start) * stage.batch_size / seconds
             line = json.dumps(row)
-            log.write(line + "\n")
-            log.flush()
+            with (config.work_dir / f"{name}.jsonl").open("a") as log:
+                log.write(line + "\n")
             print(line, flush=True)
             window.clear()
         if done % config.checkpoint_every == 0 or done == stage.steps:
@@ -159,5 +158,4 @@ def train_stage(
             partial = checkpoint.with_suffix(".tmp")
             torch.save(states | {"step": done, "identity": identity(stage, config, upstream)}, partial)
             partial.replace(checkpoint)
-    log.close()
     return average.eval()

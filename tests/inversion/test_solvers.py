@@ -192,9 +192,13 @@ def test_a_converged_sample_has_a_residual_below_the_tolerance(solver):
 
 
 def test_an_update_that_overflows_after_the_last_iteration_is_not_held_against_the_answer():
-    eq = StepEquation(Denoiser(lambda z, t: z * 0.0), STEP, latents(2))
-    solution = solve(eq, RNRIReleased(eta=0.0), eq.after + 1e30, 1, 0.0)
-    assert solution.status.tolist() == [Status.MAX_STEPS] * 2
+    def solved(iterations):
+        eq = StepEquation(Denoiser(lambda z, t: z * 0.0), STEP, latents(2))
+        return solve(eq, RNRIReleased(eta=1.0), eq.after, iterations, 0.0)  # divides by 1 - 1 where f > z
+
+    assert solved(1).status.tolist() == [Status.MAX_STEPS] * 2
+    assert solved(2).status.tolist() == [Status.NON_FINITE] * 2
+    torch.testing.assert_close(solved(2).z, solved(1).z)
 
 
 @pytest.mark.parametrize("solver", ALL, ids=name_of)
