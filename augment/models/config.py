@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Literal
 
@@ -34,3 +35,58 @@ class ModelConfig(BaseModel):
 def embedded_revision() -> str:
     """Identity of the shipped weights: the hash that their training recipe wrote beside them."""
     return (WEIGHTS / "revision.txt").read_text().strip()
+
+
+def pinned(config: ModelConfig) -> ModelConfig:
+    """The config with exactly these weights as its revision: whoever loads it later, and wherever, gets the same.
+
+    The revision becomes the hash of the shipped weights, a hash of a folder's weight files, or a commit of the hub.
+
+    Raises:
+        ModelError: if there is no such model, or its weights are not those of the revision that was asked for.
+    """
+    if config.name == EMBEDDED:
+        return _with_revision(config, embedded_revision())
+    if Path(config.name).is_dir():
+        if not (Path(config.name) / "model_index.json").is_file():
+            raise ModelError(
+                f"model {config.name!r}: the folder has no model_index.json, so it is no diffusers pipeline; "
+                "save one with `pipeline.save_pretrained(folder)`"
+            )
+        return _with_revision(config, _folder_digest(Path(config.name)))
+    if config.name.startswith((".", "/")) or config.name.count("/") != 1:
+        raise ModelError(
+            f"model {config.name!r}: no such folder, and no Hugging Face id of the form owner/name; "
+            "use `embedded`, a folder that `save_pretrained` wrote, or an id such as stabilityai/sd-turbo"
+        )
+    # Imported here: only models from the hub need it, and releases of huggingface-hub before 2 lack it.
+    from huggingface_hub import resolve_revision
+
+    try:
+        # A missing model offline otherwise ends in "does not appear to have a file named model_index.json".
+        commit = resolve_revision(config.name, revision=config.revision or None)
+    except Exception as error:  # the hub's own errors and whatever its transport raises
+        raise ModelError(
+            f"model {config.name!r} is neither a folder nor cached nor reachable on the Hugging Face hub "
+            f"({type(error).__name__}: {str(error).splitlines()[0]}); "
+            f"download it first with `hf download {config.name}`, or use `embedded`"
+        ) from error
+    return config.model_copy(update={"revision": commit.resolved})
+
+
+def _with_revision(config: ModelConfig, revision: str) -> ModelConfig:
+    if config.revision not in ("", revision):
+        raise ModelError(
+            f"model.revision {config.revision!r} was asked for, but the weights of {config.name!r} are {revision!r}; "
+            "leave model.revision empty to use them"
+        )
+    return config.model_copy(update={"revision": revision})
+
+
+def _folder_digest(folder: Path) -> str:
+    """A hash of the weight and config files of a pipeline folder, by their relative names."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json")):
+        with path.open("rb") as file:
+            digest.update(f"{path.relative_to(folder)} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()[:16]

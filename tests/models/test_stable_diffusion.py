@@ -9,7 +9,7 @@ from diffusers import DDIMScheduler, EulerDiscreteScheduler, PNDMScheduler
 from augment.diffusion import sample
 from augment.editing import EditConfig, edit
 from augment.inversion import SOLVERS, RNRISecant, Stop, invert, make_solver
-from augment.models.config import ModelConfig, ModelError
+from augment.models.config import ModelConfig, ModelError, pinned
 from augment.models.load import load_model
 from augment.models.stable_diffusion import StableDiffusion
 from tests.pipelines import stable_diffusion
@@ -162,6 +162,17 @@ def test_models_that_cannot_be_loaded_say_why(tmp_path):
         load_model(ModelConfig(name="./nowhere"))
     with pytest.raises(ModelError, match=r"hf download stabilityai/absent"):
         load_model(ModelConfig(name="stabilityai/absent"))
+
+
+def test_the_revision_of_a_folder_is_that_of_its_weights(tmp_path):
+    stable_diffusion(seed=0).save_pretrained(tmp_path / "model")
+    before = pinned(ModelConfig(name=str(tmp_path / "model")))
+    assert pinned(before) == before
+    assert load_model(before).revision == before.revision != ""
+    stable_diffusion(seed=1).save_pretrained(tmp_path / "model")
+    assert pinned(ModelConfig(name=before.name)).revision != before.revision
+    with pytest.raises(ModelError, match=f"{before.revision!r} was asked for"):
+        pinned(before)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the message is for machines without a GPU")

@@ -1,0 +1,57 @@
+"""CLIP embeddings against transformers' own processor and model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import CLIPImageProcessor, CLIPModel
+
+from augment.models.clip import load_clip
+from augment.models.config import WEIGHTS, ModelError
+
+TEXTS = ["a picture of a fox on snow", "an owl, forest, fog"]
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return load_clip()
+
+
+def pictures(size):
+    return np.random.default_rng(0).integers(0, 256, (3, size, size, 3), dtype=np.uint8)
+
+
+def to_tensor(pixels):
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+
+
+def test_similarities_equal_those_of_transformers(clip):
+    pixels = pictures(64)
+    model = CLIPModel.from_pretrained(WEIGHTS / "clip", dtype=torch.float32).eval()
+    processor = CLIPImageProcessor.from_pretrained(WEIGHTS / "clip")
+    values = processor([Image.fromarray(p) for p in pixels], return_tensors="pt").pixel_values
+    tokens = clip.tokenizer(TEXTS, padding="max_length", max_length=16, return_tensors="pt")
+    with torch.no_grad():
+        theirs = model(pixel_values=values, **tokens).logits_per_image
+    ours = clip.logit_scale * clip.image_embeds(to_tensor(pixels)) @ clip.text_embeds(TEXTS).T
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_embeddings_are_unit_vectors_at_any_image_size(clip):
+    for size in (32, 64, 100):
+        embeds = clip.image_embeds(to_tensor(pictures(size)))
+        torch.testing.assert_close(embeds.norm(dim=1), torch.ones(3))
+
+
+def test_a_class_is_the_normalised_mean_of_its_descriptions(clip):
+    embeds = clip.class_embeds([TEXTS, TEXTS[:1]])
+    mean = clip.text_embeds(TEXTS).mean(dim=0)
+    torch.testing.assert_close(embeds[0], mean / mean.norm())
+    torch.testing.assert_close(embeds[1], clip.text_embeds(TEXTS[:1])[0])
+
+
+def test_a_missing_model_is_explained():
+    with pytest.raises(ModelError, match=r"CLIP model 'someone/absent' cannot be loaded.*hf download someone/absent"):
+        load_clip("someone/absent")
