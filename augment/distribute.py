@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Literal, Protocol
@@ -117,20 +117,41 @@ def run_ray(
 
     Raises:
         Interrupted: on SIGTERM or SIGINT.
-        WorkerError: if workers cannot be set up.
+        WorkerError: if workers cannot be set up, or there is no GPU for them.
+        OSError: if a worker cannot write its part: another one could not either.
     """
     import ray
 
-    with _ray_session(run, config), interruptible():
-        pool = _Pool(ray, config, run, make_worker)
+    with _ray_session(run), interruptible():
+        workers = usable_workers(run, config.model.device, ray.cluster_resources())
+        pool = _Pool(ray, config, run.model_copy(update={"num_workers": workers}), make_worker)
         try:
             yield from pool.work(units)
         finally:
             pool.close()
 
 
+def usable_workers(run: RunConfig, device: str, resources: Mapping[str, float]) -> int:
+    """How many workers a Ray with these resources can hold; on GPUs, one each.
+
+    Raises:
+        WorkerError: if they need GPUs and there is none: Ray would wait for one for ever.
+    """
+    if not device.startswith("cuda"):
+        return run.num_workers
+    gpus = int(resources.get("GPU", 0))
+    if gpus == 0:
+        raise WorkerError(
+            f"model.device is {device!r}, but Ray has no GPU; set model.device: cpu, or run.address to a cluster that "
+            "has GPUs"
+        )
+    if gpus < run.num_workers:
+        logger.warning("run.num_workers is %d, but Ray has %d GPU(s): one worker on each", run.num_workers, gpus)
+    return min(gpus, run.num_workers)
+
+
 @contextlib.contextmanager
-def _ray_session(run: RunConfig, config: WorkerConfig) -> Iterator[None]:
+def _ray_session(run: RunConfig) -> Iterator[None]:
     """Join or start a Ray, and leave it as it was found."""
     import ray
 
@@ -231,7 +252,8 @@ class _Pool:
         except self._ray.exceptions.RayTaskError as error:
             cause = error.cause
             reason = f"{type(cause).__name__}: {cause}"
-            is_mistake = job.unit is None and isinstance(cause, ValueError)
+            # In the config, or in the output folder (all that a unit's images can raise, the worker has handled).
+            is_mistake = isinstance(cause, ValueError if job.unit is None else OSError)
         except self._ray.exceptions.RayError:
             # Without Ray's words, which name processes and machines: the reason becomes part of the output.
             cause, reason, is_mistake = None, "the worker process died", False
@@ -242,7 +264,7 @@ class _Pool:
         self._ray.kill(job.actor)
         job.actor = None
         if is_mistake and cause is not None:
-            raise cause  # in the config: no other worker will do better
+            raise cause  # no other worker will do better
         if job.unit is None:
             self._failed_setups += 1
             if self._failed_setups > self._run.max_attempts:
@@ -267,9 +289,13 @@ class _Pool:
 
 
 def give_up(config: WorkerConfig, unit: Unit, reason: str) -> UnitReport:
-    """Commit a unit with all its edits failed, so that the run can end and every planned edit is accounted for."""
-    ledger = Ledger(config.output)
-    part, sha256 = ledger.write_part(unit.unit_id, failed_unit_samples(unit, config.config_hash, "worker", reason))
-    report = UnitReport(unit.unit_id, part, sha256, unit.planned, edited=0, failed=unit.planned, seconds={})
-    ledger.commit(report)
-    return report
+    """Commit a unit with all its edits failed, so that the run can end and every planned edit is accounted for.
+
+    Returns the report that counts: a worker thought dead may have committed after all.
+    """
+    ledger, digest = Ledger(config.output), config.config_hash
+    part, sha256 = ledger.write_part(
+        unit.unit_id, failed_unit_samples(unit, digest, "worker", reason, **config.known_fields())
+    )
+    report = UnitReport(unit.unit_id, digest, part, sha256, unit.planned, edited=0, failed=unit.planned, seconds={})
+    return ledger.commit(report)

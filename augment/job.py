@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from augment.config import load_config
 from augment.data.finalize import ShardLimits
-from augment.data.ledger import OutputError, Plan, flatten, sources_digest
-from augment.data.readers import InputError, InputFormat, list_sources
+from augment.data.ledger import OutputError
+from augment.data.locate import InputError
+from augment.data.plan import Plan, digest_of, flatten, sources_digest
+from augment.data.readers import InputFormat, list_sources
 from augment.distribute import RunConfig
 from augment.edit_config import EditConfig
 from augment.filters import FilterConfig
-from augment.models.config import EMBEDDED, ModelConfig, embedded_revision
+from augment.models.config import ModelConfig
 from augment.prompts import PromptConfig
 from augment.scoring import ClipConfig
 from augment.tiny.dataset import split_path
@@ -36,6 +38,9 @@ class InputConfig(BaseModel):
     format: InputFormat = Field(description="`imagefolder` or `webdataset`")
     image_size: int = Field(gt=0, description="side in pixels to which images are resized and cropped; the model's own")
     limit: int | None = Field(default=None, gt=0, description="only the first so many images, by key")
+    class_names: dict[int, Annotated[str, Field(min_length=1)]] = Field(
+        default={}, description="label -> the word for it, for every label; empty: as the dataset calls them"
+    )
 
 
 class OutputConfig(ShardLimits):
@@ -62,13 +67,20 @@ class ExpandConfig(BaseModel):
 
 
 def load_expand_config(path: Path | str, overrides: Sequence[str] = ()) -> ExpandConfig:
-    """Read a config; its `prompts` becomes an absolute path. Raises ConfigError."""
+    """Read a config; its `prompts` becomes an absolute path. Raises ConfigError.
+
+    In the file `prompts` is relative to the file; in an override, like all that is typed, to the working directory.
+    """
     config = load_config(path, ExpandConfig, overrides)
-    return config.model_copy(update={"prompts": (Path(path).parent / config.prompts).absolute()})
+    typed = any(override.partition("=")[0].strip() == "prompts" for override in overrides)
+    folder = Path() if typed else Path(path).parent
+    return config.model_copy(update={"prompts": (folder / config.prompts).absolute()})
 
 
-def job_sources(config: ExpandConfig) -> list[Source]:
-    """The job's images, sorted by key, with absolute locators: workers may have another working directory.
+def job_sources(config: ExpandConfig) -> tuple[list[Source], dict[int, str]]:
+    """The job's images, sorted by key, and the class names of the whole dataset by label, whatever `limit` leaves.
+
+    Locators are absolute: workers may have another working directory.
 
     Raises:
         InputError: if there are none. OutputError: if the output lies inside the input.
@@ -80,7 +92,7 @@ def job_sources(config: ExpandConfig) -> list[Source]:
         except ValueError as error:
             raise InputError(f"input.path: {path}: {error}") from error
     else:
-        located = [str(Path(p).absolute()) for p in ([path] if isinstance(path, str) else path)]
+        located = [p if "://" in p else str(Path(p).absolute()) for p in ([path] if isinstance(path, str) else path)]
     out = config.output.path.absolute().resolve()
     for folder in filter(Path.is_dir, map(Path, located)):
         if out.is_relative_to(folder.resolve()):
@@ -88,24 +100,29 @@ def job_sources(config: ExpandConfig) -> list[Source]:
                 f"output.path: {config.output.path} lies inside input.path {folder}; the next run would take its files "
                 "for images. Choose a folder elsewhere."
             )
-    sources = list_sources(located[0] if len(located) == 1 else located, config.input.format)
-    return sources[: config.input.limit]
+    named = config.input.class_names
+    sources = list_sources(located[0] if len(located) == 1 else located, config.input.format, named)
+    return sources[: config.input.limit], {s.label: s.class_name for s in sources}
 
 
-def fingerprint(config: ExpandConfig, prompts: PromptConfig, sources: Sequence[Source]) -> dict[str, Any]:
-    """Dotted key -> value of everything that changes pixels, scores or the cut into units."""
-    model = config.model
-    if model.name == EMBEDDED and not model.revision:
-        model = model.model_copy(update={"revision": embedded_revision()})
+def fingerprint(
+    config: ExpandConfig, prompts: PromptConfig, sources: Sequence[Source], class_names: Mapping[int, str]
+) -> dict[str, Any]:
+    """Dotted key -> value of everything that changes pixels, scores or the cut into units.
+
+    `config.model` is pinned, and the embedded CLIP is as old as the embedded model; other CLIP models go by their name.
+    """
     return flatten(
         {
             "input": {
                 "count": len(sources),
                 "listing": sources_digest(sources),
+                "classes": len(class_names),  # the label score chooses among all of them
+                "class_names": digest_of(class_names),
                 "image_size": config.input.image_size,
             },
             # Where the model runs may change, what it is may not.
-            "model": model.model_dump(mode="json", exclude={"device"}),
+            "model": config.model.model_dump(mode="json", exclude={"device"}),
             "prompts": prompts.model_dump(mode="json"),
             "variants_per_image": config.variants_per_image,
             "editing": config.editing.model_dump(mode="json"),

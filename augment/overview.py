@@ -1,7 +1,7 @@
 """From a finalized output folder to what a person looks at: `contact_sheet.png` and `report.html`.
 
-Joins the data side (parts, index, sources) with the drawing side (`augment.report`). Both files depend on the published
-dataset only, so making them again gives the same bytes.
+Joins the data side (parts, index, sources) with the drawing side (`augment.report`). The sources shown are kept in
+`run/`: the files depend on the output folder only; made again, they are the same bytes, wherever the input is now.
 """
 
 from __future__ import annotations
@@ -10,18 +10,21 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from augment.data.finalize import read_part, read_reconstructions
 from augment.data.images import ImageError, decode_image, encode_png
 from augment.data.index import read_index, read_rows
 from augment.data.ledger import Ledger
-from augment.data.readers import InputError, read_bytes
+from augment.data.locate import InputError
+from augment.data.parts import read_part, read_reconstructions
+from augment.data.readers import read_bytes
 from augment.data.shards import edit_key
+from augment.data.tar import iter_tar, write_bytes_atomic, write_tar
 from augment.report.contact_sheet import Tile, contact_sheet
 from augment.report.html import Histogram, html_report
-from augment.types import EditStatus, PlannedSource, Unit
+from augment.types import EditStatus, PlannedSource, Source, Unit
 
 CONTACT_SHEET, REPORT = "contact_sheet.png", "report.html"
 FILES = (CONTACT_SHEET, REPORT)
+KEPT_SOURCES = "run/contact_sheet_sources.tar"
 _ROWS, _EDITS_PER_ROW = 12, 8
 _BINS = 24
 
@@ -30,12 +33,10 @@ def write_overview(ledger: Ledger, manifest: Mapping[str, Any], locators: Mappin
     """Write both files, atomically.
 
     Args:
-        locators: where the sources are now, by key; one that is not named is where the plan says. A source that
-            is gone leaves an empty tile.
+        locators: where the sources are now, by key; one that is not named is where the plan says. Sources that were
+            shown before are not read again; one that never could be read leaves an empty tile.
     """
     import numpy as np
-
-    from augment.data.tar import write_bytes_atomic
 
     sheet = contact_sheet(
         _rows(ledger, locators),
@@ -79,17 +80,36 @@ def _rows(ledger: Ledger, locators: Mapping[str, str]) -> list[list[Tile]]:
     wanted = {(2 * i + 1) * plan.sources // (2 * count) for i in range(count)}
     size = int(plan.fingerprint["input.image_size"])
     reports = ledger.committed()
+    kept_path = ledger.out / KEPT_SOURCES
+    kept = {key: files["png"] for key, files in iter_tar(kept_path)} if kept_path.is_file() else {}
+    before = len(kept)
     rows = []
     place = 0
     for unit in ledger.units():
         chosen = [p for i, p in enumerate(unit.sources, place) if i in wanted]
         place += len(unit.sources)
         if chosen:
+            for planned in chosen:
+                if planned.source.key not in kept and (png := _read_source(planned.source, locators, size)):
+                    kept[planned.source.key] = png
             pictures = {record.key: png for record, png in read_part(ledger, reports[unit.unit_id])}
             reconstructions = read_reconstructions(ledger, reports[unit.unit_id])
             index = read_rows(ledger.out / "index.parquet", sorted(_keys(unit)))
-            rows += [_row(p, pictures, reconstructions, index, locators, size) for p in chosen]
+            rows += [_row(p, kept, pictures, reconstructions, index) for p in chosen]
+    if len(kept) > before:
+        write_tar(kept_path, [(key, {"png": png}) for key, png in sorted(kept.items())])
     return rows
+
+
+def _read_source(source: Source, locators: Mapping[str, str], size: int) -> bytes:
+    """A source as the model saw it, as PNG; b"" if it is gone or damaged."""
+    import numpy as np
+
+    here = replace(source, locator=locators.get(source.key, source.locator))
+    try:
+        return encode_png(np.asarray(decode_image(read_bytes(here), size)))
+    except (InputError, ImageError):
+        return b""
 
 
 def _keys(unit: Unit) -> set[str]:
@@ -98,24 +118,19 @@ def _keys(unit: Unit) -> set[str]:
 
 def _row(
     planned: PlannedSource,
+    originals: Mapping[str, bytes],
     pictures: Mapping[str, bytes],
     reconstructions: Mapping[str, bytes],
     index: Mapping[str, dict[str, Any]],
-    locators: Mapping[str, str],
-    size: int,
 ) -> list[Tile]:
     source = planned.source
     keys = [edit_key(source.key, v.index) for v in planned.variants]
     measured = next((index[k] for k in keys if index[k]["status"] != EditStatus.FAILED), None)
     quality = f"{measured['reconstruction_psnr']:.1f} dB (VAE {measured['vae_psnr']:.1f} dB)" if measured else ""
-    here = replace(source, locator=locators.get(source.key, source.locator))
-    try:
-        import numpy as np
-
-        original = encode_png(np.asarray(decode_image(read_bytes(here), size)))
-    except (InputError, ImageError):
-        original = b""
-    row = [Tile(original, planned.source_prompt), Tile(reconstructions.get(source.key, b""), quality)]
+    row = [
+        Tile(originals.get(source.key, b""), planned.source_prompt),
+        Tile(reconstructions.get(source.key, b""), quality),
+    ]
     for key, variant in list(zip(keys, planned.variants, strict=True))[:_EDITS_PER_ROW]:
         row.append(Tile(pictures[key], variant.prompt, index[key]["status"], index[key]["reason"]))
     return row

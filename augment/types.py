@@ -79,7 +79,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class UnitReport:
-    """What a worker says when a unit is committed; `plan` is the digest of the plan it worked on. Timings in seconds."""
+    """What a worker says when a unit is committed; `plan` is the digest of its plan. Timings in seconds."""
 
     unit_id: str
     plan: str

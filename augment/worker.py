@@ -9,8 +9,9 @@ from __future__ import annotations
 import gc
 import hashlib
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -18,7 +19,8 @@ from pydantic import Field
 from augment.batch import BatchConfig, BatchEditor, DecodedImage, EditedImage, failed_sample
 from augment.data.images import ImageError, decode_image
 from augment.data.ledger import Ledger
-from augment.data.readers import InputError, read_bytes
+from augment.data.locate import InputError
+from augment.data.readers import read_bytes
 from augment.data.shards import failed_records
 from augment.types import PlannedSource, Unit, UnitReport
 
@@ -31,6 +33,10 @@ class WorkerConfig(BatchConfig):
     threads: int = Field(
         gt=0, description="CPU threads of torch; two runs with other numbers may differ in the last bit"
     )
+
+    def known_fields(self) -> dict[str, Any]:
+        """Fields of an `EditRecord` that are known of every edit, also of one that never reached the model."""
+        return {"seed": self.seed, "model_id": self.model.name, "model_revision": self.model.revision}
 
 
 class Worker:
@@ -49,7 +55,7 @@ class Worker:
         self._editor = BatchEditor(self.config)
 
     def run_unit(self, unit: Unit) -> UnitReport:
-        """Make all edits of a unit and commit them.
+        """Make all edits of a unit and commit them. Returns the report that counts: another's, if it was first.
 
         Raises:
             OSError: if the part cannot be written.
@@ -77,6 +83,7 @@ class Worker:
         failed = sum(set(files) == {"json"} for image in in_order for _, files in image.samples)
         report = UnitReport(
             unit_id=unit.unit_id,
+            plan=self.config.config_hash,
             part=part,
             sha256=sha256,
             planned=unit.planned,
@@ -87,8 +94,7 @@ class Worker:
             vae_psnr_sum=sum(image.vae_psnr for image in in_order if image.vae_psnr is not None),
             inverted=sum(image.psnr is not None for image in in_order),
         )
-        self._ledger.commit(report)
-        return report
+        return self._ledger.commit(report)
 
     def _read(self, planned: PlannedSource) -> DecodedImage | EditedImage:
         """The decoded source, or its failed edits."""
@@ -104,8 +110,9 @@ class Worker:
         return DecodedImage(planned, sha256, np.asarray(picture))
 
     def _failed(self, planned: PlannedSource, stage: str, reason: str, sha256: str = "") -> EditedImage:
-        records = failed_records(planned, self.config.config_hash, stage, reason)
-        return EditedImage(tuple(failed_sample(replace(r, source_sha256=sha256)) for r in records), None, None)
+        known = self.config.known_fields()
+        records = failed_records(planned, self.config.config_hash, stage, reason, source_sha256=sha256, **known)
+        return EditedImage(tuple(map(failed_sample, records)), None, None)
 
     def _edit(self, batch: list[DecodedImage]) -> dict[str, EditedImage]:
         """Edit a batch; results by source key. A batch that fails is split until what fails stands alone."""

@@ -69,6 +69,13 @@ def expand(config: ConfigFile, overrides: Overrides = None) -> None:
         print("\n".join(summary.lines()), flush=True)
         if summary.manifest["failed"] == summary.manifest["planned"]:
             _fail(f"every edit failed; the reasons are in {summary.out / 'index.parquet'}", PROBLEMS)
+        if lost := summary.manifest["reasons"].get("failed: worker"):
+            _fail(
+                f"{lost} edits were given up because no worker survived their units; the reasons are in "
+                f"{summary.out / 'index.parquet'} (stage `worker`). To try again, delete the files in "
+                f'{summary.out / "commits"} that have "edited": 0, and run the same command',
+                PROBLEMS,
+            )
 
 
 @app.command()
@@ -77,7 +84,10 @@ def finalize(
     config: Annotated[Path | None, typer.Option("--config", help="take thresholds from this config")] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Publish an output folder again under other thresholds (-o filters.min_label_probability=0.8). No GPU needed."""
+    """Publish an output folder again under other thresholds (-o filters.min_label_probability=0.8), or repair it.
+
+    No GPU needed.
+    """
     with _messages():
         from jobs.expand import finalize as run
 
@@ -89,8 +99,9 @@ def verify(out: Output, as_json: AsJson = False) -> None:
     """Check an output folder: tars, hashes, schema, pictures, and that planned = accepted + rejected + failed."""
     with _messages():
         from augment.data.verify import verify as run
+        from augment.overview import FILES
 
-        result = run(out)
+        result = run(out, FILES)
         if as_json:
             print(json.dumps(result.as_dict()))
         else:

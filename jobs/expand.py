@@ -19,12 +19,14 @@ from typing import Any
 from augment.config import ConfigError, load_config, resolved_yaml
 from augment.data.finalize import ShardLimits
 from augment.data.finalize import finalize as publish
-from augment.data.ledger import Ledger, OutputError, Plan, cut_units, relocate
+from augment.data.ledger import Ledger, OutputError
+from augment.data.plan import Plan, cut_units, fingerprint_difference, relocate
 from augment.distribute import run_local, run_ray
 from augment.filters import judge_edit
 from augment.job import ExpandConfig, fingerprint, job_sources, load_expand_config, worker_config
+from augment.models.config import pinned
 from augment.overview import CONTACT_SHEET, FILES, write_overview
-from augment.prompts import PromptConfig, plan_source
+from augment.prompts import PromptConfig, plan_source, unused_classes
 from augment.types import Unit, UnitReport
 
 __all__ = ["ExpandConfig", "Summary", "expand", "finalize", "load_expand_config"]
@@ -76,20 +78,25 @@ def expand(config: ExpandConfig, report: Callable[[str], None] = print) -> Summa
             before any worker starts.
         Interrupted: on SIGTERM or SIGINT, with all finished units kept.
     """
+    # Once, here: no two workers and no later run may get other weights under the same name.
+    config = config.model_copy(update={"model": pinned(config.model)})
     prompts = load_config(config.prompts, PromptConfig)
-    sources = job_sources(config)
-    settings = fingerprint(config, prompts, sources)
+    sources, class_names = job_sources(config)
+    if unused := unused_classes(prompts, class_names.values()):
+        known = ", ".join(sorted(class_names.values())[:20]) + (", ..." if len(class_names) > 20 else "")
+        reason = f"is no class of the dataset, but overrides or exclude name it; known are {known}"
+        raise ConfigError(str(config.prompts), [f"class {name!r} {reason}" for name in unused])
+    settings = fingerprint(config, prompts, sources, class_names)
     ledger = Ledger(config.output.path)
     with ledger.lock():
         plan = ledger.read_plan()
-        if plan is None or not ledger.committed():
+        done = ledger.recover(plan) if plan else {}
+        if plan is None or (not done and fingerprint_difference(plan.fingerprint, settings)):
             planned = (plan_source(s, prompts, config.variants_per_image, config.seed) for s in sources)
-            class_names = {s.label: s.class_name for s in sources}
             plan = ledger.write_plan(settings, cut_units(planned, config.run.unit_size), class_names)
         ledger.check_fingerprint(plan, settings)
         ledger.write_run_file("config.resolved.yaml", resolved_yaml(config))
         locators = {s.key: s.locator for s in sources}
-        done = ledger.recover()
         began, made = time.monotonic(), 0
         if len(done) < plan.units:
             ledger.write_run_file("env.json", _environment())
@@ -103,7 +110,9 @@ def expand(config: ExpandConfig, report: Callable[[str], None] = print) -> Summa
 
 
 def finalize(out: Path | str, overrides: Sequence[str] = (), config_path: Path | str | None = None) -> Summary:
-    """Publish an output folder again under other thresholds or shard limits. Needs no model and no sources.
+    """Publish an output folder again, under other thresholds or shard limits, or because a published file is damaged.
+
+    Needs no model and no sources.
 
     Args:
         overrides: `filters.min_label_probability=0.8`, `output.max_shard_samples=500`, ...
@@ -124,7 +133,7 @@ def finalize(out: Path | str, overrides: Sequence[str] = (), config_path: Path |
     config = load_config(own, ExpandConfig).model_copy(update={"filters": changed.filters, "output": limits})
     ledger = Ledger(out)
     with ledger.lock():
-        manifest = _publish(ledger, config, {})
+        manifest = _publish(ledger, config, {}, check_hashes=True)
         ledger.write_run_file("config.resolved.yaml", resolved_yaml(config))
     return Summary(out, manifest, 0, 0.0)
 
@@ -145,13 +154,16 @@ def _run(
             yield unit_report
 
 
-def _publish(ledger: Ledger, config: ExpandConfig, locators: dict[str, str]) -> dict[str, Any]:
+def _publish(
+    ledger: Ledger, config: ExpandConfig, locators: dict[str, str], check_hashes: bool = False
+) -> dict[str, Any]:
     result = publish(
         ledger,
         judge=partial(judge_edit, config=config.filters),
         judge_settings=config.filters.model_dump(mode="json"),
         limits=ShardLimits(**config.output.model_dump(exclude={"path"})),
         derived=FILES,
+        check_hashes=check_hashes,
     )
     if result.changed or not all((ledger.out / name).is_file() for name in FILES):
         write_overview(ledger, result.manifest, locators)

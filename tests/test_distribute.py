@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -13,9 +14,21 @@ from typing import Any
 
 import pytest
 
-from augment.data.finalize import read_part
-from augment.data.ledger import Ledger, cut_units
-from augment.distribute import Interrupted, MakeWorker, RunConfig, WorkerError, interruptible, run_local, run_ray
+from augment.data.ledger import Ledger
+from augment.data.parts import read_part
+from augment.data.plan import cut_units
+from augment.distribute import (
+    Interrupted,
+    MakeWorker,
+    RunConfig,
+    WorkerError,
+    give_up,
+    interruptible,
+    run_local,
+    run_ray,
+    usable_workers,
+)
+from augment.models.config import ModelConfig
 from augment.types import PlannedSource, Source, Unit, UnitReport, Variant
 from augment.worker import WorkerConfig
 from tests.test_worker import worker_config
@@ -31,7 +44,8 @@ RAY_RUN = RunConfig(executor="ray", num_workers=2, max_attempts=2)
 def plain_worker(behaviour: str = "") -> MakeWorker:
     """A worker class, made in a function so that it travels to other processes by value.
 
-    `behaviour`: "die once" or "raise once" at unit 1, "always die" or "always raise" at it; "no setup" or "bad config".
+    `behaviour`: "die once" or "raise once" at unit 1, "always die", "always raise" or "disk full" at it; "no setup" or
+    "bad config".
     """
 
     class PlainWorker:
@@ -54,10 +68,11 @@ def plain_worker(behaviour: str = "") -> MakeWorker:
                 if "die" in behaviour:
                     os.kill(os.getpid(), signal.SIGKILL)
                 raise RuntimeError("CUDA error: an illegal memory access")
+            if unit.unit_id == "u000001" and behaviour == "disk full":
+                raise OSError(errno.ENOSPC, "No space left on device")
             part, sha256 = self.ledger.write_part(unit.unit_id, [(s.source.key, {"txt": b""}) for s in unit.sources])
-            report = UnitReport(unit.unit_id, part, sha256, unit.planned, unit.planned, 0, {})
-            self.ledger.commit(report)
-            return report
+            plan = self.config.config_hash
+            return self.ledger.commit(UnitReport(unit.unit_id, plan, part, sha256, unit.planned, unit.planned, 0, {}))
 
     return PlainWorker
 
@@ -66,7 +81,7 @@ def plain_worker(behaviour: str = "") -> MakeWorker:
 def ray_session() -> Iterator[Any]:
     import ray
 
-    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False)
+    ray.init(num_cpus=2, num_gpus=0, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False)
     yield ray
     ray.shutdown()
 
@@ -103,8 +118,7 @@ def test_a_unit_whose_worker_fails_is_done_elsewhere(ray_session: Any, tmp_path:
     first, second = attempts(tmp_path, "u000001")
     assert first != second
     assert len(list((tmp_path / "parts").iterdir())) == 7  # with the orphan
-    assert len(Ledger(tmp_path).recover()) == 6
-    assert len(list((tmp_path / "parts").iterdir())) == 6
+    assert Ledger(tmp_path).committed().keys() == {u.unit_id for u in UNITS}
 
 
 @pytest.mark.ray
@@ -130,6 +144,41 @@ def test_a_unit_that_no_worker_survives_is_given_up(
     ((record, picture),) = read_part(Ledger(tmp_path), lost)
     assert (record.key, record.status, record.stage, picture) == ("s1-v00", "failed", "worker", b"")
     assert record.reason == reason
+    assert (record.seed, record.model_id) == (0, "embedded")
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(90)
+def test_a_full_disk_ends_the_run_and_fails_no_unit(ray_session: Any, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        list(run_ray(worker_config(tmp_path), UNITS, RAY_RUN, plain_worker("disk full")))
+    assert caught.value.errno == errno.ENOSPC
+    assert len(attempts(tmp_path, "u000001")) == 1
+    assert "u000001" not in Ledger(tmp_path).committed()
+
+
+def test_a_unit_given_up_too_late_keeps_what_was_committed(tmp_path: Path) -> None:
+    config = worker_config(tmp_path)
+    (done,) = run_local(config, UNITS[:1], RunConfig(), plain_worker())
+    assert give_up(config, UNITS[0], "the worker process died") == done
+    assert Ledger(tmp_path).committed() == {"u000000": done}
+    assert [p.name for p in (tmp_path / "parts").iterdir()] == [done.part]
+
+
+def test_there_are_no_more_workers_than_gpus(caplog: pytest.LogCaptureFixture) -> None:
+    assert usable_workers(RAY_RUN, "cpu", {"CPU": 1.0}) == 2
+    assert usable_workers(RAY_RUN, "cuda", {"CPU": 1.0, "GPU": 4.0}) == 2
+    assert not caplog.records
+    assert usable_workers(RAY_RUN, "cuda", {"CPU": 9.0, "GPU": 1.0}) == 1
+    assert "run.num_workers is 2, but Ray has 1 GPU(s)" in caplog.text
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(90)
+def test_a_gpu_that_ray_does_not_have_is_not_waited_for(ray_session: Any, tmp_path: Path) -> None:
+    config = worker_config(tmp_path).model_copy(update={"model": ModelConfig(device="cuda")})
+    with pytest.raises(WorkerError, match=r"model\.device is 'cuda', but Ray has no GPU; set model\.device: cpu"):
+        list(run_ray(config, UNITS, RAY_RUN, plain_worker()))
 
 
 @pytest.mark.ray

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from augment.data.finalize import read_part, read_reconstructions
 from augment.data.ledger import Ledger
+from augment.data.parts import read_part, read_reconstructions
 from augment.data.readers import list_sources
 from augment.data.shards import EDITED, EditRecord
 from augment.data.tar import sha256_file
@@ -68,6 +68,7 @@ def test_a_unit_is_edited_scored_and_committed(worker: Worker, tmp_path: Path) -
     assert Ledger(tmp_path).committed() == {"u000000": report}
     assert (report.planned, report.edited, report.failed, report.inverted) == (8, 8, 0, 4)
     assert sha256_file(tmp_path / "parts" / report.part) == report.sha256
+    assert report.plan == "hash"
     found = records(tmp_path, report)
     assert list(found) == [f"{p.source.key}-v0{v}" for p in UNIT.sources for v in (0, 1)]
     assert {record.status for record in found.values()} == {EDITED}
@@ -97,6 +98,13 @@ def test_an_edit_does_not_depend_on_its_place(worker: Worker, tmp_path: Path) ->
         assert together[key].reconstruction_psnr == pytest.approx(record.reconstruction_psnr, abs=0.01)
 
 
+def test_a_unit_that_another_worker_committed_first_is_reported_as_its(worker: Worker, tmp_path: Path) -> None:
+    unit = Unit("u000000", (planned(0, locator=str(tmp_path / "missing.png")),))
+    first = worker.run_unit(unit)
+    assert worker.run_unit(unit) == first
+    assert [p.name for p in (tmp_path / "parts").iterdir()] == [first.part]
+
+
 def test_bad_images_cost_themselves_only(worker: Worker, tmp_path: Path) -> None:
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "text.png").write_bytes(b"no picture at all")
@@ -120,6 +128,7 @@ def test_bad_images_cost_themselves_only(worker: Worker, tmp_path: Path) -> None
     assert stages[f"{SOURCES[3].key}-v00"] == ("failed", "decode")
     assert found[f"{SOURCES[1].key}-v00"].reason == "the file has zero bytes"
     assert len(found[f"{SOURCES[1].key}-v00"].source_sha256) == 64
+    assert {(r.seed, r.model_id) for r in found.values()} == {(0, "embedded")}
     # The same input in another folder must give the same record.
     assert found[f"{SOURCES[2].key}-v00"].reason == f"{SOURCES[2].key}: No such file or directory"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,9 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from augment.data.card import dataset_card
 from augment.data.index import IndexWriter
-from augment.data.ledger import Ledger, OutputError, Plan, digest_of
-from augment.data.shards import EDITED, RECONSTRUCTION_SUFFIX, EditRecord, edit_files
-from augment.data.tar import iter_tar, sha256_file, write_bytes_atomic, write_tar
+from augment.data.ledger import Ledger, OutputError
+from augment.data.parts import read_part
+from augment.data.plan import Plan, digest_of
+from augment.data.shards import EDITED, EditRecord, edit_files
+from augment.data.tar import sha256_file, write_bytes_atomic, write_tar
 from augment.types import EditStatus, UnitReport, Verdict
 
 MANIFEST_FORMAT = 1
@@ -59,6 +61,7 @@ def finalize(
     judge_settings: Mapping[str, Any],
     limits: ShardLimits,
     derived: tuple[str, ...] = (),
+    check_hashes: bool = False,
 ) -> Finalized:
     """Publish the dataset of a folder whose units are all committed; call it under the ledger's lock.
 
@@ -66,6 +69,7 @@ def finalize(
         judge: scores by name -> verdict.
         judge_settings: what `judge` depends on, as JSON; another value publishes anew.
         derived: names of files in the output that others make from the dataset, removed when it is published anew.
+        check_hashes: also publish anew if a published file has other bytes than its sha256 says; reads all of them.
 
     Raises:
         OutputError: if there is no plan, units are not done, or a part is damaged.
@@ -73,7 +77,7 @@ def finalize(
     plan = ledger.read_plan()
     if plan is None:
         raise OutputError(f"{ledger.out} has no plan/plan.json: it is no output folder of `augment expand`.")
-    reports = ledger.committed()
+    reports = ledger.recover(plan)  # again: a worker that outlived its driver may have written since
     if missing := plan.units - len(reports):
         raise OutputError(f"{ledger.out}: {missing} of {plan.units} units are not done. Run `augment expand` to go on.")
     ordered = [reports[unit_id] for unit_id in sorted(reports)]
@@ -81,7 +85,7 @@ def finalize(
         [MANIFEST_FORMAT, plan.digest, [r.sha256 for r in ordered], dict(judge_settings), limits.model_dump()]
     )
     published = read_manifest(ledger.out)
-    if published is not None and published.get("inputs") == inputs and _is_whole(ledger.out, published):
+    if published is not None and published.get("inputs") == inputs and _is_whole(ledger.out, published, check_hashes):
         return Finalized(False, published)
 
     staging = ledger.out / STAGING
@@ -105,36 +109,10 @@ def read_manifest(out: Path) -> dict[str, Any] | None:
     """The published manifest, or None if there is none (or only the ruin of one)."""
     try:
         manifest = json.loads((out / "manifest.json").read_bytes())
-    except (OSError, ValueError):
+        [(entry["sha256"], entry["bytes"]) for entry in manifest["files"].values()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return manifest if isinstance(manifest, dict) else None
-
-
-def read_part(ledger: Ledger, report: UnitReport) -> Iterator[tuple[EditRecord, bytes]]:
-    """The records of a committed part with their pictures (b"" where there is none); checked against its sha256.
-
-    Raises:
-        OutputError: if the part is missing or has other bytes than were committed.
-    """
-    path = ledger.part_path(report)
-    if not path.is_file() or sha256_file(path) != report.sha256:
-        raise OutputError(
-            f"{path} is missing or damaged (its sha256 is not the committed one). "
-            f"Delete {ledger.out / 'commits' / report.unit_id}.json and run `augment expand` again: it redoes it."
-        )
-    for _, files in iter_tar(path):
-        if "json" in files:
-            yield EditRecord.from_json(files["json"]), files.get("png", b"")
-
-
-def read_reconstructions(ledger: Ledger, report: UnitReport) -> dict[str, bytes]:
-    """The PNGs of a part's reconstructed sources, by source key."""
-    pictures = iter_tar(ledger.part_path(report))
-    return {
-        key.removesuffix(RECONSTRUCTION_SUFFIX): files["png"]
-        for key, files in pictures
-        if key.endswith(RECONSTRUCTION_SUFFIX) and "json" not in files
-    }
+    return dict(manifest)
 
 
 class _ShardSeries:
@@ -270,12 +248,14 @@ def _file_entry(path: Path) -> dict[str, Any]:
     return {"sha256": sha256_file(path), "bytes": path.stat().st_size}
 
 
-def _is_whole(out: Path, manifest: Mapping[str, Any]) -> bool:
-    """Whether every published file is there with its size, and no other shard is."""
-    files: Mapping[str, Any] = manifest.get("files", {})
+def _is_whole(out: Path, manifest: Mapping[str, Any], check_hashes: bool) -> bool:
+    """Whether every published file is there with its size (and its hash), and no other shard is."""
+    files: Mapping[str, Any] = manifest["files"]
     for name, entry in files.items():
         path = out / name
         if not path.is_file() or path.stat().st_size != entry["bytes"]:
+            return False
+        if check_hashes and sha256_file(path) != entry["sha256"]:
             return False
     present = {f"{d}/{p.name}" for d in ("shards", "rejected") for p in (out / d).glob("*")}
     return present == {name for name in files if "/" in name}
@@ -283,6 +263,7 @@ def _is_whole(out: Path, manifest: Mapping[str, Any]) -> bool:
 
 def _publish(out: Path, staging: Path, manifest: Mapping[str, Any], derived: tuple[str, ...]) -> None:
     """Move the staged files into place. Until the manifest is back, the folder counts as unpublished."""
+    data = _json_bytes(manifest)  # whatever is wrong with it, nothing is removed for it
     for name in ("manifest.json", *derived):
         (out / name).unlink(missing_ok=True)
     for folder in ("shards", "rejected"):
@@ -291,5 +272,5 @@ def _publish(out: Path, staging: Path, manifest: Mapping[str, Any], derived: tup
         (staging / folder).replace(out / folder)
     for name in ("index.parquet", "README.md"):
         (staging / name).replace(out / name)
-    write_bytes_atomic(out / "manifest.json", _json_bytes(manifest))
+    write_bytes_atomic(out / "manifest.json", data)
     shutil.rmtree(staging)

@@ -36,6 +36,12 @@ class OutputError(ValueError):
 
 # What reading JSON of another shape raises, on the way into our own types.
 _WRONG_SHAPE = (ValueError, KeyError, TypeError, AttributeError)
+_REPORT_KINDS: dict[str, type | tuple[type, ...]] = {
+    "str": str,
+    "int": int,
+    "float": (int, float),
+    "dict[str, float]": dict,
+}
 
 
 class Ledger:
@@ -103,7 +109,7 @@ class Ledger:
             OutputError: if the folder holds results, which would be taken for results of this plan, or be replaced.
         """
         folder = self.out / "plan"
-        whose = f"of another plan than this job's ({folder} has it)" if folder.exists() else "but no plan"
+        whose = "of another plan than this job's" if (folder / "plan.json").exists() else "but no plan"
         if any((self.out / "commits").glob("u*.json")):
             raise OutputError(f"{self.out} has commits/, {whose}. Restore plan/, or choose another output.path.")
         if foreign := [n for n in ("shards", "rejected", "manifest.json") if (self.out / n).exists()]:
@@ -254,8 +260,9 @@ class Ledger:
 def _read_commit(path: Path) -> UnitReport:
     try:
         report = UnitReport(**json.loads(path.read_bytes()))
-        if not (isinstance(report.part, str) and isinstance(report.plan, str) and isinstance(report.sha256, str)):
-            raise TypeError("plan, part and sha256 are to be strings")
+        for field in dataclasses.fields(report):
+            if not isinstance(value := getattr(report, field.name), _REPORT_KINDS[str(field.type)]):
+                raise TypeError(f"{field.name} is {value!r}")
     except _WRONG_SHAPE as error:
         raise OutputError(
             f"{path} is not readable ({_short(error)}). Delete it and run `augment expand` again: it redoes that unit."

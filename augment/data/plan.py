@@ -93,14 +93,14 @@ def relocate(unit: Unit, locators: Mapping[str, str]) -> Unit:
 
 
 def plan_from_json(head: dict[str, Any]) -> Plan:
-    """The content of `plan.json`. Raises KeyError, TypeError, AttributeError or ValueError if it is of another shape."""
+    """The content of `plan.json`. Raises KeyError, TypeError, AttributeError or ValueError if it has another shape."""
     class_names = {int(label): str(name) for label, name in head["class_names"].items()}  # JSON's keys are strings
     counts = {name: int(head[name]) for name in ("units", "sources", "planned")}
     return Plan(fingerprint=dict(head["fingerprint"]), class_names=class_names, **counts)
 
 
 def unit_from_json(row: dict[str, Any]) -> Unit:
-    """A line of the units' files. Raises KeyError, TypeError or ValueError if it is of another shape."""
+    """A line of the units' files. Raises KeyError, TypeError or ValueError if it has another shape."""
     sources = []
     for planned in row["sources"]:
         variants = tuple(Variant(**v) for v in planned["variants"])

@@ -6,34 +6,29 @@ other, and becomes an error row where it is decoded.
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import os
 import re
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from braceexpand import braceexpand
-
-from augment.data.images import IMAGE_EXTENSIONS
-from augment.data.tar import split_member_name
+from augment.data.locate import InputError, expand_shards, is_image, missing, what_is_in
+from augment.data.tar import StrictTarInfo, split_member_name
 from augment.types import Source
 
 InputFormat = Literal["imagefolder", "webdataset"]
 SHARD_IMAGE_EXTENSIONS = ("png", "jpg", "jpeg", "webp")  # in this order, should a sample have several
 
 
-class InputError(ValueError):
-    """The input cannot be used as it is; the message says what was found and what to do."""
-
-
-def list_sources(path: Path | str | Sequence[str], format: InputFormat) -> list[Source]:
+def list_sources(
+    path: Path | str | Sequence[str], format: InputFormat, class_names: Mapping[int, str] | None = None
+) -> list[Source]:
     """List a dataset, sorted by key.
 
     Keys come from the path inside the dataset, or from the record's key, and match `[A-Za-z0-9_/-]+`. A name with other
@@ -44,10 +39,13 @@ def list_sources(path: Path | str | Sequence[str], format: InputFormat) -> list[
             `webdataset`, tars with an image, `cls`, and optionally `txt` (caption) and `json` (`class_name`; every
             other text value is an attribute): a tar, a folder of tars, a pattern with `*` or `{000..009}`, or a list.
         format: which of the two.
+        class_names: label -> name of every class, instead of what the dataset calls them.
 
     Raises:
         InputError: if the path is missing, holds no image, or holds something whose class is not known.
     """
+    if remote := [p for p in ([path] if isinstance(path, Path | str) else path) if "://" in str(p)]:
+        raise InputError(f"{remote[0]}: only local files are read; copy or mount the dataset first")
     if format == "imagefolder":
         if not isinstance(path, Path | str):
             raise InputError(f"format 'imagefolder' takes one folder, not a list: {list(path)}")
@@ -56,7 +54,7 @@ def list_sources(path: Path | str | Sequence[str], format: InputFormat) -> list[
         sources = list(_list_shards(path))
     else:
         raise InputError(f"unknown input format {format!r}; known are 'imagefolder' and 'webdataset'")
-    return sorted(sources, key=lambda source: source.key)
+    return sorted(_named(sources, class_names or {}), key=lambda source: source.key)
 
 
 def read_bytes(source: Source) -> bytes:
@@ -83,49 +81,35 @@ def read_bytes(source: Source) -> bytes:
         raise InputError(f"{path}: {error.strerror or error}") from error
 
 
-def expand_shards(path: Path | str | Sequence[str]) -> list[str]:
-    """Paths of the tars that a tar, a folder, a pattern (`*`, `{000..009}`) or a list of these stands for, sorted.
-
-    What looks like a URL (`scheme://`) has its braces expanded and is otherwise left as it is.
-
-    Raises:
-        InputError: if something named does not exist, or if nothing is found.
-    """
-    found: set[str] = set()
-    for pattern in [path] if isinstance(path, Path | str) else list(path):
-        for one in braceexpand(str(pattern)):
-            if "://" in one:
-                found.add(one)
-            elif os.path.isdir(one):
-                tars = glob.glob(os.path.join(glob.escape(one), "*.tar"))
-                if not tars:
-                    raise InputError(f"no .tar file in the folder {one}: {_what_is_in(Path(one))}")
-                found.update(tars)
-            elif os.path.exists(one):
-                found.add(one)
-            elif matches := [match for match in glob.glob(one) if match.endswith(".tar")]:
-                found.update(matches)
-            else:
-                raise InputError(_missing(one))
-    if not found:
-        raise InputError("no tar given: the list of shards is empty")
-    return sorted(found)
+def _named(sources: list[Source], given: Mapping[int, str]) -> list[Source]:
+    """The sources with the names of their classes: those given, or else those that came with the dataset."""
+    names = given or {s.label: s.class_name for s in sources if s.class_name}
+    if nameless := sorted({s.label for s in sources} - names.keys()):
+        labels = ", ".join(map(str, nameless[:10])) + (" ..." if len(nameless) > 10 else "")
+        found = "input.class_names lacks" if given else "the dataset has no name for"
+        raise InputError(
+            f"{found} the label(s) {labels}, and a prompt needs a word. Give input.class_names a name for every label, "
+            f"for example {{{nameless[0]}: fox}}, or put class_name into the json of the samples"
+        )
+    return [replace(s, class_name=names[s.label]) for s in sources]
 
 
 def _list_image_folder(root: Path) -> Iterator[Source]:
     if not root.is_dir():
-        raise InputError(f"{root} is a file, not a folder of images" if root.exists() else _missing(str(root)))
+        raise InputError(f"{root} is a file, not a folder of images" if root.exists() else missing(str(root)))
     entries = sorted(entry for entry in root.iterdir() if not entry.name.startswith("."))
     classes = [entry for entry in entries if entry.is_dir()]
-    loose = [entry.name for entry in entries if entry.is_file() and _is_image(entry.name)]
+    loose = [entry.name for entry in entries if entry.is_file() and is_image(entry.name)]
     if loose:
         raise InputError(
             f"{root}: {len(loose)} image file(s) outside any class folder, the first is {loose[0]}; "
             "put every image into a folder named after its class"
         )
+    if foreign := [entry.name for entry in classes if any("\udc80" <= char <= "\udcff" for char in entry.name)]:
+        raise InputError(f"{root}: the name of the class folder {foreign[0]!r} is not UTF-8, so no prompt; rename it")
     files = {folder: sorted(_images_below(folder)) for folder in classes}
     if not any(files.values()):
-        raise InputError(f"no image in {root}: {_what_is_in(root)}")
+        raise InputError(f"no image in {root}: {what_is_in(root)}")
     if empty := [folder.name for folder in classes if not files[folder]]:
         raise InputError(
             f"{root}: no image in the class folder(s) {', '.join(empty)}; remove or fill them, because labels are "
@@ -139,7 +123,7 @@ def _list_image_folder(root: Path) -> Iterator[Source]:
 
 def _list_shards(path: Path | str | Sequence[str]) -> Iterator[Source]:
     shards = expand_shards(path)
-    if foreign := [shard for shard in shards if "://" in shard or not shard.endswith(".tar")]:
+    if foreign := [shard for shard in shards if not shard.endswith(".tar")]:
         raise InputError(f"{foreign[0]}: only uncompressed local files named *.tar are read; copy or unpack it first")
     base = os.path.commonpath([os.path.dirname(os.path.abspath(shard)) for shard in shards])
     found = [(shard, source) for shard in shards for source in _sources_in_shard(shard)]
@@ -148,7 +132,7 @@ def _list_shards(path: Path | str | Sequence[str]) -> Iterator[Source]:
     keys = _unique_keys([(source.key, f"{os.path.relpath(shard, base)}::{source.key}") for shard, source in found])
     class_names: dict[int, str] = {}
     for key, (shard, source) in zip(keys, found, strict=True):
-        name = class_names.setdefault(source.label, source.class_name)
+        name = class_names.setdefault(source.label, source.class_name) if source.class_name else ""
         if name != source.class_name:
             raise InputError(
                 f"{shard}: sample {source.key!r}: class {source.label} is called {source.class_name!r} here, "
@@ -207,7 +191,7 @@ def _source_from_record(
         locator=f"{shard}::{members[image]}",
         size=index[members[image]][1],
         label=label,
-        class_name=attributes.pop("class_name", str(label)),
+        class_name=attributes.pop("class_name", ""),
         caption=parse("txt", bytes.decode, "UTF-8 text").strip() if "txt" in members else "",
         attributes=attributes,
     )
@@ -238,7 +222,7 @@ def _member_index(path: str) -> dict[str, tuple[int, int]]:
 def _read_member_index(path: str, mtime_ns: int, num_bytes: int) -> dict[str, tuple[int, int]]:
     # Time and size are arguments so that a changed tar is indexed anew.
     try:
-        with tarfile.open(path, "r:") as tar:
+        with tarfile.open(path, "r:", tarinfo=StrictTarInfo) as tar:
             return {member.name: (member.offset_data, member.size) for member in tar if member.isreg()}
     except (tarfile.TarError, OSError) as error:
         raise InputError(f"{path}: not a readable, uncompressed tar: {error}") from error
@@ -252,37 +236,18 @@ def _unique_keys(names: list[tuple[str, str]]) -> list[str]:
     for key, (name, full_name) in zip(clean, names, strict=True):
         # Also when it is unique today: the key of an image must not change because another one joins the dataset.
         ambiguous = key != name or counts[key] > 1
-        keys.append(f"{key}-{hashlib.sha256(full_name.encode()).hexdigest()[:8]}" if ambiguous else key)
+        keys.append(f"{key}-{_short_hash(full_name)}" if ambiguous else key)
     if repeated := [key for key, count in Counter(keys).items() if count > 1]:
         raise InputError(f"the key {repeated[0]!r} occurs twice in the dataset; give the images distinct names")
     return keys
 
 
-def _is_image(name: str) -> bool:
-    return not name.startswith(".") and name.rpartition(".")[2].lower() in IMAGE_EXTENSIONS
+def _short_hash(name: str) -> str:
+    """Of a file name, which on POSIX is bytes and need not be UTF-8."""
+    return hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:8]
 
 
 def _images_below(folder: Path) -> Iterator[Path]:
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(parent) / name for name in files if _is_image(name))
-
-
-def _missing(path: str) -> str:
-    parent = Path(path).parent
-    while not parent.exists():
-        parent = parent.parent
-    return f"{path} does not exist (the nearest folder that does is {parent.resolve()})"
-
-
-def _what_is_in(folder: Path) -> str:
-    """What a folder holds instead of what was looked for, and the next thing to do."""
-    kinds = Counter(file.suffix.lower() or "no extension" for file in folder.rglob("*") if file.is_file())
-    if not kinds:
-        return "it holds no file at all"
-    found = "it holds " + ", ".join(f"{count} file(s) with {kind}" for kind, count in kinds.most_common(3))
-    if ".tar" in kinds:
-        return f"{found}; for tars set the format to 'webdataset'"
-    if any(kind.removeprefix(".") in IMAGE_EXTENSIONS for kind in kinds):
-        return f"{found}; for one folder of images per class set the format to 'imagefolder'"
-    return f"{found}; images are read with the extensions {', '.join(IMAGE_EXTENSIONS)}"
+        yield from (Path(parent) / name for name in files if is_image(name))

@@ -166,9 +166,7 @@ def planned_record(planned: PlannedSource, variant: Variant, config_hash: str) -
     return EditRecord(**(empty | known))
 
 
-def failed_records(
-    planned: PlannedSource, config_hash: str, stage: str, reason: str, **known: Any
-) -> list[EditRecord]:
+def failed_records(planned: PlannedSource, config_hash: str, stage: str, reason: str, **known: Any) -> list[EditRecord]:
     """One failed record for every variant of a source; the reason is cut to one line.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tarfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,14 @@ from typing import Any
 from augment.data.finalize import read_manifest
 from augment.data.images import ImageError, decode_image
 from augment.data.index import read_index
-from augment.data.ledger import Ledger, OutputError, Plan
-from augment.data.shards import SAMPLE_FILES, EditRecord, RecordError, edit_key
+from augment.data.ledger import Ledger, OutputError
+from augment.data.plan import Plan
+from augment.data.shards import SAMPLE_FILES, SCORE_FIELDS, EditRecord, RecordError, edit_key
 from augment.data.tar import iter_tar, sha256_file
 from augment.types import EditStatus
 
 _FOLDERS = {"shards": EditStatus.ACCEPTED, "rejected": EditStatus.REJECTED}
+Row = dict[str, Any]  # what the index is to say about a sample: `status` and `shard`; of a readable one more
 
 
 @dataclass
@@ -54,11 +56,14 @@ class Verification:
         }
 
 
-def verify(out: Path | str) -> Verification:
+def verify(out: Path | str, derived: Sequence[str] = ()) -> Verification:
     """Check tars, hashes, schema, pictures, labels, unique keys, and that planned = accepted + rejected + failed.
 
+    Args:
+        derived: names of files that others make from the dataset, and that are to be there.
+
     Raises:
-        OutputError: if the folder is no output of this job at all.
+        OutputError: if the folder is no output of this job at all, or its plan is not readable.
     """
     ledger = Ledger(out)
     plan = ledger.read_plan()
@@ -69,9 +74,12 @@ def verify(out: Path | str) -> Verification:
     if manifest is None:
         result.problems.append("manifest.json is missing or not readable: run `augment expand` or `augment finalize`")
         return result
+    if manifest.get("plan") != plan.digest:
+        result.problems.append(f"manifest.json is of the plan {manifest.get('plan')}, plan/ is {plan.digest}")
     result.problems += _check_files(ledger.out, manifest)
-    status_of = _check_samples(ledger.out, plan, result)
-    _check_index(ledger, status_of, result)
+    result.problems += [f"{name}: missing" for name in derived if not (ledger.out / name).is_file()]
+    shown = _check_samples(ledger.out, plan, result)
+    _check_index(ledger, shown, result)
     total = result.accepted + result.rejected + result.failed
     if total != result.planned:
         result.problems.append(
@@ -85,7 +93,7 @@ def verify(out: Path | str) -> Verification:
 
 
 def _check_files(out: Path, manifest: dict[str, Any]) -> Iterator[str]:
-    files: dict[str, Any] = manifest.get("files", {})
+    files: dict[str, Any] = manifest["files"]
     for name, entry in files.items():
         path = out / name
         if not path.is_file():
@@ -98,9 +106,9 @@ def _check_files(out: Path, manifest: dict[str, Any]) -> Iterator[str]:
                 yield f"{folder}/{path.name}: not in manifest.json; a stale or foreign file"
 
 
-def _check_samples(out: Path, plan: Plan, result: Verification) -> dict[str, EditStatus]:
-    """Check every sample of every shard; returns the status of each key met."""
-    status_of: dict[str, EditStatus] = {}
+def _check_samples(out: Path, plan: Plan, result: Verification) -> dict[str, Row]:
+    """Check every sample of every shard; returns what each key met is to have in the index."""
+    shown: dict[str, Row] = {}
     sizes: Counter[tuple[int, int]] = Counter()
     for folder, status in _FOLDERS.items():
         paths = sorted((out / folder).glob("*.tar"))
@@ -108,25 +116,26 @@ def _check_samples(out: Path, plan: Plan, result: Verification) -> dict[str, Edi
             name = f"{folder}/{path.name}"
             try:
                 for key, files in iter_tar(path):
-                    if key in status_of:
+                    if key in shown:
                         result.problems.append(f"{name}: the key {key} occurs a second time")
-                    status_of[key] = status
-                    problems = _sample_problems(key, files, status, plan, sizes)
+                    shown[key] = {"status": status.value, "shard": name}
+                    problems = _sample_problems(key, files, status, plan, sizes, shown[key])
                     result.problems += [f"{name}: {key}: {problem}" for problem in problems]
             except (tarfile.TarError, OSError) as error:
                 result.problems.append(f"{name}: not a readable tar ({error})")
         if folder == "shards":
             result.shards = len(paths)
-    counts = Counter(status_of.values())
+    counts = Counter(row["status"] for row in shown.values())
     result.accepted, result.rejected = counts[EditStatus.ACCEPTED], counts[EditStatus.REJECTED]
     if len(sizes) > 1:
         result.problems.append(f"pictures have different sizes: {', '.join(f'{w}x{h}' for w, h in sorted(sizes))}")
-    return status_of
+    return shown
 
 
 def _sample_problems(
-    key: str, files: dict[str, bytes], status: EditStatus, plan: Plan, sizes: Counter[tuple[int, int]]
+    key: str, files: dict[str, bytes], status: EditStatus, plan: Plan, sizes: Counter[tuple[int, int]], row: Row
 ) -> Iterator[str]:
+    """Problems of one sample; also counts its picture's size, and adds to `row` what its record says."""
     if files.keys() != SAMPLE_FILES:
         yield f"has {', '.join(sorted(files))} instead of {', '.join(sorted(SAMPLE_FILES))}"
         return
@@ -139,6 +148,7 @@ def _sample_problems(
     except RecordError as error:
         yield f"json: {error}"
         return
+    row |= {"reason": record.reason, "label": record.label} | record.scores()
     if record.key != key:
         yield f"json: key is {record.key}"
     if record.status != status:
@@ -155,10 +165,10 @@ def _sample_problems(
         yield f"json: config_hash is {record.config_hash}, the plan's {plan.digest}"
 
 
-def _check_index(ledger: Ledger, status_of: dict[str, EditStatus], result: Verification) -> None:
+def _check_index(ledger: Ledger, shown: dict[str, Row], result: Verification) -> None:
     """Every planned edit has its row, and the row says what the shards say."""
     try:
-        rows = read_index(ledger.out / "index.parquet", ["key", "status", "reason"])
+        rows = read_index(ledger.out / "index.parquet", ["key", "status", "reason", "shard", "label", *SCORE_FIELDS])
     except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
         result.problems.append(f"index.parquet: not readable ({error})")
         return
@@ -170,13 +180,14 @@ def _check_index(ledger: Ledger, status_of: dict[str, EditStatus], result: Verif
     for words, keys in (
         ("planned, but not in index.parquet", planned - indexed.keys()),
         ("in index.parquet, but not planned", indexed.keys() - planned),
-        ("in a shard, but not in index.parquet", status_of.keys() - indexed.keys()),
+        ("in a shard, but not in index.parquet", shown.keys() - indexed.keys()),
     ):
         if keys:
             result.problems.append(f"{len(keys)} edits are {words}, the first is {min(keys)}")
     for row in rows:
-        shown = status_of.get(row["key"], EditStatus.FAILED)
-        if row["status"] != shown:
-            result.problems.append(f"index.parquet: {row['key']} is {row['status']}, the shards say {shown}")
+        for name, value in shown.get(row["key"], {"status": EditStatus.FAILED.value, "shard": ""}).items():
+            if row[name] != value:
+                what = "" if name == "status" else f" its {name}"
+                result.problems.append(f"index.parquet: {row['key']}{what} is {row[name]}, the shards say {value}")
         if row["status"] != EditStatus.ACCEPTED and not row["reason"]:
             result.problems.append(f"index.parquet: {row['key']} is {row['status']} without a reason")

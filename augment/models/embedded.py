@@ -7,6 +7,7 @@ cross-attention, and a word-level CLIP tokenizer. `jobs/train_tiny.py` trains th
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import torch
@@ -181,6 +182,10 @@ def save_pipeline(
         requires_safety_checker=False,
     )
     pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
+    # Without a dtype argument diffusers loads in float32 and transformers in the dtype of this file: let them agree.
+    config_path = folder / "text_encoder" / "config.json"
+    config = json.loads(config_path.read_text())
+    config_path.write_text(json.dumps(config | {"dtype": "float32"}, indent=2, sort_keys=True) + "\n")
 
 
 def write_revision(folder: Path) -> str:

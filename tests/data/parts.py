@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from augment.data.images import encode_png
-from augment.data.ledger import Ledger, Plan, cut_units
+from augment.data.ledger import Ledger
+from augment.data.plan import Plan, cut_units
 from augment.data.shards import EDITED, RECONSTRUCTION_SUFFIX, edit_files, failed_records, planned_record
 from augment.types import PlannedSource, Source, Unit, UnitReport, Variant
 
@@ -62,6 +63,7 @@ def commit_unit(ledger: Ledger, plan: Plan, unit: Unit) -> UnitReport:
     part, sha256 = ledger.write_part(unit.unit_id, samples)
     report = UnitReport(
         unit.unit_id,
+        plan.digest,
         part,
         sha256,
         planned=unit.planned,
@@ -72,8 +74,7 @@ def commit_unit(ledger: Ledger, plan: Plan, unit: Unit) -> UnitReport:
         vae_psnr_sum=27.0 * inverted,
         inverted=inverted,
     )
-    ledger.commit(report)
-    return report
+    return ledger.commit(report)
 
 
 def finished_ledger(out: Path, count: int = 5, unit_size: int = 2) -> Ledger:

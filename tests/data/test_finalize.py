@@ -2,17 +2,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from augment.data.finalize import Finalized, Judge, ShardLimits, finalize, read_part, read_reconstructions
-from augment.data.index import read_index, read_rows
+from augment.data.finalize import Finalized, Judge, ShardLimits, finalize, read_manifest
+from augment.data.index import IndexWriter, read_index, read_rows
 from augment.data.ledger import Ledger, OutputError
-from augment.data.shards import EditRecord
+from augment.data.parts import read_part, read_reconstructions
+from augment.data.shards import SCORE_FIELDS, EditRecord, planned_record
 from augment.data.tar import iter_tar, sha256_file
-from augment.types import Verdict
-from tests.data.parts import finished_ledger
+from augment.types import UnitReport, Verdict
+from tests.data.parts import finished_ledger, planned_sources
 
 
 def at_least(minimum: float) -> Judge:
@@ -23,9 +26,14 @@ def at_least(minimum: float) -> Judge:
     return judge
 
 
-def run(ledger: Ledger, minimum: float = 0.35, **limits: int) -> Finalized:
-    shard_limits = ShardLimits(**limits)
-    return finalize(ledger, judge=at_least(minimum), judge_settings={"min": minimum}, limits=shard_limits)
+def run(ledger: Ledger, minimum: float = 0.35, check_hashes: bool = False, **limits: int) -> Finalized:
+    return finalize(
+        ledger,
+        judge=at_least(minimum),
+        judge_settings={"min": minimum},
+        limits=ShardLimits(**limits),
+        check_hashes=check_hashes,
+    )
 
 
 def tree(out: Path) -> dict[str, tuple[str, int, int]]:
@@ -152,6 +160,56 @@ def test_a_lost_file_is_published_again(tmp_path: Path, lost: str) -> None:
     (tmp_path / lost).unlink()
     assert run(ledger).changed
     assert sha256_file(tmp_path / lost) == before
+
+
+def test_changed_bytes_are_published_again_when_hashes_are_checked(tmp_path: Path) -> None:
+    ledger = finished_ledger(tmp_path)
+    run(ledger)
+    shard = tmp_path / "shards" / "train-000000.tar"
+    good = shard.read_bytes()
+    shard.write_bytes(good[:600] + bytes([good[600] ^ 1]) + good[601:])
+    assert not run(ledger).changed  # looking at every byte costs too much for a run that has nothing to do
+    assert run(ledger, check_hashes=True).changed
+    assert shard.read_bytes() == good
+    assert not run(ledger, check_hashes=True).changed
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"files": []}', '{"files": {"index.parquet": {"bytes": 1}}}'])
+def test_a_ruined_manifest_is_none(tmp_path: Path, content: str) -> None:
+    ledger = finished_ledger(tmp_path)
+    manifest = run(ledger).manifest
+    (tmp_path / "manifest.json").write_text(content)
+    assert read_manifest(tmp_path) is None
+    assert run(ledger).manifest == manifest == read_manifest(tmp_path)
+
+
+def test_what_cannot_be_written_as_json_removes_nothing(tmp_path: Path) -> None:
+    ledger = finished_ledger(tmp_path)
+    run(ledger)
+    before = tree(tmp_path)
+    with pytest.raises(ValueError, match="JSON"):
+        finalize(ledger, judge=at_least(0.5), judge_settings={"min": float("nan")}, limits=ShardLimits())
+    assert tree(tmp_path) == before
+
+
+def test_a_late_commit_is_not_published(tmp_path: Path) -> None:
+    ledger = finished_ledger(tmp_path)
+    part, sha256 = ledger.write_part("u000003", [("late", {"txt": b"x"})])
+    ledger.commit(UnitReport("u000003", "old", part, sha256, planned=1, edited=1, failed=0, seconds={}))
+    assert run(ledger).manifest["planned"] == 10
+    assert not (tmp_path / "parts" / part).exists()
+
+
+def test_settings_of_a_failed_edit_stay_in_the_index(tmp_path: Path) -> None:
+    planned = planned_sources(1)[0]
+    settings: dict[str, Any] = {"strength": 0.7, "guidance_scale": 3.0, "inversion_guidance_scale": 1.0}
+    record = replace(planned_record(planned, planned.variants[0], "hash"), stage="invert", reason="NaN", **settings)
+    writer = IndexWriter(tmp_path / "index.parquet")
+    writer.add(record, "")
+    writer.close()
+    (row,) = read_index(tmp_path / "index.parquet")
+    assert {name: row[name] for name in settings} == settings
+    assert {row[name] for name in (*SCORE_FIELDS, "inversion_residual", "inversion_iterations")} == {None}
 
 
 def test_derived_files_go_when_the_dataset_changes(tmp_path: Path) -> None:

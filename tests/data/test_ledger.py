@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -8,20 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from augment.data.ledger import Ledger, OutputError, cut_units, fingerprint_difference, flatten, relocate
+from augment.data.ledger import Ledger, OutputError
+from augment.data.plan import Plan, cut_units
 from augment.data.tar import iter_tar, sha256_file
 from augment.types import UnitReport
 from tests.data.parts import CLASS_NAMES, FINGERPRINT, commit_unit, finished_ledger, planned_sources
 
 
-def _report(part: str, sha256: str) -> UnitReport:
-    return UnitReport("u000000", part, sha256, planned=1, edited=1, failed=0, seconds={})
+def report_of(part: str, sha256: str, plan: str = "digest") -> UnitReport:
+    return UnitReport("u000000", plan, part, sha256, planned=1, edited=1, failed=0, seconds={})
 
 
-def test_units_are_cut_in_order_and_the_last_is_short() -> None:
-    units = list(cut_units(planned_sources(5), 2))
-    assert [(u.unit_id, len(u.sources)) for u in units] == [("u000000", 2), ("u000001", 2), ("u000002", 1)]
-    assert [p.source.key[:2] for u in units for p in u.sources] == ["00", "01", "02", "03", "04"]
+def plan_of(ledger: Ledger) -> Plan:
+    plan = ledger.read_plan()
+    assert plan is not None
+    return plan
 
 
 def test_plan_is_read_back_as_written(tmp_path: Path) -> None:
@@ -55,30 +57,46 @@ def test_a_plan_of_which_nothing_is_done_is_replaced(tmp_path: Path, monkeypatch
     assert list(Ledger(tmp_path).units()) == list(cut_units(planned_sources(2), 1))
 
 
-def test_no_plan_is_none_and_a_ruined_one_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ["{", "[]", '{"format": 1}', '{"format": 1, "class_names": []}'])
+def test_no_plan_is_none_and_a_ruined_one_an_error(tmp_path: Path, content: str) -> None:
     assert Ledger(tmp_path / "missing").read_plan() is None
     (tmp_path / "plan").mkdir()
-    (tmp_path / "plan" / "plan.json").write_text("{")
+    (tmp_path / "plan" / "plan.json").write_text(content)
     with pytest.raises(OutputError, match=r"plan\.json is not readable"):
         Ledger(tmp_path).read_plan()
 
 
-def test_difference_of_fingerprints_names_every_key() -> None:
-    old = flatten({"editing": {"num_steps": 10, "solver": {"name": "rnri"}}, "seed": 0})
-    new = flatten({"editing": {"num_steps": 20, "solver": {"name": "rnri", "eta": 0.1}}, "seed": 0})
-    assert fingerprint_difference(old, new) == [
-        "editing.num_steps: 10 in the plan, 20 now",
-        "editing.solver.eta: (absent) in the plan, 0.1 now",
-    ]
-    assert fingerprint_difference(old, old) == []
+@pytest.mark.parametrize(
+    "line", ["{", "[]", '{"unit_id": "u000001"}', '{"unit_id": "u1", "sources": [{"source": {}}]}']
+)
+def test_a_ruined_unit_is_an_error(tmp_path: Path, line: str) -> None:
+    ledger = finished_ledger(tmp_path)
+    path = tmp_path / "plan" / "units-000000.jsonl"
+    path.write_text(path.read_text().splitlines()[0] + "\n" + line)
+    with pytest.raises(OutputError, match=r"units-000000\.jsonl: line 2 is not readable"):
+        list(ledger.units())
+
+
+@pytest.mark.parametrize("content", ['{"unit_id": "u0', "[]", '{"unit_id": "u000001"}'])
+def test_a_ruined_commit_is_an_error_that_says_what_to_delete(tmp_path: Path, content: str) -> None:
+    ledger = finished_ledger(tmp_path)
+    (tmp_path / "commits" / "u000001.json").write_text(content)
+    with pytest.raises(OutputError, match=r"u000001\.json is not readable .*Delete it and run `augment expand` again"):
+        ledger.recover(plan_of(ledger))
+
+
+def test_a_number_where_a_commit_has_words(tmp_path: Path) -> None:
+    ledger = finished_ledger(tmp_path)
+    path = tmp_path / "commits" / "u000001.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"part": 3}))
+    with pytest.raises(OutputError, match=r"u000001\.json is not readable \(TypeError: part is 3\)"):
+        ledger.committed()
 
 
 def test_resume_with_other_settings_shows_the_difference(tmp_path: Path) -> None:
     ledger = finished_ledger(tmp_path)
-    plan = ledger.read_plan()
-    assert plan is not None
     with pytest.raises(OutputError, match=r"seed: 0 in the plan, 1 now") as caught:
-        ledger.check_fingerprint(plan, FINGERPRINT | {"seed": 1})
+        ledger.check_fingerprint(plan_of(ledger), FINGERPRINT | {"seed": 1})
     assert "input.count" not in str(caught.value)
 
 
@@ -88,15 +106,57 @@ def test_a_folder_with_foreign_shards_is_not_taken_over(tmp_path: Path) -> None:
         Ledger(tmp_path).write_plan(FINGERPRINT, [], CLASS_NAMES)
 
 
+def test_commits_without_their_plan_are_not_taken_over(tmp_path: Path) -> None:
+    ledger = finished_ledger(tmp_path)
+    for path in (tmp_path / "plan").iterdir():
+        path.unlink()
+    with pytest.raises(OutputError, match=r"has commits/, but no plan\. Restore plan/"):
+        ledger.write_plan(FINGERPRINT, [], CLASS_NAMES)
+    assert len(ledger.committed()) == 3
+
+
 def test_only_the_first_of_two_attempts_counts(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     first, second = (ledger.write_part("u000000", [("a", {"txt": text})]) for text in (b"first", b"second"))
     assert first[0] != second[0]
-    assert ledger.commit(_report(*first)) is True
-    assert ledger.commit(_report(*second)) is False
-    assert ledger.committed() == {"u000000": _report(*first)}
+    assert ledger.commit(report_of(*first)) == report_of(*first)
+    assert ledger.commit(report_of(*second)) == report_of(*first)
+    assert ledger.committed() == {"u000000": report_of(*first)}
     assert [p.name for p in (tmp_path / "parts").iterdir()] == [first[0]]  # the loser cleaned up after itself
     assert [p.name for p in (tmp_path / "commits").iterdir()] == ["u000000.json"]
+
+
+@pytest.mark.parametrize("ruin", ["no part", "another plan", "not readable"])
+def test_a_commit_that_counts_for_nothing_is_replaced(tmp_path: Path, ruin: str) -> None:
+    ledger = Ledger(tmp_path)
+    first, second = (ledger.write_part("u000000", [("a", {"txt": text})]) for text in (b"first", b"second"))
+    ledger.commit(report_of(*first, plan="other" if ruin == "another plan" else "digest"))
+    if ruin == "no part":
+        (tmp_path / "parts" / first[0]).unlink()
+    if ruin == "not readable":
+        (tmp_path / "commits" / "u000000.json").write_text("{")
+    assert ledger.commit(report_of(*second)) == report_of(*second)
+    assert ledger.committed() == {"u000000": report_of(*second)}
+    assert (tmp_path / "parts" / second[0]).is_file()
+    assert [p.name for p in (tmp_path / "commits").iterdir()] == ["u000000.json"]
+
+
+def test_a_worker_of_an_old_plan_cannot_replace_a_commit_of_the_new_one(tmp_path: Path) -> None:
+    ledger = finished_ledger(tmp_path)
+    done = ledger.committed()
+    late = ledger.write_part("u000000", [("a", {"txt": b"late"})])
+    with pytest.raises(OutputError, match="was planned anew while unit u000000 of the old plan was at work"):
+        ledger.commit(report_of(*late, plan="old"))
+    assert ledger.committed() == done
+    assert {p.name for p in (tmp_path / "parts").iterdir()} == {r.part for r in done.values()}
+
+
+def test_recover_takes_back_what_another_plan_committed(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    plan = ledger.write_plan(FINGERPRINT, cut_units(planned_sources(2), 2), CLASS_NAMES)
+    ledger.commit(report_of(*ledger.write_part("u000000", [("a", {"txt": b"late"})]), plan="old"))
+    assert ledger.recover(plan) == {}
+    assert list((tmp_path / "commits").iterdir()) == list((tmp_path / "parts").iterdir()) == []
 
 
 def test_part_is_what_was_hashed(tmp_path: Path) -> None:
@@ -111,22 +171,24 @@ def test_recover_sweeps_orphans_and_takes_back_commits_without_part(tmp_path: Pa
     done = ledger.committed()
     ledger.write_part("u000000", [("orphan", {"txt": b"x"})])
     (tmp_path / "parts" / ".u000001-x.tar.123.tmp").write_bytes(b"half")
-    (tmp_path / "commits" / ".u000001.123.tmp").write_bytes(b"half")
+    for folder in ("", "run", "plan", "commits"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / ".x.123.tmp").write_bytes(b"half")
     ledger.part_path(done["u000002"]).unlink()
-    recovered = ledger.recover()
+    recovered = ledger.recover(plan_of(ledger))
     assert sorted(recovered) == ["u000000", "u000001"]
     assert sorted(ledger.committed()) == ["u000000", "u000001"]
     assert {p.name for p in (tmp_path / "parts").iterdir()} == {r.part for r in recovered.values()}
     assert {p.name for p in (tmp_path / "commits").iterdir()} == {"u000000.json", "u000001.json"}
+    assert not list(tmp_path.rglob(".*.tmp"))
 
 
 def test_recovered_unit_can_be_committed_again(tmp_path: Path) -> None:
     ledger = finished_ledger(tmp_path)
-    plan = ledger.read_plan()
-    assert plan is not None
+    plan = plan_of(ledger)
     before = ledger.committed()["u000001"]
     ledger.part_path(before).unlink()
-    ledger.recover()
+    ledger.recover(plan)
     after = commit_unit(ledger, plan, list(ledger.units())[1])
     assert after.sha256 == before.sha256
     assert ledger.committed()["u000001"] == after
@@ -167,14 +229,6 @@ def test_unwritable_output(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "file" / "out")
     with pytest.raises(OutputError, match=r"file/out cannot be written \(Not a directory\)"), ledger.lock():
         pass
-
-
-def test_relocate_changes_the_place_only() -> None:
-    unit = next(cut_units(planned_sources(2), 2))
-    moved = relocate(unit, {p.source.key: f"/elsewhere/{p.source.key}" for p in unit.sources})
-    assert [p.source.locator for p in moved.sources] == ["/elsewhere/00_fox", "/elsewhere/01_owl"]
-    back = {p.source.key: p.source.locator for p in unit.sources}
-    assert relocate(moved, back) == unit
 
 
 def test_run_file_that_says_the_same_is_left_alone(tmp_path: Path) -> None:

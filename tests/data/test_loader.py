@@ -11,7 +11,7 @@ import torch
 
 from augment.data.images import encode_png
 from augment.data.loader import MixedLoader, mixed_loader
-from augment.data.readers import InputError
+from augment.data.locate import InputError
 from augment.data.tar import write_tar
 from augment.tiny.dataset import split_path
 

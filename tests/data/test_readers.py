@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from augment.data.readers import InputError, InputFormat, expand_shards, list_sources, read_bytes
+from augment.data.locate import InputError
+from augment.data.readers import InputFormat, list_sources, read_bytes
 from augment.data.tar import write_bytes_atomic, write_tar
 from augment.types import Source
 
@@ -22,8 +23,9 @@ def make_folder(root: Path, names: list[str]) -> Path:
     return root
 
 
-def record(label: int = 0, **details: object) -> dict[str, bytes]:
-    return {"png": b"picture", "cls": str(label).encode(), "json": json.dumps(details).encode()}
+def record(label: int = 0, class_name: str = "fox", **details: object) -> dict[str, bytes]:
+    described = json.dumps({"class_name": class_name, **details}).encode()
+    return {"png": b"picture", "cls": str(label).encode(), "json": described}
 
 
 # --- image folders
@@ -87,10 +89,10 @@ def test_other_formats_and_lists_of_folders_are_refused(tmp_path: Path) -> None:
 def test_tars(tmp_path: Path) -> None:
     details = {"class_name": "fox", "background": "snow", "seed": 3, "object": "fox"}
     full = {"jpg": b"jpeg", "cls": b"5\n", "txt": b" a fox on snow\n", "json": json.dumps(details).encode()}
-    write_tar(tmp_path / "1.tar", [("b/2", full), ("b/1", {"webp": b"", "cls": b"0"})])
+    write_tar(tmp_path / "1.tar", [("b/2", full), ("b/1", {"webp": b"", "cls": b"5"})])
     sources = list_sources(tmp_path, "webdataset")
     assert sources == [
-        Source("b/1", f"{tmp_path}/1.tar::b/1.webp", 0, 0, "0"),
+        Source("b/1", f"{tmp_path}/1.tar::b/1.webp", 0, 5, "fox"),  # as the other sample of that class is called
         Source(
             "b/2",
             f"{tmp_path}/1.tar::b/2.jpg",
@@ -102,6 +104,38 @@ def test_tars(tmp_path: Path) -> None:
         ),
     ]
     assert [read_bytes(s) for s in sources] == [b"", b"jpeg"]
+
+
+def test_classes_without_a_word_are_refused_until_they_are_named(tmp_path: Path) -> None:
+    write_tar(tmp_path / "0.tar", [("a", {"png": b"", "cls": b"3"}), ("b", record(1, "owl"))])
+    with pytest.raises(InputError, match=r"no name for the label\(s\) 3, .*Give input\.class_names .*\{3: fox\}"):
+        list_sources(tmp_path, "webdataset")
+    with pytest.raises(InputError, match=r"input\.class_names lacks the label\(s\) 1,"):
+        list_sources(tmp_path, "webdataset", {3: "fox"})
+    named = list_sources(tmp_path, "webdataset", {3: "fox", 1: "eagle owl", 7: "not there"})
+    assert {s.key: s.class_name for s in named} == {"a": "fox", "b": "eagle owl"}
+
+
+def test_class_folders_can_be_named_too(tmp_path: Path) -> None:
+    sources = list_sources(make_folder(tmp_path, ["n01/a.png", "n02/b.png"]), "imagefolder", {0: "fox", 1: "owl"})
+    assert [(s.key, s.class_name) for s in sources] == [("n01/a", "fox"), ("n02/b", "owl")]
+
+
+def test_file_names_are_bytes_and_need_not_be_utf8(tmp_path: Path) -> None:
+    (tmp_path / "fox").mkdir()
+    os.close(os.open(os.fsencode(tmp_path / "fox") + b"/\xff.png", os.O_CREAT))
+    (source,) = list_sources(tmp_path, "imagefolder")
+    assert re.fullmatch("fox/_-[0-9a-f]{8}", source.key) and read_bytes(source) == b""
+    os.rename(tmp_path / "fox", os.fsencode(tmp_path) + b"/\xff")
+    with pytest.raises(InputError, match="is not UTF-8"):
+        list_sources(tmp_path, "imagefolder")
+
+
+def test_a_tar_cut_between_two_members_is_not_a_small_dataset(tmp_path: Path) -> None:
+    write_tar(tmp_path / "0.tar", [("a", record()), ("b", record())])
+    (tmp_path / "0.tar").write_bytes((tmp_path / "0.tar").read_bytes()[: 3 * 1024])
+    with pytest.raises(InputError, match="no end-of-archive mark"):
+        list_sources(tmp_path, "webdataset")
 
 
 def test_a_key_that_two_tars_share_is_made_distinct_and_survives_a_move(tmp_path: Path) -> None:
@@ -123,7 +157,7 @@ def test_a_foreign_tar_with_odd_names_is_read(tmp_path: Path) -> None:
             member = tarfile.TarInfo(name)
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
-    (source,) = list_sources(tmp_path / "odd.tar", "webdataset")
+    (source,) = list_sources(tmp_path / "odd.tar", "webdataset", {1: "cat"})
     assert re.fullmatch("__my_cat-[0-9a-f]{8}", source.key.replace("/", "_")) and read_bytes(source) == b"\xff\xd8cat"
 
 
@@ -168,23 +202,10 @@ def test_unreadable_and_compressed_tars_and_urls(tmp_path: Path) -> None:
     (tmp_path / "0.tar.gz").write_bytes(b"")
     with pytest.raises(InputError, match="only uncompressed local files"):
         list_sources(tmp_path / "0.tar.gz", "webdataset")
-    with pytest.raises(InputError, match="only uncompressed local files"):
-        list_sources("s3://bucket/{0..3}.tar", "webdataset")
+    formats: tuple[InputFormat, ...] = ("imagefolder", "webdataset")
+    for format in formats:
+        with pytest.raises(InputError, match=r"s3://bucket/.*only local files are read"):
+            list_sources("s3://bucket/{0..3}.tar", format)
     make_folder(tmp_path / "images", ["fox/a.png"])
     with pytest.raises(InputError, match="set the format to 'imagefolder'"):
         list_sources(tmp_path / "images", "webdataset")
-
-
-def test_expand_shards(tmp_path: Path) -> None:
-    names = [str(tmp_path / f"{name}.tar") for name in ("a-0", "a-1", "b-0")]
-    for name in names:
-        write_tar(name, [("x", record())])
-    assert expand_shards(tmp_path) == names
-    assert expand_shards(f"{tmp_path}/a-*.tar") == names[:2]
-    assert expand_shards(f"{tmp_path}/a-{{0..1}}.tar") == names[:2]
-    assert expand_shards([names[2], f"{tmp_path}/*-0.tar"]) == [names[0], names[2]]
-    assert expand_shards("s3://b/{0..1}.tar") == ["s3://b/0.tar", "s3://b/1.tar"]
-    with pytest.raises(InputError, match=r"a-2\.tar does not exist"):
-        expand_shards(f"{tmp_path}/a-{{0..2}}.tar")
-    with pytest.raises(InputError, match="list of shards is empty"):
-        expand_shards([])

@@ -82,11 +82,14 @@ def test_failed_records_say_where_and_why_on_one_line() -> None:
     assert (first.key, second.key) == ("a/fox-v00", "a/fox-v01")
     assert {(r.status, r.stage, r.reason) for r in (first, second)} == {("failed", "decode", "bad file")}
     assert (first.target_prompt, first.label, first.class_name) == ("a fox on snow", 3, "fox")
+    (known, _) = failed_records(PLANNED, "hash", "decode", "bad", seed=7, model_id="model", model_revision="r1")
+    assert (known.seed, known.model_id, known.model_revision, known.stage) == (7, "model", "r1", "decode")
 
 
 def test_a_lost_unit_accounts_for_every_planned_edit() -> None:
-    samples = dict(failed_unit_samples(Unit("u000000", (PLANNED, PLANNED)), "hash", "worker", "died"))
+    samples = dict(failed_unit_samples(Unit("u000000", (PLANNED, PLANNED)), "hash", "worker", "died", seed=7))
     assert {key: set(files) for key, files in samples.items()} == {"a/fox-v00": {"json"}, "a/fox-v01": {"json"}}
+    assert EditRecord.from_json(samples["a/fox-v01"]["json"]).seed == 7
 
 
 def test_files_of_a_sample() -> None:

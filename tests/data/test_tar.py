@@ -91,6 +91,17 @@ def test_a_truncated_tar_is_an_error_not_a_short_list(tmp_path: Path) -> None:
         list(iter_tar(path))
 
 
+@pytest.mark.parametrize("tail", [b"", b"x" * 300, b"x" * 1024])
+def test_a_tar_cut_between_two_members_is_an_error_too(tmp_path: Path, tail: bytes) -> None:
+    path = tmp_path / "shard.tar"
+    write_tar(path, [("a", {"png": b"x"}), ("b", {"png": b"x"})])
+    path.write_bytes(path.read_bytes()[:1024] + tail)  # a header, a block of data, and then nothing, or garbage
+    with pytest.raises(tarfile.TarError, match="no end-of-archive mark"):
+        list(iter_tar(path))
+    with path.open("rb") as file, pytest.raises(tarfile.TarError, match="no end-of-archive mark"):
+        list(iter_tar(file))
+
+
 def test_sha256_of_a_file(tmp_path: Path) -> None:
     write_bytes_atomic(tmp_path / "deep" / "file", b"augment" * 100_000)
     assert sha256_file(tmp_path / "deep" / "file") == hashlib.sha256(b"augment" * 100_000).hexdigest()

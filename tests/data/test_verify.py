@@ -110,6 +110,51 @@ def test_a_truncated_tar(out: Path) -> None:
     assert any(p.startswith(f"{TRAIN}: not a readable tar") for p in verify(out).problems)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("label_probability", 0.5, "01_owl-v01 its label_probability is 0.4, the shards say 0.5"),
+        ("label", 0, "01_owl-v01 its label is 1, the shards say 0"),
+    ],
+)
+def test_an_index_that_says_something_else(out: Path, name: str, value: float, problem: str) -> None:
+    rewrite(out, with_field(name, value))
+    assert f"index.parquet: {problem}" in verify(out).problems
+
+
+def test_a_sample_in_another_shard_than_the_index_says(out: Path) -> None:
+    samples = {name: list(iter_tar(out / name)) for name in (TRAIN, "shards/train-000001.tar")}
+    rewrite(out, lambda _: samples[TRAIN][1:])
+    rewrite(out, lambda _: [samples[TRAIN][0], *samples["shards/train-000001.tar"]], "shards/train-000001.tar")
+    assert verify(out).problems == [
+        f"index.parquet: 01_owl-v01 its shard is {TRAIN}, the shards say shards/train-000001.tar"
+    ]
+
+
+def test_a_manifest_of_another_plan(out: Path) -> None:
+    manifest = json.loads((out / "manifest.json").read_bytes())
+    (out / "manifest.json").write_text(json.dumps(manifest | {"plan": "0"}))
+    assert verify(out).problems == [f"manifest.json is of the plan 0, plan/ is {manifest['plan']}"]
+
+
+def test_files_made_from_the_dataset_are_to_be_there(out: Path) -> None:
+    (out / "report.html").write_text("")
+    assert verify(out, ["report.html", "contact_sheet.png"]).problems == ["contact_sheet.png: missing"]
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"files": {"index.parquet": {}}}'])
+def test_a_ruined_manifest(out: Path, content: str) -> None:
+    (out / "manifest.json").write_text(content)
+    assert "manifest.json is missing or not readable" in verify(out).problems[0]
+
+
+def test_an_index_without_a_column(out: Path) -> None:
+    import pyarrow.parquet as pq
+
+    pq.write_table(pq.read_table(out / "index.parquet").drop_columns(["label", "shard"]), out / "index.parquet")
+    assert any(p.startswith("index.parquet: not readable") and "shard" in p for p in verify(out).problems)
+
+
 def test_missing_and_stale_shards(out: Path) -> None:
     (out / TRAIN).rename(out / "shards" / "train-000009.tar")
     problems = verify(out).problems

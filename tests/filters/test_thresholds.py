@@ -73,7 +73,16 @@ def test_a_missing_score_cannot_be_judged() -> None:
         judge_edit({k: v for k, v in GOOD.items() if k != "vae_psnr"}, ALL)
 
 
-@pytest.mark.parametrize("values", [{"min_label_probability": 1.5}, {"max_psnr_gap": -1.0}, {"min_label": 0.5}])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"min_label_probability": 1.5},
+        {"max_psnr_gap": -1.0},
+        {"min_label": 0.5},
+        {"max_psnr_gap": float("inf")},
+        {"min_text_alignment": float("nan")},
+    ],
+)
 def test_thresholds_out_of_range_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         FilterConfig(**values)

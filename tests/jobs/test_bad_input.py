@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from augment.data.tar import write_tar
 from tests.jobs.runs import CONFIG, ROOT, call, command, expand_command
 
 BAD_INPUT, PROBLEMS = 2, 1
@@ -55,6 +56,41 @@ def test_missing_config(tmp_path: Path) -> None:
 
 def test_missing_prompts(tmp_path: Path) -> None:
     refused(call(expand_command(tmp_path / "out", "prompts=none.yaml")), "none.yaml")
+
+
+def test_a_class_that_only_the_prompts_know(tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.yaml"
+    places = "[{name: snow, text: on snow}, {name: city, text: in a city}]"
+    prompts.write_text(
+        f"templates: ['a {{class}} {{place}}']\nattributes: {{place: {places}}}\n"
+        "overrides: {foxx: {place: {snow: 2.0}}}\nexclude: [{class: ovl, place: city}]\n"
+    )
+    done = call(expand_command(tmp_path / "out", f"prompts={prompts}"))
+    refused(done, str(prompts), "class 'foxx' is no class of the dataset", "class 'ovl'", "known are ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bucket(tmp_path: Path) -> None:
+    refused(call(expand_command(tmp_path / "out", "input.path=s3://bucket/0.tar")), "only local files are read")
+
+
+def test_braces_that_do_not_match(tmp_path: Path) -> None:
+    refused(call(expand_command(tmp_path / "out", "input.path='train-{000..009.tar'")), "train-{000..009.tar")
+
+
+def test_classes_without_a_word(tmp_path: Path) -> None:
+    write_tar(tmp_path / "0.tar", [("a", {"png": b"", "cls": b"3"})])
+    done = call(expand_command(tmp_path / "out", f"input.path={tmp_path / '0.tar'}"))
+    refused(done, "no name for the label(s) 3", "input.class_names")
+
+
+@pytest.mark.parametrize("name", ["expand", "verify"])
+def test_a_ruined_plan(tmp_path: Path, name: str) -> None:
+    (tmp_path / "plan").mkdir()
+    (tmp_path / "plan" / "plan.json").write_text('{"format": 1}')
+    refused(
+        call(expand_command(tmp_path) if name == "expand" else command(name, tmp_path)), "plan.json is not readable"
+    )
 
 
 def test_unknown_split(tmp_path: Path) -> None:

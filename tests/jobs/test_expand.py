@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -15,9 +16,13 @@ import yaml
 from PIL import Image
 
 from augment.config import ConfigError
-from augment.data.ledger import OutputError
+from augment.data.ledger import Ledger, OutputError
 from augment.data.verify import verify
+from augment.distribute import give_up
+from augment.job import worker_config
+from augment.overview import FILES
 from augment.tiny.dataset import split_path
+from augment.tiny.world import CLASSES
 from jobs.expand import expand, finalize, load_expand_config
 from tests.jobs.runs import CONFIG, ROOT, call, command, expand_command, overrides, published, written
 
@@ -35,8 +40,11 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_everything_planned_is_accounted_for(undisturbed: Path) -> None:
-    result = verify(undisturbed)
+    result = verify(undisturbed, FILES)
     assert result.problems == []
+    plan = Ledger(undisturbed).read_plan()
+    assert plan is not None
+    assert plan.class_names == dict(enumerate(CLASSES))  # of the whole split, though only 8 images are edited
     assert (result.planned, result.failed) == (16, 0)
     assert result.accepted + result.rejected == 16
     assert {"config.resolved.yaml", "env.json", "events.jsonl"} <= {p.name for p in (undisturbed / "run").iterdir()}
@@ -90,6 +98,55 @@ def test_finalize_with_other_thresholds_makes_no_edit(undisturbed: Path) -> None
     expand(load_expand_config(CONFIG, overrides(undisturbed)), quiet)  # the config's own thresholds again
     assert published(undisturbed) == before
     assert written(undisturbed / "parts") == parts
+
+
+@pytest.fixture
+def copy(undisturbed: Path, tmp_path: Path) -> Path:
+    """The undisturbed output, to be damaged."""
+    return Path(shutil.copytree(undisturbed, tmp_path / "copy"))
+
+
+@pytest.mark.parametrize("lost", ["u000001.json", "u*.json"])
+def test_deleted_commits_are_made_again(undisturbed: Path, copy: Path, lost: str) -> None:
+    for path in (copy / "commits").glob(lost):
+        path.unlink()
+    summary = expand(load_expand_config(CONFIG, overrides(copy)), quiet)
+    assert summary.edits_made == (4 if lost == "u000001.json" else 16)
+    assert published(copy) == published(undisturbed)
+
+
+def test_commits_without_their_plan_are_refused(copy: Path) -> None:
+    shutil.rmtree(copy / "plan")
+    with pytest.raises(OutputError, match=r"has commits/, but no plan"):
+        expand(load_expand_config(CONFIG, overrides(copy)), quiet)
+    assert commits(copy) == 4
+
+
+def test_a_damaged_shard_is_repaired_by_finalize(undisturbed: Path, copy: Path) -> None:
+    shard = sorted((copy / "shards").glob("*.tar"))[0]
+    data = shard.read_bytes()
+    shard.write_bytes(data[:600] + bytes([data[600] ^ 1]) + data[601:])
+    assert call(command("verify", copy)).returncode == 1
+    finalize(copy)
+    assert published(copy) == published(undisturbed)
+
+
+def test_a_missing_report_is_a_problem(copy: Path) -> None:
+    (copy / "report.html").unlink()
+    done = call(command("verify", copy))
+    assert (done.returncode, done.stderr) == (1, "report.html: missing\n")
+
+
+def test_a_unit_that_was_given_up_is_no_success(copy: Path) -> None:
+    config, ledger = load_expand_config(CONFIG, overrides(copy)), Ledger(copy)
+    plan = ledger.read_plan()
+    assert plan is not None
+    (copy / "commits" / "u000001.json").unlink()
+    give_up(worker_config(config, plan), list(ledger.units())[1], "the worker process died")
+    done = call(expand_command(copy))
+    assert done.returncode == 1
+    assert "4 edits were given up because no worker survived their units" in done.stderr
+    assert "4 failed" in done.stdout
 
 
 def test_a_corrupt_image_costs_its_own_edits(tmp_path: Path) -> None:

@@ -117,4 +117,4 @@ def test_conditions_do_what_they_say() -> None:
     clear, night, fog, snowfall = (render(replace(SCENE, condition=name)).astype(float) for name in CONDITIONS)
     assert night.mean() < 0.6 * clear.mean()
     assert fog.std() < 0.8 * clear.std() and fog.mean() > clear.mean()
-    assert (snowfall.min(axis=-1) > 250).sum() > (clear.min(axis=-1) > 250).sum() + 50
+    assert (snowfall.min(axis=-1) > 210).sum() > (clear.min(axis=-1) > 210).sum() + 50

@@ -1,0 +1,67 @@
+"""What a config means: which images, which classes, which file of prompts, and what must not change on resume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from augment.config import load_config, resolved_yaml
+from augment.data.locate import InputError
+from augment.data.plan import fingerprint_difference
+from augment.data.tar import write_tar
+from augment.job import ExpandConfig, fingerprint, job_sources, load_expand_config
+from augment.prompts import PromptConfig
+from augment.tiny.world import CLASSES
+
+PROMPTS = PromptConfig(templates=("a {class}",))
+
+
+def config_of(path: Path | str, **changes: Any) -> ExpandConfig:
+    section = {"path": str(path), "format": "webdataset", "image_size": 64, **changes}
+    others = {"output": {"path": "out"}, "model": {"revision": "r1"}, "prompts": "prompts.yaml"}
+    return ExpandConfig.model_validate({"input": section, **others})
+
+
+def test_prompts_are_relative_to_the_file_or_typed_relative_to_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "expand.yaml").write_text(resolved_yaml(config_of("embedded:val")))
+    monkeypatch.chdir(tmp_path)
+    assert load_expand_config("configs/expand.yaml").prompts == tmp_path / "configs" / "prompts.yaml"
+    assert load_expand_config("configs/expand.yaml", ["prompts=my.yaml"]).prompts == tmp_path / "my.yaml"
+    assert load_expand_config("configs/expand.yaml", ["prompts=/a/my.yaml"]).prompts == Path("/a/my.yaml")
+    other = load_expand_config("configs/expand.yaml", ["seed=1"])
+    assert (other.prompts, other.seed) == (tmp_path / "configs" / "prompts.yaml", 1)
+
+
+def test_a_limit_leaves_all_class_names() -> None:
+    sources, class_names = job_sources(config_of("embedded:val", limit=3))
+    assert len(sources) == 3
+    assert class_names == dict(enumerate(CLASSES))
+
+
+def test_class_names_of_the_whole_dataset_are_part_of_the_fingerprint() -> None:
+    config = config_of("embedded:val", limit=3)
+    sources, class_names = job_sources(config)
+    all_of_them, fewer = (fingerprint(config, PROMPTS, sources, c) for c in (class_names, {0: class_names[0]}))
+    difference = fingerprint_difference(all_of_them, fewer)
+    assert [line.split(":")[0] for line in difference] == ["input.class_names", "input.classes"]
+    assert difference[1] == f"input.classes: {len(CLASSES)} in the plan, 1 now"
+
+
+def test_classes_are_called_what_the_config_says(tmp_path: Path) -> None:
+    write_tar(tmp_path / "0.tar", [("a", {"png": b"", "cls": b"3"})])
+    with pytest.raises(InputError, match=r"no name for the label\(s\) 3"):
+        job_sources(config_of(tmp_path))
+    (tmp_path / "expand.yaml").write_text(resolved_yaml(config_of(tmp_path, class_names={3: "fox"})))
+    sources, class_names = job_sources(load_config(tmp_path / "expand.yaml", ExpandConfig))
+    assert (sources[0].class_name, class_names) == ("fox", {3: "fox"})
+
+
+@pytest.mark.parametrize("format", ["imagefolder", "webdataset"])
+def test_only_local_files_are_read(format: str) -> None:
+    with pytest.raises(InputError, match=r"s3://bucket/0\.tar: only local files are read"):
+        job_sources(config_of("s3://bucket/0.tar", format=format))

@@ -1,0 +1,45 @@
+"""The contact sheet and the report of a published folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from augment.data.finalize import ShardLimits, finalize
+from augment.data.images import encode_png
+from augment.data.ledger import Ledger
+from augment.overview import FILES, write_overview
+from augment.types import Verdict
+from tests.data.parts import finished_ledger
+
+
+def overview(ledger: Ledger, locators: dict[str, str]) -> list[bytes]:
+    published = finalize(
+        ledger, judge=lambda scores: Verdict(True, "", 1.0), judge_settings={}, limits=ShardLimits(), derived=FILES
+    )
+    write_overview(ledger, published.manifest, locators)
+    return [(ledger.out / name).read_bytes() for name in FILES]
+
+
+@pytest.fixture
+def locators(tmp_path: Path) -> dict[str, str]:
+    """Where the sources are now; the plan says that they are nowhere."""
+    import numpy as np
+
+    (tmp_path / "moved.png").write_bytes(encode_png(np.full((8, 8, 3), 99, np.uint8)))
+    return {key: str(tmp_path / "moved.png") for key in ("00_fox", "01_owl", "02_broken", "03_owl", "04_fox")}
+
+
+def test_sources_that_were_shown_stay_when_their_folder_is_gone(tmp_path: Path, locators: dict[str, str]) -> None:
+    ledger = finished_ledger(tmp_path / "out")
+    empty = overview(finished_ledger(tmp_path / "other"), {})
+    first = overview(ledger, locators)
+    assert first[0] != empty[0]
+    assert overview(ledger, {}) == first
+
+
+def test_a_source_that_was_not_there_is_shown_once_it_is(tmp_path: Path, locators: dict[str, str]) -> None:
+    ledger = finished_ledger(tmp_path / "out")
+    without = overview(ledger, {})
+    assert overview(ledger, locators) != without
