@@ -14,7 +14,7 @@ from jaxtyping import Float
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from augment.diffusion import sample
+from augment.diffusion import Schedule, sample
 from augment.edit_config import StopConfig, checked_solver
 from augment.inversion import Inversion, Status, Stop, invert, make_solver
 from augment.metrics import psnr
@@ -34,8 +34,10 @@ class InversionMethod(BaseModel):
 class InversionRow:
     """What one method did on one schedule; dB, root mean squares in the latents' units, seconds, network evaluations.
 
-    `psnr_p10` is the tenth percentile over images; `z_std` the standard deviation of the inverted noise, 1 if it looks
-    like noise; `residual` the largest over the steps, averaged over images; `statuses` counts images.
+    `latent_error` is |z - z'| / |z| of the latents before and after: an autoencoder that forgives small errors hides
+    them from the PSNR. `psnr_p10` is the tenth percentile over images; `z_std` the standard deviation of the inverted
+    noise, 1 if it looks like noise; `residual` the largest over the steps, averaged over images; `statuses` counts
+    images.
     """
 
     solver: str
@@ -51,6 +53,7 @@ class InversionRow:
     psnr: float
     psnr_p10: float
     gap: float
+    latent_error: float
     residual: float
     z_std: float
     seconds_per_image: float
@@ -86,7 +89,7 @@ def measure_inversion(
     latents = torch.cat([model.encode(x) for x in images.split(batch_size)])
     embeds = model.embed(prompts)
     seconds: list[list[float]] = [[] for _ in methods]
-    quality: list[tuple[Tensor, list[Inversion]]] = []
+    quality: list[_Quality] = []
     # Untimed: the first call of a process pays for kernel selection and memory.
     first = model.denoiser(embeds[:batch_size], guidance_scale)
     invert(first, latents[:batch_size], schedule.last_part(1e-9), make_solver("ddim"), Stop(1))
@@ -101,13 +104,22 @@ def measure_inversion(
                 spent += _now(model) - began
             seconds[m].append(spent / len(images))
             if repeat == 0:
-                quality.append(
-                    (_reconstruction_psnr(model, images, embeds, inversions, schedule, guidance_scale), inversions)
-                )
+                ended, error = _sampled_back(model, latents, embeds, inversions, schedule, guidance_scale)
+                decoded = torch.cat([model.decode(z).cpu() for z in ended.split(batch_size)])
+                quality.append(_Quality(psnr(decoded, images.cpu()), error, inversions))
     return [
-        _row(method, sampler, num_steps, guidance_scale, bound, values, inversions, statistics.median(spent))
-        for method, (values, inversions), spent in zip(methods, quality, seconds, strict=True)
+        _row(method, sampler, num_steps, guidance_scale, bound, found, statistics.median(spent))
+        for method, found, spent in zip(methods, quality, seconds, strict=True)
     ]
+
+
+@dataclass(frozen=True)
+class _Quality:
+    """What one method's inversions are worth: PSNR [N], relative error of the latents [N]."""
+
+    psnr: Tensor
+    latent_error: Tensor
+    inversions: list[Inversion]
 
 
 def _now(model: LatentDiffusion) -> float:
@@ -116,14 +128,23 @@ def _now(model: LatentDiffusion) -> float:
     return time.perf_counter()
 
 
-def _reconstruction_psnr(
-    model: LatentDiffusion, images: Tensor, embeds: Tensor, inversions: list[Inversion], schedule: Any, scale: float
-) -> Tensor:
-    values = []
+def _sampled_back(
+    model: LatentDiffusion,
+    latents: Tensor,
+    embeds: Tensor,
+    inversions: list[Inversion],
+    schedule: Schedule,
+    scale: float,
+) -> tuple[Tensor, Tensor]:
+    """(latents that sampling back ends in, their relative error per image [N])."""
     size = len(inversions[0].latents)
-    for inversion, x, e in zip(inversions, images.split(size), embeds.split(size), strict=True):
-        values.append(psnr(model.decode(sample(model.denoiser(e, scale), inversion.latents, schedule)).cpu(), x.cpu()))
-    return torch.cat(values)
+    ended = torch.cat(
+        [
+            sample(model.denoiser(e, scale), inversion.latents, schedule)
+            for inversion, e in zip(inversions, embeds.split(size), strict=True)
+        ]
+    )
+    return ended, (ended - latents).flatten(1).norm(dim=1) / latents.flatten(1).norm(dim=1)
 
 
 def _row(
@@ -132,10 +153,10 @@ def _row(
     num_steps: int,
     guidance_scale: float,
     bound: float,
-    values: Tensor,
-    inversions: list[Inversion],
+    found: _Quality,
     seconds: float,
 ) -> InversionRow:
+    inversions, values = found.inversions, found.psnr
     forward = float(torch.cat([i.forward for i in inversions]).float().mean())
     vjp = float(torch.cat([i.vjp for i in inversions]).float().mean())
     statuses = Counter(Status(s).name.lower() for i in inversions for s in i.status.tolist())
@@ -154,6 +175,7 @@ def _row(
         psnr=float(values.mean()),
         psnr_p10=float(values.quantile(0.1)),
         gap=bound - float(values.mean()),
+        latent_error=float(found.latent_error.mean()),
         residual=float(torch.cat([i.residual.amax(dim=0) for i in inversions]).mean()),
         z_std=float(torch.cat([i.latents for i in inversions]).std()),
         seconds_per_image=seconds,

@@ -116,11 +116,24 @@ def table_lines(report: dict[str, Any]) -> list[str]:
     """The report as Markdown tables."""
     lines = [f"{report['n']} images of {report['split']}, VAE bound {report['bound_psnr']:.2f} dB", ""]
     if report["rows"]:
-        names = ("solver", "iterations", "evaluations per step", "PSNR, dB", "below the bound, dB", "ms per image")
+        names = (
+            "solver",
+            "iterations",
+            "evaluations per step",
+            "PSNR, dB",
+            "below the bound, dB",
+            "latent error",
+            "ms",
+        )
         lines += [f"| {' | '.join(names)} |"]
-        lines += ["|---|---|---|---|---|---|"]
+        lines += ["|---" * len(names) + "|"]
     for r in report["rows"]:
-        cells = (f"{r['evaluations_per_step']:.1f}", f"{r['psnr']:.2f}", f"{r['gap']:.2f}")
+        cells = (
+            f"{r['evaluations_per_step']:.1f}",
+            f"{r['psnr']:.2f}",
+            f"{r['gap']:.2f}",
+            f"{100 * r['latent_error']:.1f} %",
+        )
         milliseconds = f"{1e3 * r['seconds_per_image']:.0f}"
         name = " ".join([f"`{r['solver']}`", *(f"{k} = {v:g}" for k, v in r["settings"].items())])
         limits = f"{r['first_max_steps'] or r['max_steps']} + {r['max_steps']} × {r['num_steps'] - 1}"

@@ -45,7 +45,7 @@ def stable_diffusion(
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,
         latent_channels=4,
-        scaling_factor=4.8,  # latents of unit scale, as of trained models; near zero a normalising UNet is no contraction
+        scaling_factor=4.8,  # unit latents, as of trained models: near zero a normalising UNet is no contraction
         norm_num_groups=4,
         sample_size=16,
     )
