@@ -6,9 +6,10 @@ Joins the data side (parts, index, sources) with the drawing side (`augment.repo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from augment.data.images import ImageError, decode_image, encode_png
 from augment.data.index import read_index, read_rows
@@ -20,12 +21,14 @@ from augment.data.shards import edit_key
 from augment.data.tar import iter_tar, write_bytes_atomic, write_tar
 from augment.report.contact_sheet import Tile, contact_sheet
 from augment.report.html import Histogram, html_report
+from augment.seeding import seed_for
 from augment.types import EditStatus, PlannedSource, Source, Unit
 
+T = TypeVar("T")
 CONTACT_SHEET, REPORT = "contact_sheet.png", "report.html"
 FILES = (CONTACT_SHEET, REPORT)
 KEPT_SOURCES = "run/contact_sheet_sources.tar"
-_ROWS, _EDITS_PER_ROW = 12, 8
+_ROWS, _DROPPED_ROWS, _EDITS_PER_ROW = 12, 3, 8
 _BINS = 24
 
 
@@ -73,11 +76,13 @@ def _histogram(title: str, values: Any, kept: Any, upper: float) -> Histogram:
 
 
 def _rows(ledger: Ledger, locators: Mapping[str, str]) -> list[list[Tile]]:
-    """Tiles of a few sources, evenly spread over the plan."""
+    """Tiles of a few sources: spread over the plan, and some of which an edit was dropped."""
     plan = ledger.read_plan()
     assert plan is not None  # the folder is finalized
-    count = min(_ROWS, plan.sources)
-    wanted = {(2 * i + 1) * plan.sources // (2 * count) for i in range(count)}
+    rows_of_index = read_index(ledger.out / "index.parquet", ["source_key", "status"])
+    dropped = list(dict.fromkeys(r["source_key"] for r in rows_of_index if r["status"] != EditStatus.ACCEPTED))
+    shown_dropped = set(_spread(dropped, _DROPPED_ROWS))
+    wanted = set(_spread(range(plan.sources), _ROWS - len(shown_dropped)))
     size = int(plan.fingerprint["input.image_size"])
     reports = ledger.committed()
     kept_path = ledger.out / KEPT_SOURCES
@@ -86,7 +91,7 @@ def _rows(ledger: Ledger, locators: Mapping[str, str]) -> list[list[Tile]]:
     rows = []
     place = 0
     for unit in ledger.units():
-        chosen = [p for i, p in enumerate(unit.sources, place) if i in wanted]
+        chosen = [p for i, p in enumerate(unit.sources, place) if i in wanted or p.source.key in shown_dropped]
         place += len(unit.sources)
         if chosen:
             for planned in chosen:
@@ -99,6 +104,16 @@ def _rows(ledger: Ledger, locators: Mapping[str, str]) -> list[list[Tile]]:
     if len(kept) > before:
         write_tar(kept_path, [(key, {"png": png}) for key, png in sorted(kept.items())])
     return rows
+
+
+def _spread(items: Sequence[T], count: int) -> list[T]:
+    """At most `count` items, one from each of as many equal portions.
+
+    Its place in the portion is a hash: datasets often come in a regular order, with which a fixed stride would beat.
+    """
+    count = min(count, len(items))
+    edges = [len(items) * i // count for i in range(count + 1)] if count else []
+    return [items[a + seed_for("overview", a, b) % (b - a)] for a, b in itertools.pairwise(edges)]
 
 
 def _read_source(source: Source, locators: Mapping[str, str], size: int) -> bytes:

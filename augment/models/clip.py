@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
 from augment.models.config import EMBEDDED, WEIGHTS, ModelError
+from augment.models.load import quiet
 
 
 class ClipScorer:
@@ -68,6 +69,7 @@ def load_clip(name: str = EMBEDDED, device: str = "cpu") -> ClipScorer:
     Raises:
         ModelError: if it cannot be found or read.
     """
+    quiet()
     source = str(WEIGHTS / "clip") if name == EMBEDDED else name
     try:
         model = CLIPModel.from_pretrained(source, use_safetensors=True, dtype=torch.float32)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionPipeline
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
 
 from augment.models.config import EMBEDDED, WEIGHTS, ModelConfig, ModelError, pinned
 from augment.models.interface import LatentDiffusion
@@ -34,6 +36,7 @@ def load_model(config: ModelConfig) -> LatentDiffusion:
             f"model {config.name!r} is a {class_name}, which is not supported; supported are {', '.join(FAMILIES)}"
         )
     pipeline_class, family = FAMILIES[class_name]
+    quiet()
     try:
         pipeline = pipeline_class.from_pretrained(
             source,
@@ -54,6 +57,12 @@ def load_model(config: ModelConfig) -> LatentDiffusion:
         # TF32 convolutions would leave residuals at 1e-3 and make results depend on the batch's size.
         torch.backends.cudnn.allow_tf32 = False
     return family(pipeline.to(config.device), model_id=config.name, revision=config.revision)
+
+
+def quiet() -> None:
+    """No progress bars for reading files: in every worker they would drown the job's own progress."""
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
 
 
 def _check_device(device: str) -> None:
