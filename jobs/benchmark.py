@@ -6,7 +6,7 @@ import json
 import platform
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -72,7 +72,7 @@ class BenchmarkConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: ModelConfig = ModelConfig()
-    split: str = Field(default="val", description="shipped split the images come from")
+    split: Literal["train", "val", "test"] = Field(default="val", description="shipped split the images come from")
     num_images: int = Field(default=64, ge=1, description="the first so many pictures of the split")
     batch_size: int = Field(default=16, ge=1, description="images inverted together")
     inversion: InversionSection | None = Field(default=None, description="reconstruction table")

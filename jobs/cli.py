@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -135,8 +135,8 @@ def evaluate_tiny(
     config: Annotated[
         Path | None, typer.Option("--config", help="expand config whose `editing` section makes the edits")
     ] = None,
-    split: Annotated[str, typer.Option(help="`val` or `test`")] = "val",
-    limit: Annotated[int | None, typer.Option(help="only the first so many pictures")] = None,
+    split: Annotated[Literal["val", "test"], typer.Option(help="shipped split")] = "val",
+    limit: Annotated[int | None, typer.Option(min=1, help="only the first so many pictures")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure the embedded model: autoencoder, text to image, CLIP and background edits."""
