@@ -12,20 +12,18 @@ An override replaces what it names: `-o editing.solver={name: ddim}` leaves noth
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import re
-import types
-import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from augment.explain import KeyPath, dotted, explain
+
 M = TypeVar("M", bound=BaseModel)
-KeyPath = tuple[str | int, ...]
 
 
 class ConfigError(ValueError):
@@ -57,7 +55,7 @@ def load_config(path: Path | str, schema: type[M], overrides: Sequence[str] = ()
     try:
         model = schema.model_validate(data)
     except ValidationError as error:
-        document.problems += [_explain(e, data, schema, document.origins) for e in error.errors()]
+        document.problems += [explain(e, data, schema, document.origins) for e in error.errors()]
     if document.problems:
         raise ConfigError(str(path), document.problems)
     return model
@@ -106,19 +104,19 @@ def _parse(text: str, name: str, problems: list[str], origins: dict[KeyPath, str
         where = f"{name}:{node.start_mark.line + 1}"
         origins[path] = where
         if node in parents:
-            problems.append(f"{where}: {_dotted(path)}: an alias that contains itself")
+            problems.append(f"{where}: {dotted(path)}: an alias that contains itself")
             return None
         if isinstance(node, yaml.MappingNode):
             result: dict[str, Any] = {}
             for key_node, value_node in node.value:
                 line = f"{name}:{key_node.start_mark.line + 1}"
                 if not isinstance(key_node, yaml.ScalarNode):
-                    problems.append(f"{line}: {_dotted(path)}: a key must be plain text, not a list or a mapping")
+                    problems.append(f"{line}: {dotted(path)}: a key must be plain text, not a list or a mapping")
                     continue
                 key = key_node.value
                 if key in result:
                     problems.append(
-                        f"{line}: {_dotted((*path, key))}: given twice (first at {origins[(*path, key)]}); keep one"
+                        f"{line}: {dotted((*path, key))}: given twice (first at {origins[(*path, key)]}); keep one"
                     )
                     continue
                 result[key] = build(value_node, (*path, key), (*parents, node))
@@ -194,7 +192,7 @@ class _Document:
             section = section[name]
             if not isinstance(section, dict):
                 kind = "a list: give it whole" if isinstance(section, list) else f"one value ({section!r})"
-                self.problems.append(f"{where}: {_dotted(path[: depth + 1])} has no keys below it, it is {kind}")
+                self.problems.append(f"{where}: {dotted(path[: depth + 1])} has no keys below it, it is {kind}")
                 return
         known = len(self.problems)
         value = _parse(value_text, where, self.problems, {})
@@ -225,107 +223,3 @@ def _unreadable(path: Path, error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "not a UTF-8 text file"
     return f"cannot be read ({error.strerror if isinstance(error, OSError) else error})"
-
-
-# --- explaining what pydantic found ----------------------------------------------------------------------------------
-
-
-def _explain(error: Any, data: dict[str, Any], schema: type[BaseModel], origins: dict[KeyPath, str]) -> str:
-    """One line for one of pydantic's errors."""
-    path, fields, description = _locate(error["loc"], data, schema)
-    at = next(origins[path[:n]] for n in range(len(path), -1, -1) if path[:n] in origins)
-    kind, context = error["type"], error.get("ctx", {})
-    where = f"{at}: {_dotted(path)}"
-    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{where}: unknown key (value {_short(error['input'])}); {_nearest_key(path, fields, schema)}"
-    if kind == "missing":
-        return f"{where}: required, but not given" + (f" ({description})" if description else "")
-    reason = str(context["error"]) if "error" in context else error["msg"]
-    choices = re.findall(r"'([^']*)'", str(context.get("expected", context.get("expected_tags", ""))))
-    near = difflib.get_close_matches(str(context.get("tag", error["input"])), choices, 1)
-    reason += f"; did you mean {near[0]!r}?" if near else ""
-    return f"{where}: {reason} (value {_short(error['input'])}" + (f"; {description})" if description else ")")
-
-
-def _locate(loc: KeyPath, data: Any, schema: Any) -> tuple[KeyPath, list[str], str]:
-    """The place of an error in the user's data: key path, known keys of the section it is in, field description.
-
-    Pydantic's `loc` also names members of unions, which are no keys; they are recognised by not being in the data.
-    """
-    path: list[str | int] = []
-    candidates, description, siblings = [schema], "", list[str]()
-    for i, part in enumerate(loc):
-        models = [t for c in candidates for t in _alternatives(c)]
-        is_key = i == len(loc) - 1 or (isinstance(data, dict) and part in data) or isinstance(part, int)
-        fields = [f for m in models for f in _fields(m) if f[0] == part]
-        if not is_key and not fields:
-            candidates = [m for m in models if _has_tag(m, part)] or candidates
-            continue
-        siblings = list(dict.fromkeys(f[0] for m in models for f in _fields(m)))
-        description = next((f[2] for f in fields if f[2]), "")
-        items = [a for m in models for a in typing.get_args(m)[-1:]]
-        candidates = [f[1] for f in fields] or items
-        path.append(part)
-        if isinstance(data, dict):
-            data = data.get(part)
-        else:
-            data = data[part] if isinstance(data, list) and isinstance(part, int) and part < len(data) else None
-    return tuple(path), siblings, description
-
-
-def _alternatives(annotation: Any) -> Iterator[Any]:
-    """The members of an annotation: unions and `Annotated` opened, other types as they are."""
-    origin = typing.get_origin(annotation)
-    if origin is typing.Annotated:
-        yield from _alternatives(typing.get_args(annotation)[0])
-    elif origin in (typing.Union, types.UnionType):
-        for member in typing.get_args(annotation):
-            yield from _alternatives(member)
-    elif origin in (tuple, list, set, frozenset):
-        yield types.GenericAlias(list, (typing.get_args(annotation)[0],))  # tuple[T, ...] ends in an ellipsis
-    else:
-        yield annotation
-
-
-def _fields(model: Any) -> list[tuple[str, Any, str]]:
-    """(key, annotation, description) of a pydantic model's or dataclass's fields; of anything else, none."""
-    if not isinstance(model, type):
-        return []
-    if issubclass(model, BaseModel):
-        return [(f.alias or name, f.annotation, f.description or "") for name, f in model.model_fields.items()]
-    if dataclasses.is_dataclass(model):
-        hints = typing.get_type_hints(model)
-        return [(f.name, hints[f.name], "") for f in dataclasses.fields(model) if f.init]
-    return []
-
-
-def _has_tag(model: Any, tag: str | int) -> bool:
-    return getattr(model, "__name__", None) == tag or any(tag in typing.get_args(f[1]) for f in _fields(model))
-
-
-def _all_keys(schema: Any, prefix: KeyPath = ()) -> Iterator[KeyPath]:
-    for model in _alternatives(schema):
-        for name, annotation, _ in _fields(model):
-            yield (*prefix, name)
-            if len(prefix) < 4:  # a model may contain itself
-                yield from _all_keys(annotation, (*prefix, name))
-
-
-def _nearest_key(path: KeyPath, siblings: list[str], schema: type[BaseModel]) -> str:
-    name = str(path[-1])
-    near = difflib.get_close_matches(name, siblings, 1)
-    if near:
-        return f"did you mean {_dotted((*path[:-1], near[0]))}?"
-    elsewhere = list(dict.fromkeys(_dotted(k) for k in _all_keys(schema) if k[-1] == name))
-    if elsewhere:
-        return f"did you mean {' or '.join(elsewhere)}?"
-    return f"known keys here: {', '.join(siblings)}" if siblings else "remove it"
-
-
-def _dotted(path: KeyPath) -> str:
-    return ".".join(str(p) for p in path) or "(top)"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,116 @@
+"""What one of pydantic's errors means to the person who wrote the YAML: place, key, value, reason, nearest match."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import types
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+
+KeyPath = tuple[str | int, ...]
+
+
+def explain(error: Any, data: dict[str, Any], schema: type[BaseModel], origins: dict[KeyPath, str]) -> str:
+    """One line for one of pydantic's errors."""
+    path, fields, description = _locate(error["loc"], data, schema)
+    at = next(origins[path[:n]] for n in range(len(path), -1, -1) if path[:n] in origins)
+    kind, context = error["type"], error.get("ctx", {})
+    where = f"{at}: {dotted(path)}"
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{where}: unknown key (value {_short(error['input'])}); {_nearest_key(path, fields, schema)}"
+    if kind == "missing":
+        return f"{where}: required, but not given" + (f" ({description})" if description else "")
+    reason = str(context["error"]) if "error" in context else error["msg"]
+    choices = re.findall(r"'([^']*)'", str(context.get("expected", context.get("expected_tags", ""))))
+    near = difflib.get_close_matches(str(context.get("tag", error["input"])), choices, 1)
+    reason += f"; did you mean {near[0]!r}?" if near else ""
+    return f"{where}: {reason} (value {_short(error['input'])}" + (f"; {description})" if description else ")")
+
+
+def _locate(loc: KeyPath, data: Any, schema: Any) -> tuple[KeyPath, list[str], str]:
+    """The place of an error in the user's data: key path, known keys of the section it is in, field description.
+
+    Pydantic's `loc` also names members of unions, which are no keys; they are recognised by not being in the data.
+    """
+    path: list[str | int] = []
+    candidates, description, siblings = [schema], "", list[str]()
+    for i, part in enumerate(loc):
+        models = [t for c in candidates for t in _alternatives(c)]
+        is_key = i == len(loc) - 1 or (isinstance(data, dict) and part in data) or isinstance(part, int)
+        fields = [f for m in models for f in _fields(m) if f[0] == part]
+        if not is_key and not fields:
+            candidates = [m for m in models if _has_tag(m, part)] or candidates
+            continue
+        siblings = list(dict.fromkeys(f[0] for m in models for f in _fields(m)))
+        description = next((f[2] for f in fields if f[2]), "")
+        items = [a for m in models for a in typing.get_args(m)[-1:]]
+        candidates = [f[1] for f in fields] or items
+        path.append(part)
+        if isinstance(data, dict):
+            data = data.get(part)
+        else:
+            data = data[part] if isinstance(data, list) and isinstance(part, int) and part < len(data) else None
+    return tuple(path), siblings, description
+
+
+def _alternatives(annotation: Any) -> Iterator[Any]:
+    """The members of an annotation: unions and `Annotated` opened, other types as they are."""
+    origin = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        yield from _alternatives(typing.get_args(annotation)[0])
+    elif origin in (typing.Union, types.UnionType):
+        for member in typing.get_args(annotation):
+            yield from _alternatives(member)
+    elif origin in (tuple, list, set, frozenset):
+        yield types.GenericAlias(list, (typing.get_args(annotation)[0],))  # tuple[T, ...] ends in an ellipsis
+    else:
+        yield annotation
+
+
+def _fields(model: Any) -> list[tuple[str, Any, str]]:
+    """(key, annotation, description) of a pydantic model's or dataclass's fields; of anything else, none."""
+    if not isinstance(model, type):
+        return []
+    if issubclass(model, BaseModel):
+        return [(f.alias or name, f.annotation, f.description or "") for name, f in model.model_fields.items()]
+    if dataclasses.is_dataclass(model):
+        hints = typing.get_type_hints(model)
+        return [(f.name, hints[f.name], "") for f in dataclasses.fields(model) if f.init]
+    return []
+
+
+def _has_tag(model: Any, tag: str | int) -> bool:
+    return getattr(model, "__name__", None) == tag or any(tag in typing.get_args(f[1]) for f in _fields(model))
+
+
+def _all_keys(schema: Any, prefix: KeyPath = ()) -> Iterator[KeyPath]:
+    for model in _alternatives(schema):
+        for name, annotation, _ in _fields(model):
+            yield (*prefix, name)
+            if len(prefix) < 4:  # a model may contain itself
+                yield from _all_keys(annotation, (*prefix, name))
+
+
+def _nearest_key(path: KeyPath, siblings: list[str], schema: type[BaseModel]) -> str:
+    name = str(path[-1])
+    near = difflib.get_close_matches(name, siblings, 1)
+    if near:
+        return f"did you mean {dotted((*path[:-1], near[0]))}?"
+    elsewhere = list(dict.fromkeys(dotted(k) for k in _all_keys(schema) if k[-1] == name))
+    if elsewhere:
+        return f"did you mean {' or '.join(elsewhere)}?"
+    return f"known keys here: {', '.join(siblings)}" if siblings else "remove it"
+
+
+def dotted(path: KeyPath) -> str:
+    return ".".join(str(p) for p in path) or "(top)"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
