@@ -45,7 +45,7 @@ def plain_worker(behaviour: str = "") -> MakeWorker:
     """A worker class, made in a function so that it travels to other processes by value.
 
     `behaviour`: "die once" or "raise once" at unit 1, "always die", "always raise" or "disk full" at it; "no setup" or
-    "bad config".
+    "bad config"; "together": no unit ends before two processes have begun one.
     """
 
     class PlainWorker:
@@ -63,6 +63,11 @@ def plain_worker(behaviour: str = "") -> MakeWorker:
             log.mkdir(parents=True, exist_ok=True)
             attempt = len(list(log.glob(f"{unit.unit_id}-*")))
             (log / f"{unit.unit_id}-{attempt}-{os.getpid()}").touch()
+            deadline = time.monotonic() + 60
+            while behaviour == "together" and len({p.name.split("-")[2] for p in log.iterdir()}) < 2:
+                if time.monotonic() > deadline:
+                    raise RuntimeError("no second worker came")
+                time.sleep(0.01)
             if unit.unit_id == "u000001" and ("always" in behaviour or ("once" in behaviour and attempt == 0)):
                 self.ledger.write_part(unit.unit_id, [("half", {"txt": b""})])  # an orphan
                 if "die" in behaviour:
@@ -100,7 +105,7 @@ def test_local_runs_every_unit_in_order(tmp_path: Path) -> None:
 @pytest.mark.ray
 @pytest.mark.timeout(90)
 def test_ray_runs_every_unit_once_on_all_workers(ray_session: Any, tmp_path: Path) -> None:
-    reports = list(run_ray(worker_config(tmp_path), iter(UNITS), RAY_RUN, plain_worker()))
+    reports = list(run_ray(worker_config(tmp_path), iter(UNITS), RAY_RUN, plain_worker("together")))
     assert sorted(r.unit_id for r in reports) == [u.unit_id for u in UNITS]
     assert Ledger(tmp_path).committed() == {r.unit_id: r for r in reports}
     pids = [attempts(tmp_path, u.unit_id) for u in UNITS]
