@@ -204,16 +204,18 @@ class BatchEditor:
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
     def _editing_fields(self) -> dict[str, Any]:
-        """The editing settings as the record's flat fields."""
+        """The editing settings as the record's flat fields; the solver's with the defaults it was run with."""
+        from augment.inversion import hyperparameters, make_solver
+
         settings = self.config.editing.model_dump(mode="json")
-        solver = settings["solver"] | {"stop": settings["stop"]}
+        solver = hyperparameters(make_solver(**settings["solver"])) | {"stop": settings["stop"]}
         return {
             "sampler": settings["sampler"],
             "num_steps": settings["num_steps"],
             "strength": float(settings["strength"]),
             "guidance_scale": float(settings["guidance_scale"]),
             "inversion_guidance_scale": float(settings["inversion_guidance_scale"]),
-            "solver": solver.pop("name"),
+            "solver": settings["solver"]["name"],
             "solver_settings": as_json_text(solver),
         }
 

@@ -13,7 +13,7 @@ from augment.inversion.invert import Inversion, invert
 from augment.inversion.rnri import RNRI
 from augment.inversion.rnri_released import RNRIReleased
 from augment.inversion.rnri_secant import RNRISecant
-from augment.inversion.solver import Solution, Solver, Status, Stop, solve
+from augment.inversion.solver import Solution, Solver, Status, Stop, hyperparameters, solve
 
 SOLVERS: dict[str, type[Solver]] = {
     "ddim": DDIM,
@@ -60,6 +60,7 @@ __all__ = [
     "Status",
     "StepEquation",
     "Stop",
+    "hyperparameters",
     "invert",
     "make_solver",
     "solve",
