@@ -91,7 +91,7 @@ def edit(
         vae_psnr=psnr(round_trip, images.cpu()).tolist(),
         residual=inversion.residual.amax(dim=0).tolist(),
         iterations=inversion.iterations.tolist(),
-        evaluations=(inversion.forward + inversion.vjp).tolist(),
+        evaluations=inversion.evaluations.tolist(),
         status=[Status(s).name.lower() for s in inversion.status.tolist()],
     )
 
@@ -124,7 +124,6 @@ def image_to_image(
     schedule = model.schedule(config.num_steps, config.sampler).last_part(config.strength)
     latents = model.encode(images)
     noise = seeded_noise(tuple(latents.shape[1:]), seeds).to(latents.device)
-    alpha = schedule.start_alpha_cumprod
-    noisy = alpha**0.5 * latents + (1 - alpha) ** 0.5 * noise
+    noisy = schedule.start.signal * latents + schedule.start.noise * noise
     denoiser = model.denoiser(model.embed(prompts), config.guidance_scale)
     return model.decode(sample(denoiser, noisy, schedule)).cpu()

@@ -18,7 +18,7 @@ from augment.diffusion import Schedule, sample
 from augment.edit_config import StopConfig, checked_solver
 from augment.inversion import Inversion, Status, Stop, invert, make_solver
 from augment.metrics import psnr
-from augment.models.interface import LatentDiffusion
+from augment.models.interface import LatentDiffusion, PromptEmbeds
 
 
 class InversionMethod(BaseModel):
@@ -91,7 +91,7 @@ def measure_inversion(
     seconds: list[list[float]] = [[] for _ in methods]
     quality: list[_Quality] = []
     # Untimed: the first call of a process pays for kernel selection and memory.
-    first = model.denoiser(embeds[:batch_size], guidance_scale)
+    first = model.denoiser(embeds.select(slice(batch_size)), guidance_scale)
     invert(first, latents[:batch_size], schedule.last_part(1e-9), make_solver("ddim"), Stop(1))
     for repeat in range(repeats):
         for m, method in enumerate(methods):
@@ -131,7 +131,7 @@ def _now(model: LatentDiffusion) -> float:
 def _sampled_back(
     model: LatentDiffusion,
     latents: Tensor,
-    embeds: Tensor,
+    embeds: PromptEmbeds,
     inversions: list[Inversion],
     schedule: Schedule,
     scale: float,

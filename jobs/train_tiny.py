@@ -1,4 +1,4 @@
-"""The recipe that made the embedded model: renders -> autoencoder -> judge -> CLIP pair -> text encoder and UNet.
+"""The recipe that made the embedded model: renders -> autoencoder, judge, CLIP pair -> text encoder and UNet -> student.
 
     python -m jobs.train_tiny configs/train/emoji_cpu.yaml
 
@@ -17,14 +17,15 @@ from augment.classifier import AttributeClassifier
 from augment.models import embedded
 from augment.tiny import stages
 from augment.tiny.captions import vocabulary
+from augment.tiny.distillation import distillation_loss, student_from
 from augment.tiny.training import TrainConfig, train_stage, weights_digest
 from augment.tiny.world import CLASSES
 
-STAGES = ("vae", "judge", "clip", "unet")
+STAGES = ("vae", "judge", "clip", "unet", "student")
 
 
 def train(config: TrainConfig, selected: tuple[str, ...] = STAGES) -> None:
-    """Train the selected parts and write `pipeline/`, `clip/` and `judge/` under `config.output_dir`."""
+    """Train the selected parts and write `pipeline/`, `clip/`, `judge/` and `student/` under `config.output_dir`."""
     torch.manual_seed(config.seed)  # the initial weights; every later random number has its own generator
     device = config.device
     tokenizer = embedded.build_tokenizer(vocabulary(CLASSES))
@@ -63,6 +64,22 @@ def train(config: TrainConfig, selected: tuple[str, ...] = STAGES) -> None:
             tokenizer=tokenizer,
             unet=denoiser.unet,
         )
+    if "student" in selected:
+        pipeline = embedded.load_pipeline(output / "pipeline", device)
+        latents, _ = stages.encode_scenes(pipeline.vae, cache, device)
+        teacher = stages.ConditionedDenoiser(pipeline.unet, pipeline.text_encoder)
+        loss = distillation_loss(
+            latents,
+            cache,
+            pipeline.tokenizer,
+            teacher,
+            device,
+            guidance_max=config.guidance_max,
+            stride=config.distillation_stride,
+        )
+        unet = student_from(pipeline.unet, embedded.build_unet(time_cond_proj_dim=embedded.GUIDANCE_WIDTH))
+        unet = train_stage("student", unet, loss, config.student, config, upstream=weights_digest(teacher))
+        embedded.save_student(output / "student", unet)
     print(f"revision {embedded.write_revision(output)}", flush=True)
 
 

@@ -1,8 +1,20 @@
-"""Deterministic samplers as tables of affine steps: what a sampler is, without any scheduler object."""
+"""Samplers as tables of affine steps: what a sampler is, without any scheduler object."""
 
 from augment.diffusion.denoiser import Denoiser, guided
 from augment.diffusion.sampler import sample
-from augment.diffusion.schedule import Schedule, ddim
-from augment.diffusion.step import AffineStep
+from augment.diffusion.schedule import Schedule, ddim, euler, euler_ancestral, flow_euler, lcm
+from augment.diffusion.step import AffineStep, Level
 
-__all__ = ["AffineStep", "Denoiser", "Schedule", "ddim", "guided", "sample"]
+__all__ = [
+    "AffineStep",
+    "Denoiser",
+    "Level",
+    "Schedule",
+    "ddim",
+    "euler",
+    "euler_ancestral",
+    "flow_euler",
+    "guided",
+    "lcm",
+    "sample",
+]

@@ -34,22 +34,25 @@ class Denoiser:
         return Denoiser(self.predict, tuple(c[index] for c in self.conditions), self.evaluations)
 
 
-def guided(predict: Predict, cond: Tensor, uncond: Tensor, guidance_scale: float) -> Denoiser:
+def guided(
+    predict: Predict, cond: tuple[Tensor, ...], uncond: tuple[Tensor, ...], guidance_scale: float
+) -> Denoiser:
     """Classifier-free guidance in one batched call: eps_u + w (eps_c - eps_u).
 
     This w is that of Saharia et al. 2022 (Imagen, eq. 2) and of diffusers: one more than in Ho & Salimans 2022, eq. 6.
 
     Args:
-        predict: (z, t, condition) -> eps.
-        cond, uncond: conditions [B, ...] with and without the prompt.
+        predict: (z, t, *conditions) -> eps.
+        cond, uncond: conditions, each [B, ...], with and without the prompt.
         guidance_scale: w; at 1 the unconditional half is not computed.
     """
     if guidance_scale == 1.0:
-        return Denoiser(predict, (cond,))
+        return Denoiser(predict, cond)
 
-    def both(z: Tensor, t: Tensor, cond: Tensor, uncond: Tensor) -> Tensor:
-        pair = predict(torch.cat([z, z]), torch.cat([t, t]), torch.cat([uncond, cond]))
+    def both(z: Tensor, t: Tensor, *conditions: Tensor) -> Tensor:
+        pairs = zip(conditions[len(cond) :], conditions[: len(cond)], strict=True)
+        pair = predict(torch.cat([z, z]), torch.cat([t, t]), *(torch.cat(p) for p in pairs))
         eps_uncond, eps_cond = pair.chunk(2)
         return eps_uncond + guidance_scale * (eps_cond - eps_uncond)
 
-    return Denoiser(both, (cond, uncond), evaluations=2)
+    return Denoiser(both, (*cond, *uncond), evaluations=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from augment.diffusion.denoiser import Denoiser
 from augment.diffusion.sampler import batch_timesteps
@@ -14,8 +15,9 @@ from augment.diffusion.step import AffineStep
 class StepEquation:
     """z = f(z) for one step of the table: f(z) = (z' - b eps(z, t) - c n) / a.
 
-    Samples are independent; everything is float32 around whatever dtype the network runs in. `forward` and `vjp` count
-    how often the network was evaluated and differentiated per sample of this (sub)batch; with guidance one call is two.
+    Samples are independent; everything is float32 around whatever dtype the network runs in. `forward`, `jvp` and
+    `vjp` count how often the network was evaluated and differentiated per sample of this (sub)batch; with guidance one
+    call is two.
 
     Args:
         eps_fn: the denoiser.
@@ -30,6 +32,7 @@ class StepEquation:
         self.after = after.float()
         self.noise = noise
         self.forward = 0
+        self.jvp = 0
         self.vjp = 0
 
     def select(self, index: Tensor) -> StepEquation:
@@ -50,6 +53,16 @@ class StepEquation:
         """d value / d z through the network: one vector-Jacobian product (a backward pass)."""
         self.vjp += self.eps_fn.evaluations
         return torch.autograd.grad(value.sum(), z)[0]
+
+    def directional(
+        self, z: Float[Tensor, "B C H W"], direction: Float[Tensor, "B C H W"]
+    ) -> Float[Tensor, "B C H W"]:
+        """The derivative of f at z along a direction: one Jacobian-vector product, in forward mode."""
+        self.jvp += self.eps_fn.evaluations
+        t = batch_timesteps(self.step.timestep, z)
+        with sdpa_kernel(SDPBackend.MATH):  # the fused attention kernels have no forward-mode derivative
+            _, tangent = torch.func.jvp(lambda x: self.eps_fn(x, t).float(), (z,), (direction,))
+        return (-self.step.b / self.step.a) * tangent
 
     def prior(self, z: Float[Tensor, "B C H W"]) -> Float[Tensor, " B"]:
         """RNRI's G(z) = |z - mu|^2 / (2 beta): minus the log of the forward process q(z | z'), up to a constant."""

@@ -22,7 +22,7 @@ class Inversion:
     Attributes:
         latents: at the start of the schedule, float32 [B, C, H, W].
         residual: root mean square of z - f(z) per inverted step, [S, B], in the order of inversion.
-        iterations, forward, vjp: totals over the steps, int64 [B].
+        iterations, forward, jvp, vjp: totals over the steps, int64 [B].
         status: the worst `Status` over the steps, int64 [B].
         num_steps: S.
     """
@@ -31,14 +31,20 @@ class Inversion:
     residual: Float[Tensor, "S B"]
     iterations: Int[Tensor, " B"]
     forward: Int[Tensor, " B"]
+    jvp: Int[Tensor, " B"]
     vjp: Int[Tensor, " B"]
     status: Int[Tensor, " B"]
     num_steps: int
 
     @property
+    def evaluations(self) -> Int[Tensor, " B"]:
+        """Network evaluations, a Jacobian-vector or vector-Jacobian product counted as one more."""
+        return self.forward + self.jvp + self.vjp
+
+    @property
     def evaluations_per_step(self) -> Float[Tensor, " B"]:
-        """Mean network evaluations per step, a backward pass counted as one more: float32 [B]."""
-        return (self.forward + self.vjp).float() / self.num_steps
+        """Mean network evaluations per step, a derivative counted as one more: float32 [B]."""
+        return self.evaluations.float() / self.num_steps
 
 
 def invert(
@@ -82,6 +88,7 @@ def invert(
         residual=torch.stack([s.residual for s in solutions]),
         iterations=total("iterations"),
         forward=total("forward"),
+        jvp=total("jvp"),
         vjp=total("vjp"),
         status=torch.stack([s.status for s in solutions]).amax(dim=0),
         num_steps=len(schedule),

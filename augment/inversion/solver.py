@@ -114,6 +114,7 @@ class Solution:
     residual: Float[Tensor, " B"]
     iterations: Int[Tensor, " B"]
     forward: Int[Tensor, " B"]
+    jvp: Int[Tensor, " B"]
     vjp: Int[Tensor, " B"]
     status: Int[Tensor, " B"]
 
@@ -131,15 +132,17 @@ def solve(eq: StepEquation, solver: Solver, z0: Float[Tensor, "B C H W"], max_st
     best = {"z": z0.clone(), "eps": torch.zeros_like(z0)}
     merit = torch.full((size,), torch.inf, device=device)
     residual, first = merit.clone(), merit.clone()
-    iterations, forward, vjp, status = integers(0), integers(0), integers(0), integers(Status.MAX_STEPS)
+    iterations, forward, jvp, vjp = integers(0), integers(0), integers(0), integers(0)
+    status = integers(Status.MAX_STEPS)
     active = torch.arange(size, device=device)
     z, state, part = z0, solver.init(eq, z0), eq
     max_steps = 1 if solver.single_iteration else max_steps
     for k in range(max_steps):
-        done_forward, done_vjp = part.forward, part.vjp
+        done_forward, done_jvp, done_vjp = part.forward, part.jvp, part.vjp
         found, state = solver.step(part, z, state)
         iterations[active] += 1
         forward[active] += part.forward - done_forward
+        jvp[active] += part.jvp - done_jvp
         vjp[active] += part.vjp - done_vjp
         if k == 0:
             first[active] = found.residual
@@ -163,7 +166,7 @@ def solve(eq: StepEquation, solver: Solver, z0: Float[Tensor, "B C H W"], max_st
         z = found.z
         if len(keep) < len(active):
             active, z, state, part = active[keep], z[keep], state.select(keep), part.select(keep)
-    return Solution(best["z"], best["eps"], residual, iterations, forward, vjp, status)
+    return Solution(best["z"], best["eps"], residual, iterations, forward, jvp, vjp, status)
 
 
 def hyperparameters(solver: Solver) -> dict[str, Any]:

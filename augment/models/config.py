@@ -9,7 +9,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 WEIGHTS = Path(__file__).parent.parent / "tiny" / "weights"
-EMBEDDED = "embedded"
+EMBEDDED = "embedded"  # the teacher
+EMBEDDED_STUDENT = "embedded-lcm"  # its few-step student
+SHIPPED = (EMBEDDED, EMBEDDED_STUDENT)
 
 
 class ModelError(ValueError):
@@ -21,7 +23,7 @@ class ModelConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(default=EMBEDDED, description="`embedded`, a diffusers folder, or a Hugging Face model id")
+    name: str = Field(default=EMBEDDED, description="`embedded`, `embedded-lcm` (its few-step student), a diffusers folder, or a Hugging Face model id")
     revision: str = Field(
         default="", description="commit, tag or branch of a Hugging Face model; empty for the default"
     )
@@ -45,7 +47,7 @@ def pinned(config: ModelConfig) -> ModelConfig:
     Raises:
         ModelError: if there is no such model, or its weights are not those of the revision that was asked for.
     """
-    if config.name == EMBEDDED:
+    if config.name in SHIPPED:
         return _with_revision(config, embedded_revision())
     if Path(config.name).is_dir():
         if not (Path(config.name) / "model_index.json").is_file():
@@ -57,7 +59,7 @@ def pinned(config: ModelConfig) -> ModelConfig:
     if config.name.startswith((".", "/")) or config.name.count("/") != 1:
         raise ModelError(
             f"model {config.name!r}: no such folder, and no Hugging Face id of the form owner/name; "
-            "use `embedded`, a folder that `save_pretrained` wrote, or an id such as stabilityai/sd-turbo"
+            "use `embedded` or `embedded-lcm`, a folder that `save_pretrained` wrote, or an id such as stabilityai/sd-turbo"
         )
     # Imported here: only models from the hub need it, and releases of huggingface-hub before 2 lack it.
     from huggingface_hub import resolve_revision

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, LCMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import (
     CLIPConfig,
     CLIPImageProcessor,
@@ -26,6 +26,7 @@ IMAGE_SIZE = 64
 LATENT_CHANNELS = 16
 LATENT_SIZE = 8
 TEXT_WIDTH = 128
+GUIDANCE_WIDTH = 64
 MAX_TOKENS = 16
 
 
@@ -97,7 +98,8 @@ def build_vae() -> AutoencoderKL:
     return vae
 
 
-def build_unet() -> UNet2DConditionModel:
+def build_unet(*, time_cond_proj_dim: int | None = None) -> UNet2DConditionModel:
+    """The denoiser; with `time_cond_proj_dim`, one that is told the guidance scale, as latent consistency models are."""
     return UNet2DConditionModel(
         sample_size=LATENT_SIZE,
         in_channels=LATENT_CHANNELS,
@@ -109,6 +111,7 @@ def build_unet() -> UNet2DConditionModel:
         norm_num_groups=16,
         cross_attention_dim=TEXT_WIDTH,
         attention_head_dim=(4, 5),  # diffusers' name for the number of heads
+        time_cond_proj_dim=time_cond_proj_dim,
     )
 
 
@@ -125,6 +128,11 @@ def build_scheduler() -> DDIMScheduler:
         timestep_spacing="trailing",
         prediction_type="epsilon",
     )
+
+
+def build_student_scheduler() -> LCMScheduler:
+    """The same noise schedule for the few-step student."""
+    return LCMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", original_inference_steps=50)
 
 
 def build_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
@@ -186,6 +194,22 @@ def save_pipeline(
     config_path = folder / "text_encoder" / "config.json"
     config = json.loads(config_path.read_text())
     config_path.write_text(json.dumps(config | {"dtype": "float32"}, indent=2, sort_keys=True) + "\n")
+
+
+def load_pipeline(folder: Path, device: str) -> StableDiffusionPipeline:
+    """The pipeline that `save_pipeline` wrote, in float32 and frozen: the student's teacher."""
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        folder, dtype=torch.float32, use_safetensors=True, low_cpu_mem_usage=False, safety_checker=None
+    ).to(device)
+    for part in (pipeline.vae, pipeline.unet, pipeline.text_encoder):
+        part.eval().requires_grad_(False)
+    return pipeline
+
+
+def save_student(folder: Path, unet: UNet2DConditionModel) -> None:
+    """Write what the student does not share with its teacher: `unet/` and `scheduler/`."""
+    unet.half().save_pretrained(folder / "unet", safe_serialization=True)
+    build_student_scheduler().save_pretrained(folder / "scheduler")
 
 
 def write_revision(folder: Path) -> str:

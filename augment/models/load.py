@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import LatentConsistencyModelPipeline, LCMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from augment.models.config import EMBEDDED, WEIGHTS, ModelConfig, ModelError, pinned
+from augment.models.config import EMBEDDED, EMBEDDED_STUDENT, SHIPPED, WEIGHTS, ModelConfig, ModelError, pinned
 from augment.models.interface import LatentDiffusion
 from augment.models.stable_diffusion import StableDiffusion
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-FAMILIES = {"StableDiffusionPipeline": (StableDiffusionPipeline, StableDiffusion)}
+FAMILIES = {
+    "StableDiffusionPipeline": (StableDiffusionPipeline, StableDiffusion),
+    "LatentConsistencyModelPipeline": (LatentConsistencyModelPipeline, StableDiffusion),
+}
 
 
 def load_model(config: ModelConfig) -> LatentDiffusion:
@@ -25,9 +29,12 @@ def load_model(config: ModelConfig) -> LatentDiffusion:
         ModelError: if the model is missing, of an unsupported family, or the device is not there.
     """
     _check_device(config.device)
-    local = config.name == EMBEDDED or Path(config.name).is_dir()
+    local = config.name in SHIPPED or Path(config.name).is_dir()
     if not (local and config.revision):  # a folder's weights are not hashed again in every worker
         config = pinned(config)
+    quiet()
+    if config.name == EMBEDDED_STUDENT:
+        return _student(config)
     source = str(WEIGHTS / "pipeline") if config.name == EMBEDDED else config.name
     revision = None if local else config.revision
     class_name = StableDiffusionPipeline.load_config(source, revision=revision)["_class_name"]
@@ -36,7 +43,6 @@ def load_model(config: ModelConfig) -> LatentDiffusion:
             f"model {config.name!r} is a {class_name}, which is not supported; supported are {', '.join(FAMILIES)}"
         )
     pipeline_class, family = FAMILIES[class_name]
-    quiet()
     try:
         pipeline = pipeline_class.from_pretrained(
             source,
@@ -53,6 +59,24 @@ def load_model(config: ModelConfig) -> LatentDiffusion:
             f"model {config.name!r} cannot be loaded: {str(error).splitlines()[0]}; only safetensors files are read "
             "(model.variant: fp16 chooses those of half precision)"
         ) from error
+    return _wrapped(family, pipeline, config)
+
+
+def _student(config: ModelConfig) -> LatentDiffusion:
+    """The embedded few-step student: its own UNet and scheduler, everything else its teacher's."""
+    arguments = {"dtype": DTYPES[config.dtype], "use_safetensors": True, "low_cpu_mem_usage": False}
+    pipeline = LatentConsistencyModelPipeline.from_pretrained(
+        WEIGHTS / "pipeline",
+        unet=UNet2DConditionModel.from_pretrained(WEIGHTS / "student" / "unet", **arguments),
+        scheduler=LCMScheduler.from_pretrained(WEIGHTS / "student" / "scheduler"),
+        safety_checker=None,
+        requires_safety_checker=False,
+        **arguments,
+    )
+    return _wrapped(StableDiffusion, pipeline, config)
+
+
+def _wrapped(family: type[StableDiffusion], pipeline: Any, config: ModelConfig) -> LatentDiffusion:
     if config.dtype == "float32":
         # TF32 convolutions would leave residuals at 1e-3 and make results depend on the batch's size.
         torch.backends.cudnn.allow_tf32 = False

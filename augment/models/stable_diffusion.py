@@ -1,26 +1,31 @@
-"""The Stable Diffusion 1 and 2 family: UNet with cross-attention to one CLIP text encoder, AutoencoderKL."""
+"""The Stable Diffusion 1 and 2 family, latent consistency models among it: UNet with cross-attention to one CLIP text encoder, AutoencoderKL."""
 
 from __future__ import annotations
 
-import inspect
+import math
 from collections.abc import Sequence
 
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers import LatentConsistencyModelPipeline, StableDiffusionPipeline
 from jaxtyping import Float
 from torch import Tensor
 
-from augment.diffusion import Denoiser, Schedule, ddim, guided
-from augment.diffusion.schedule import Spacing
-from augment.models.interface import LatentDiffusion
-
-PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+from augment.diffusion import Denoiser, Schedule, guided
+from augment.models.interface import LatentDiffusion, PromptEmbeds
+from augment.models.noise_schedule import SAMPLERS, NoiseSchedule
 
 
 class StableDiffusion(LatentDiffusion):
-    """Wraps a loaded `StableDiffusionPipeline`; only its networks are used, never its sampling loop."""
+    """Wraps a loaded pipeline; only its networks are used, never its sampling loop.
 
-    def __init__(self, pipeline: StableDiffusionPipeline, *, model_id: str, revision: str) -> None:
+    Latent consistency models (Luo et al. 2023) are the same networks, told the guidance scale.
+    """
+
+    samplers = SAMPLERS
+
+    def __init__(
+        self, pipeline: StableDiffusionPipeline | LatentConsistencyModelPipeline, *, model_id: str, revision: str
+    ) -> None:
         self.model_id = model_id
         self.revision = revision
         self.vae = pipeline.vae.eval().requires_grad_(False)
@@ -31,18 +36,8 @@ class StableDiffusion(LatentDiffusion):
         self.dtype = self.unet.dtype
         self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.image_size = self.unet.config.sample_size * self.factor
-        # The noise schedule belongs to the model, whichever scheduler class its authors saved it under.
-        self._scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
-        self._alphas = self._scheduler.alphas_cumprod.to(self.device)
-        # Schedulers of the Euler kind end in clean latents, whatever `set_alpha_to_one` their config carries unread.
-        reads_it = "set_alpha_to_one" in inspect.signature(type(pipeline.scheduler).__init__).parameters
-        self._final_alpha_cumprod = float(self._scheduler.final_alpha_cumprod) if reads_it else 1.0
-        self._prediction_type = self._scheduler.config.prediction_type
-        if self._prediction_type not in PREDICTION_TYPES:
-            raise ValueError(
-                f"model {model_id!r}: prediction_type {self._prediction_type!r} of its scheduler is not supported; "
-                f"supported are {', '.join(PREDICTION_TYPES)}"
-            )
+        self._guidance_width = self.unet.config.time_cond_proj_dim
+        self.noise_schedule = NoiseSchedule(pipeline.scheduler, model_id, self.device)
 
     @torch.no_grad()
     def encode(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
@@ -55,7 +50,7 @@ class StableDiffusion(LatentDiffusion):
         return self.vae.decode(latents).sample.float().clamp(-1.0, 1.0)
 
     @torch.no_grad()
-    def embed(self, prompts: Sequence[str]) -> Float[Tensor, "B L D"]:
+    def embed(self, prompts: Sequence[str]) -> PromptEmbeds:
         distinct = list(dict.fromkeys(prompts))
         tokens = self.tokenizer(
             distinct,
@@ -65,33 +60,30 @@ class StableDiffusion(LatentDiffusion):
             return_tensors="pt",
         )
         embeds = self.text_encoder(tokens.input_ids.to(self.device))[0]
-        return embeds[[distinct.index(p) for p in prompts]]
+        return PromptEmbeds(embeds[[distinct.index(p) for p in prompts]])
 
-    def denoiser(self, prompt_embeds: Float[Tensor, "B L D"], guidance_scale: float = 1.0) -> Denoiser:
-        empty = self.embed([""]).expand_as(prompt_embeds)
-        return guided(self._predict_eps, prompt_embeds, empty, guidance_scale)
+    def denoiser(self, prompt_embeds: PromptEmbeds, guidance_scale: float = 1.0) -> Denoiser:
+        tokens = prompt_embeds.tokens
+        if self._guidance_width:  # told the scale instead of being evaluated twice
+            scales = torch.full((len(tokens),), guidance_scale, device=self.device)
+            return Denoiser(self._predict_eps, (tokens, guidance_embedding(scales, self._guidance_width)))
+        empty = self.embed([""]).tokens.expand_as(tokens)
+        return guided(self._predict_eps, (tokens,), (empty,), guidance_scale)
 
-    def schedule(self, num_steps: int, sampler: str = "ddim") -> Schedule:
-        if sampler != "ddim":
-            raise ValueError(f"sampler {sampler!r} is not available for {self.model_id!r}; there is 'ddim'")
-        config = self._scheduler.config
-        # `linspace`, the default of the Euler schedulers, also starts at the last timestep: trailing is its DDIM form.
-        spacing: Spacing = "leading" if config.timestep_spacing == "leading" else "trailing"
-        return ddim(
-            self._scheduler.alphas_cumprod,
-            num_steps,
-            spacing=spacing,
-            steps_offset=config.steps_offset,
-            final_alpha_cumprod=self._final_alpha_cumprod,
-        )
+    def schedule(self, num_steps: int, sampler: str) -> Schedule:
+        return self.noise_schedule.table(num_steps, sampler, self.model_id)
 
-    def _predict_eps(self, z: Tensor, t: Tensor, prompt_embeds: Tensor) -> Tensor:
-        """The network's answer as predicted noise, float32 (Salimans & Ho 2022, appendix D, for v)."""
-        prediction = self.unet(z.to(self.dtype), t, encoder_hidden_states=prompt_embeds).sample.float()
-        if self._prediction_type == "epsilon":
-            return prediction
-        alpha = self._alphas[t.long()].view(-1, 1, 1, 1)
-        signal, noise = alpha.sqrt(), (1 - alpha).sqrt()
-        if self._prediction_type == "v_prediction":
-            return signal * prediction + noise * z.float()
-        return (z.float() - signal * prediction) / noise
+    def _predict_eps(self, z: Tensor, t: Tensor, prompt_embeds: Tensor, guidance: Tensor | None = None) -> Tensor:
+        prediction = self.unet(z.to(self.dtype), t, encoder_hidden_states=prompt_embeds, timestep_cond=guidance)
+        return self.noise_schedule.eps(prediction.sample.float(), z.float(), t)
+
+
+def guidance_embedding(guidance_scale: Float[Tensor, " B"], dim: int) -> Float[Tensor, "B dim"]:
+    """Sinusoidal embedding of 1000 (w - 1), which latent consistency models are told (Luo et al. 2023, section 4.2).
+
+    The frequencies are those of Vaswani et al. 2017, section 3.5, from 1 to 1/10000.
+    """
+    half = dim // 2
+    frequencies = torch.exp(torch.arange(half, device=guidance_scale.device) * (-math.log(10000.0) / (half - 1)))
+    phase = 1000.0 * (guidance_scale.float() - 1.0)[:, None] * frequencies
+    return torch.cat([phase.sin(), phase.cos()], dim=1)

@@ -53,6 +53,9 @@ class TrainConfig(BaseModel):
     judge: StageConfig
     clip: StageConfig
     unet: StageConfig
+    student: StageConfig
+    guidance_max: float = Field(default=5.0, ge=1, description="the student learns guidance scales from 1 to this")
+    distillation_stride: int = Field(default=100, gt=0, description="training timesteps of one of its teacher's steps")
 
 
 class StepRandom:

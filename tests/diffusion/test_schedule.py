@@ -54,17 +54,15 @@ def test_a_perfect_denoiser_returns_the_clean_latents_in_any_number_of_steps():
     clean, noise = latents(2, seed=1), latents(2, seed=2)
     for num_steps in (1, 5, 20):
         schedule = ddim(scheduler.alphas_cumprod, num_steps)
-        alpha = schedule.start_alpha_cumprod
-        start = alpha**0.5 * clean + (1 - alpha) ** 0.5 * noise
+        start = schedule.start.signal * clean + schedule.start.noise * noise
         ended = sample(Denoiser(lambda z, t: noise), start, schedule)
         torch.testing.assert_close(ended, clean, rtol=0, atol=2e-5)
 
 
 def test_forward_process_of_a_step_joins_its_two_noise_levels():
     schedule = ddim(stable_diffusion_scheduler("trailing").alphas_cumprod, 10)
-    for step, alpha, alpha_next in zip(
-        schedule.steps, schedule.alphas_cumprod, (*schedule.alphas_cumprod[1:], 1.0), strict=True
-    ):
+    alphas = [start.signal**2 for start in schedule.starts]
+    for step, alpha, alpha_next in zip(schedule.steps, alphas, (*alphas[1:], 1.0), strict=True):
         # scale * N(sqrt(a') x, 1 - a') + variance is N(sqrt(a) x, 1 - a)
         assert step.prior_scale * alpha_next**0.5 == pytest.approx(alpha**0.5)
         assert step.prior_scale**2 * (1 - alpha_next) + step.prior_variance == pytest.approx(1 - alpha)
@@ -75,7 +73,7 @@ def test_strength_keeps_the_last_steps(strength, count):
     schedule = ddim(stable_diffusion_scheduler("trailing").alphas_cumprod, 10)
     part = schedule.last_part(strength)
     assert part.steps == schedule.steps[10 - count :]
-    assert part.start_alpha_cumprod == schedule.alphas_cumprod[10 - count]
+    assert part.start == schedule.starts[10 - count]
 
 
 @pytest.mark.parametrize("strength", [0.0, -0.1, 1.1])
@@ -102,7 +100,7 @@ def test_guidance_is_the_published_combination_and_selects_per_sample():
 
     z, t = latents(3), torch.zeros(3)
     cond, uncond = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.5, 0.5, 0.5])
-    denoiser = guided(predict, cond, uncond, 3.0)
+    denoiser = guided(predict, (cond,), (uncond,), 3.0)
     expected = uncond + 3.0 * (cond - uncond)
     torch.testing.assert_close(denoiser(z, t), expected.view(-1, 1, 1, 1) * z)
     index = torch.tensor([2, 0])
@@ -116,5 +114,5 @@ def test_guidance_of_one_does_not_evaluate_the_unconditional_half():
         sizes.append(len(z))
         return z
 
-    guided(predict, torch.ones(3), torch.zeros(3), 1.0)(latents(3), torch.zeros(3))
+    guided(predict, (torch.ones(3),), (torch.zeros(3),), 1.0)(latents(3), torch.zeros(3))
     assert sizes == [3]

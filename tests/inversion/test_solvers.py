@@ -174,7 +174,7 @@ def test_guidance_is_counted_as_the_two_evaluations_it_is():
 
     schedule = ddim(torch.linspace(0.999, 0.05, 1000), 5)
     for scale, cost in ((1.0, 1), (2.0, 2)):
-        denoiser = guided(predict, torch.ones(7), torch.zeros(7), scale)
+        denoiser = guided(predict, (torch.ones(7),), (torch.zeros(7),), scale)
         inversion = invert(denoiser, latents(7), schedule, RNRI(), Stop(2))
         assert inversion.forward.tolist() == inversion.vjp.tolist() == [10 * cost] * 7
 

@@ -1,0 +1,85 @@
+"""Latent consistency distillation of the embedded model into a few-step student (Luo et al. 2023, algorithm 1)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTokenizer
+
+from augment.models.embedded import build_student_scheduler, tokenize
+from augment.models.stable_diffusion import guidance_embedding
+from augment.tiny.stages import ConditionedDenoiser, SceneCache
+from augment.tiny.training import LossFn, StepRandom
+
+HUBER = 1e-3  # of the pseudo-Huber loss, in the latents' unit scale
+
+
+def student_from(teacher: UNet2DConditionModel, student: UNet2DConditionModel) -> UNet2DConditionModel:
+    """The teacher's weights in the student, whose projection of the guidance scale starts at zero: the same network."""
+    missing, unexpected = student.load_state_dict(teacher.state_dict(), strict=False)
+    assert not unexpected and missing == ["time_embedding.cond_proj.weight"], (missing, unexpected)
+    nn.init.zeros_(student.time_embedding.cond_proj.weight)
+    return student
+
+
+def distillation_loss(
+    latents: Tensor,
+    cache: SceneCache,
+    tokenizer: CLIPTokenizer,
+    teacher: ConditionedDenoiser,
+    device: str,
+    *,
+    guidance_max: float,
+    stride: int,
+) -> LossFn:
+    """The student's clean latents agree along the teacher's guided trajectory.
+
+    At a random timestep t and guidance scale w, z_t is a noisy picture and z_s, s = t - stride, is where one DDIM step of
+    the guided teacher leads from it; the student must answer at (z_t, t, w) what it already answers at (z_s, s, w), or
+    z_s itself when s is the end. The target is the student without gradient (Song & Dhariwal 2023, section 3.2).
+
+    Args:
+        latents: clean, unit scale, [N, C, h, w].
+        teacher: frozen.
+        guidance_max: w is uniform in 1..guidance_max.
+        stride: training timesteps of a teacher step.
+    """
+    scheduler = build_student_scheduler()
+    alphas_cumprod = scheduler.alphas_cumprod.to(device)
+    grid = scheduler.config.num_train_timesteps // scheduler.config.original_inference_steps
+    empty = tokenize(tokenizer, [""]).to(device)
+
+    def answer(model: nn.Module, z: Tensor, t: Tensor, hidden: Tensor, w: Tensor) -> Tensor:
+        condition = guidance_embedding(w, model.config.time_cond_proj_dim)
+        eps = model(z, t, hidden, timestep_cond=condition).sample.float()
+        scaled = t.float() * scheduler.config.timestep_scaling
+        c_skip, c_out = 0.25 / (scaled**2 + 0.25), scaled / (scaled**2 + 0.25).sqrt()
+        alpha = alphas_cumprod[t].view(-1, 1, 1, 1)
+        clean = (z - (1 - alpha).sqrt() * eps) / alpha.sqrt()
+        return c_skip.view(-1, 1, 1, 1) * z + c_out.view(-1, 1, 1, 1) * clean
+
+    def loss(model: nn.Module, random: StepRandom, batch_size: int) -> Tensor:
+        indices = np.sort(random.numpy.integers(len(latents), size=batch_size))
+        ids = tokenize(tokenizer, cache.captions(indices, random.numpy)).to(device)
+        clean = latents[torch.from_numpy(indices)].to(device).float()
+        place = random.numpy.integers(1, scheduler.config.original_inference_steps + 1, size=batch_size)
+        t = torch.from_numpy(place * grid - 1).to(device)
+        w = torch.from_numpy(1 + (guidance_max - 1) * random.numpy.random(batch_size)).float().to(device)
+        alpha = alphas_cumprod[t].view(-1, 1, 1, 1)
+        z = alpha.sqrt() * clean + (1 - alpha).sqrt() * random.normal(tuple(clean.shape), device)
+        with torch.no_grad():
+            hidden = teacher.text_encoder(torch.cat([ids, empty.expand_as(ids)]))[0]
+            eps_cond, eps_empty = teacher.unet(torch.cat([z, z]), torch.cat([t, t]), hidden).sample.float().chunk(2)
+            eps = eps_empty + w.view(-1, 1, 1, 1) * (eps_cond - eps_empty)
+            hidden, s = hidden[:batch_size], (t - stride).clamp_min(-1)
+            ends = s < 0
+            alpha_s = torch.where(ends, torch.ones_like(alphas_cumprod[0]), alphas_cumprod[s]).view(-1, 1, 1, 1)
+            z_s = alpha_s.sqrt() * (z - (1 - alpha).sqrt() * eps) / alpha.sqrt() + (1 - alpha_s).sqrt() * eps
+            agreed = answer(model, z_s, s.clamp_min(0), hidden, w)
+            target = torch.where(ends.view(-1, 1, 1, 1), z_s, agreed)
+        error = answer(model, z, t, hidden, w) - target
+        return ((error.square() + HUBER**2).sqrt() - HUBER).mean()
+
+    return loss
