@@ -37,6 +37,9 @@ class EditConfig(BaseModel):
     strength: float = Field(default=0.7, gt=0, le=1, description="share of the schedule that is inverted and redone")
     guidance_scale: float = Field(default=3.0, ge=1, description="classifier-free guidance of the edit")
     inversion_guidance_scale: float = Field(default=1.0, ge=1, description="guidance while inverting; 1 is accurate")
+    match_noise: bool = Field(
+        default=True, description="draw the noise a sampler adds given the latents it leads to; see matched_noise"
+    )
     solver: Annotated[dict[str, Any], AfterValidator(checked_solver)] = Field(
         default={"name": "rnri_secant"}, description="`name` of a solver, and its settings"
     )

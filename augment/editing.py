@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from augment.diffusion import sample
+from augment.diffusion import sample, seeded_noise, step_noise
 from augment.edit_config import EditConfig, StopConfig
 from augment.inversion import Status, Stop, invert, make_solver
 from augment.metrics import psnr
@@ -50,19 +50,22 @@ def edit(
     source_prompts: Sequence[str],
     target_prompts: Sequence[Sequence[str]],
     config: EditConfig,
+    *,
+    seeds: Sequence[int] = (),
 ) -> EditResult:
     """Edit every image once per target prompt: each is inverted once, and all its edits run in one batch.
 
     With `config.strength` < 1 only the last, least noisy share of the schedule is inverted and redone: the latents keep
-    the layout, the prompt decides the rest. Deterministic: the samplers add no noise that is not part of the inversion.
+    the layout, the prompt decides the rest. Deterministic: a sampler that adds noise adds, in every edit, what the inversion was made with.
 
     Args:
         images: in -1..1.
         source_prompts: B prompts that describe the images.
         target_prompts: for each image any number of prompts.
+        seeds: one per image, of the noise of samplers that add some; the others need none.
 
     Raises:
-        ValueError: if the numbers of images and prompts differ.
+        ValueError: if the numbers of images, prompts and needed seeds differ.
     """
     if not len(images) == len(source_prompts) == len(target_prompts):
         raise ValueError(
@@ -73,17 +76,26 @@ def edit(
     latents = model.encode(images)
     source = model.embed(source_prompts)
     inverting = model.denoiser(source, config.inversion_guidance_scale)
-    inversion = invert(inverting, latents, schedule, make_solver(**config.solver), Stop(**config.stop.model_dump()))
+    inversion = invert(
+        inverting,
+        latents,
+        schedule,
+        make_solver(**config.solver),
+        Stop(**config.stop.model_dump()),
+        noise=step_noise(schedule, latents, seeds),
+        match_noise=config.match_noise,
+    )
 
-    reconstruction = model.decode(sample(inverting, inversion.latents, schedule)).cpu()
+    reconstruction = model.decode(sample(inverting, inversion.latents, schedule, noise=inversion.noise)).cpu()
     round_trip = model.decode(latents).cpu()
     counts = [len(prompts) for prompts in target_prompts]
     flat = [prompt for prompts in target_prompts for prompt in prompts]
     pixels = torch.zeros(0, *images.shape[1:])
     if flat:
-        start = inversion.latents.repeat_interleave(torch.tensor(counts, device=latents.device), dim=0)
+        owners = torch.arange(len(images)).repeat_interleave(torch.tensor(counts)).to(latents.device)
+        noise = None if inversion.noise is None else [n[owners] for n in inversion.noise]
         editing = model.denoiser(model.embed(flat), config.guidance_scale)
-        pixels = model.decode(sample(editing, start, schedule)).cpu()
+        pixels = model.decode(sample(editing, inversion.latents[owners], schedule, noise=noise)).cpu()
     return EditResult(
         edits=list(pixels.split(counts)),
         reconstruction=reconstruction,
@@ -96,11 +108,6 @@ def edit(
     )
 
 
-def seeded_noise(shape: tuple[int, ...], seeds: Sequence[int]) -> Float[Tensor, "B C H W"]:
-    """Standard normal latents, each from its own seed, so that no sample depends on its place in the batch."""
-    return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
-
-
 @torch.no_grad()
 def text_to_image(
     model: LatentDiffusion, prompts: Sequence[str], seeds: Sequence[int], config: EditConfig
@@ -109,7 +116,8 @@ def text_to_image(
     blank = torch.zeros(1, 3, model.image_size, model.image_size)
     noise = seeded_noise(tuple(model.encode(blank).shape[1:]), seeds).to(model.device)
     denoiser = model.denoiser(model.embed(prompts), config.guidance_scale)
-    return model.decode(sample(denoiser, noise, model.schedule(config.num_steps, config.sampler))).cpu()
+    schedule = model.schedule(config.num_steps, config.sampler)
+    return model.decode(sample(denoiser, noise, schedule, noise=step_noise(schedule, noise, seeds))).cpu()
 
 
 @torch.no_grad()
@@ -126,4 +134,4 @@ def image_to_image(
     noise = seeded_noise(tuple(latents.shape[1:]), seeds).to(latents.device)
     noisy = schedule.start.signal * latents + schedule.start.noise * noise
     denoiser = model.denoiser(model.embed(prompts), config.guidance_scale)
-    return model.decode(sample(denoiser, noisy, schedule)).cpu()
+    return model.decode(sample(denoiser, noisy, schedule, noise=step_noise(schedule, noisy, seeds))).cpu()

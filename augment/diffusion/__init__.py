@@ -1,6 +1,7 @@
 """Samplers as tables of affine steps: what a sampler is, without any scheduler object."""
 
 from augment.diffusion.denoiser import Denoiser, guided
+from augment.diffusion.noise import matched_noise, seeded_noise, step_noise
 from augment.diffusion.sampler import sample
 from augment.diffusion.schedule import Schedule, ddim, euler, euler_ancestral, flow_euler, lcm
 from augment.diffusion.step import AffineStep, Level
@@ -16,5 +17,8 @@ __all__ = [
     "flow_euler",
     "guided",
     "lcm",
+    "matched_noise",
     "sample",
+    "seeded_noise",
+    "step_noise",
 ]

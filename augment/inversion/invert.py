@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from augment.diffusion.denoiser import Denoiser
+from augment.diffusion.noise import matched_noise
 from augment.diffusion.schedule import Schedule
 from augment.inversion.equation import StepEquation
 from augment.inversion.solver import Solution, Solver, Stop, solve
@@ -25,6 +26,7 @@ class Inversion:
         iterations, forward, jvp, vjp: totals over the steps, int64 [B].
         status: the worst `Status` over the steps, int64 [B].
         num_steps: S.
+        noise: what the sampler has to add in each step, in sampling order; None for samplers that add none.
     """
 
     latents: Float[Tensor, "B C H W"]
@@ -35,6 +37,7 @@ class Inversion:
     vjp: Int[Tensor, " B"]
     status: Int[Tensor, " B"]
     num_steps: int
+    noise: list[Tensor] | None = None
 
     @property
     def evaluations(self) -> Int[Tensor, " B"]:
@@ -55,9 +58,10 @@ def invert(
     stop: Stop,
     *,
     noise: Sequence[Tensor] | None = None,
+    match_noise: bool = True,
     callback: Callable[[int, Solution], None] | None = None,
 ) -> Inversion:
-    """Find the latents from which `sample(eps_fn, ..., schedule)` leads to the given ones.
+    """Find the latents from which `sample(eps_fn, ..., schedule, noise=inversion.noise)` leads to the given ones.
 
     Args:
         eps_fn: the denoiser with the source prompt.
@@ -65,14 +69,26 @@ def invert(
         schedule: the sampler's steps; `schedule.last_part(strength)` to stop part of the way.
         solver: the method.
         stop: its iteration limits and tolerance.
-        noise: for samplers that add noise, what they add: one tensor per step, in sampling order.
+        noise: for samplers that add noise: one standard normal tensor per step, in sampling order.
+        match_noise: whether the step's noise is drawn given the latents it leads to (`matched_noise`), from `noise`, or
+            is `noise` itself.
         callback: called with (inverted step, its solution) after each step.
+
+    Raises:
+        ValueError: if the sampler adds noise and none is given.
     """
-    z = latents.float()
+    if schedule.is_stochastic and noise is None:
+        raise ValueError(f"sampler {schedule.name!r} adds noise in its steps: give `noise`, one tensor per step")
+    clean = z = latents.float()
+    stored: list[Tensor] = []
     eps_previous: Tensor | None = None
     solutions: list[Solution] = []
     for i in reversed(range(len(schedule))):
-        eq = StepEquation(eps_fn, schedule.steps[i], z, None if noise is None else noise[i])
+        step, n = schedule.steps[i], None
+        if schedule.is_stochastic and noise is not None:
+            n = matched_noise(step, z, clean, noise[i]) if match_noise else noise[i]
+            stored.insert(0, n)
+        eq = StepEquation(eps_fn, step, z, n)
         limit = stop.limit(is_first=not solutions)
         solution = solve(eq, solver, solver.start(eq, eps_previous), limit, stop.tolerance)
         z, eps_previous = solution.z, solution.eps
@@ -92,4 +108,5 @@ def invert(
         vjp=total("vjp"),
         status=torch.stack([s.status for s in solutions]).amax(dim=0),
         num_steps=len(schedule),
+        noise=stored or None,
     )
