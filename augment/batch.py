@@ -19,6 +19,7 @@ from augment.data.shards import EDITED, RECONSTRUCTION_SUFFIX, EditRecord, as_js
 from augment.edit_config import EditConfig
 from augment.models.config import ModelConfig
 from augment.scoring import ClipConfig, EditScorer
+from augment.seeding import seed_for
 from augment.types import PlannedSource
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ class BatchEditor:
             [image.planned.source_prompt for image in batch],
             prompts,
             self.config.editing,
+            seeds=[seed_for(self.config.seed, image.sha256) for image in batch],
         )
         # Scored is what is stored: eight bits per channel.
         finite = [torch.isfinite(edits).flatten(1).all(dim=1).tolist() for edits in result.edits]
@@ -192,7 +194,7 @@ class BatchEditor:
     def _pixel_settings(self, image: DecodedImage) -> tuple[object, ...]:
         """What determines the pixels of all edits of a source, but for their prompts.
 
-        Nothing is drawn at random here: the samplers are deterministic, and the noise comes from the image.
+        What is drawn at random, the noise of samplers that add some, has its seed from the run's and the image's hash.
         """
         model = self._model
         settings = as_json_text(self.config.editing.model_dump(mode="json"))

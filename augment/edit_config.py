@@ -36,6 +36,9 @@ class EditConfig(BaseModel):
     num_steps: int = Field(default=10, ge=1, description="steps of the full schedule")
     strength: float = Field(default=0.7, gt=0, le=1, description="share of the schedule that is inverted and redone")
     guidance_scale: float = Field(default=3.0, ge=1, description="classifier-free guidance of the edit")
+    adjustment_strength: float = Field(
+        default=0.0, ge=0, le=1, description="image-to-image under the source prompt before inverting; 0 is none"
+    )
     inversion_guidance_scale: float = Field(default=1.0, ge=1, description="guidance while inverting; 1 is accurate")
     match_noise: bool = Field(
         default=True, description="draw the noise a sampler adds given the latents it leads to; see matched_noise"
@@ -43,4 +46,4 @@ class EditConfig(BaseModel):
     solver: Annotated[dict[str, Any], AfterValidator(checked_solver)] = Field(
         default={"name": "rnri_secant"}, description="`name` of a solver, and its settings"
     )
-    stop: StopConfig = StopConfig(max_steps=1, first_max_steps=8)
+    stop: StopConfig = StopConfig(max_steps=8, tolerance=0.02)

@@ -13,7 +13,8 @@ from augment.diffusion import sample, seeded_noise, step_noise
 from augment.edit_config import EditConfig, StopConfig
 from augment.inversion import Status, Stop, invert, make_solver
 from augment.metrics import psnr
-from augment.models.interface import LatentDiffusion
+from augment.models.interface import LatentDiffusion, PromptEmbeds
+from augment.seeding import seed_for
 
 __all__ = ["EditConfig", "EditResult", "StopConfig", "edit", "image_to_image", "text_to_image"]
 
@@ -75,6 +76,9 @@ def edit(
     schedule = model.schedule(config.num_steps, config.sampler).last_part(config.strength)
     latents = model.encode(images)
     source = model.embed(source_prompts)
+    round_trip = model.decode(latents).cpu()
+    if config.adjustment_strength:
+        latents = adjust_to_prompt(model, latents, source, seeds, config)
     inverting = model.denoiser(source, config.inversion_guidance_scale)
     inversion = invert(
         inverting,
@@ -87,7 +91,6 @@ def edit(
     )
 
     reconstruction = model.decode(sample(inverting, inversion.latents, schedule, noise=inversion.noise)).cpu()
-    round_trip = model.decode(latents).cpu()
     counts = [len(prompts) for prompts in target_prompts]
     flat = [prompt for prompts in target_prompts for prompt in prompts]
     pixels = torch.zeros(0, *images.shape[1:])
@@ -106,6 +109,29 @@ def edit(
         evaluations=inversion.evaluations.tolist(),
         status=[Status(s).name.lower() for s in inversion.status.tolist()],
     )
+
+
+def adjust_to_prompt(
+    model: LatentDiffusion,
+    latents: Float[Tensor, "B C H W"],
+    source: PromptEmbeds,
+    seeds: Sequence[int],
+    config: EditConfig,
+) -> Float[Tensor, "B C H W"]:
+    """Prompt-aware adjustment (Samuel et al. 2025, section 4.3): a short image-to-image under the source prompt.
+
+    It moves the latents a little towards what the model would draw for the prompt, which makes them easier to invert and
+    to edit, and no longer quite the image.
+
+    Args:
+        seeds: one per image, of the noise that is added and removed.
+    """
+    if len(seeds) != len(latents):
+        raise ValueError(f"adjustment_strength needs one seed per image: {len(latents)} images, {len(seeds)} seeds")
+    schedule = model.schedule(config.num_steps, config.sampler).last_part(config.adjustment_strength)
+    fresh = seeded_noise(tuple(latents.shape[1:]), [seed_for("adjustment", s) for s in seeds]).to(latents.device)
+    noisy = schedule.start.signal * latents + schedule.start.noise * fresh
+    return sample(model.denoiser(source), noisy, schedule, noise=step_noise(schedule, latents, seeds))
 
 
 @torch.no_grad()

@@ -6,7 +6,8 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import torch
@@ -14,11 +15,13 @@ from jaxtyping import Float
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from augment.diffusion import Schedule, sample
+from augment.diffusion import Denoiser, Schedule, sample, step_noise
 from augment.edit_config import StopConfig, checked_solver
 from augment.inversion import Inversion, Status, Stop, invert, make_solver
-from augment.metrics import psnr
-from augment.models.interface import LatentDiffusion, PromptEmbeds
+from augment.metrics import autocorrelation, psnr
+from augment.models.config import EMBEDDED, EMBEDDED_STUDENT
+from augment.models.interface import LatentDiffusion
+from augment.peak_memory import peak_bytes
 
 
 class InversionMethod(BaseModel):
@@ -29,25 +32,50 @@ class InversionMethod(BaseModel):
     solver: Annotated[dict[str, Any], AfterValidator(checked_solver)] = Field(description="`name`, and settings")
     stop: StopConfig = Field(default=StopConfig(max_steps=2), description="iteration limits")
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The solver's settings that are not left at their defaults."""
+        return {k: v for k, v in self.solver.items() if k != "name"}
+
+    def invert(self, batch: Batch, schedule: Schedule, *, match_noise: bool = True) -> Inversion:
+        solver, stop = make_solver(**self.solver), Stop(**self.stop.model_dump())
+        return invert(batch.denoiser, batch.latents, schedule, solver, stop, noise=batch.noise, match_noise=match_noise)
+
 
 @dataclass(frozen=True)
 class InversionRow:
     """What one method did on one schedule; dB, root mean squares in the latents' units, seconds, network evaluations.
 
-    `latent_error` is |z - z'| / |z| of the latents before and after: an autoencoder that forgives small errors hides
-    them from the PSNR. `psnr_p10` is the tenth percentile over images; `z_std` the standard deviation of the inverted
-    noise, 1 if it looks like noise; `residual` the largest over the steps, averaged over images; `statuses` counts
-    images.
+    Attributes:
+        model: `teacher`, `student`, or a model's id.
+        settings: of the solver, those that are not its defaults.
+        stop: the iteration limits.
+        match_noise: whether the sampler's noise was drawn given the image; None for samplers that add none.
+        batch_size: images inverted together, of which `peak_bytes` is the memory.
+        forward, jvp, vjp: evaluations, Jacobian-vector and vector-Jacobian products, mean per image.
+        evaluations_per_step: their sum over the number of steps.
+        psnr_p10: the tenth percentile over images.
+        gap: what the mean PSNR is below the autoencoder's own.
+        latent_error: |z - z'| / |z| of the latents before and after: an autoencoder that forgives small errors hides
+            them from the PSNR.
+        residual: the largest over the steps, averaged over images.
+        z_mean, z_std, z_autocorrelation: of the inverted noise, 0, 1 and 0 if it looks like noise.
+        seconds_per_image, seconds_min, seconds_max: of the inversion alone, over the repeats; the first is the median.
+        peak_bytes: of one inverted batch, beyond what was there before; see `augment.peak_memory`.
+        statuses: number of images by the name of their worst status.
     """
 
+    model: str
     solver: str
     settings: dict[str, Any]
+    stop: dict[str, Any]
     sampler: str
+    match_noise: bool | None
     num_steps: int
-    max_steps: int
-    first_max_steps: int
     guidance_scale: float
+    batch_size: int
     forward: float
+    jvp: float
     vjp: float
     evaluations_per_step: float
     psnr: float
@@ -55,9 +83,86 @@ class InversionRow:
     gap: float
     latent_error: float
     residual: float
+    z_mean: float
     z_std: float
+    z_autocorrelation: float
     seconds_per_image: float
+    seconds_min: float
+    seconds_max: float
+    peak_bytes: int
     statuses: dict[str, int]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the report: the limits are fields like the others."""
+        row = asdict(self)
+        return {**row.pop("stop"), **row}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images that are inverted together: the network under their prompts, their latents, and noise for each step."""
+
+    denoiser: Denoiser
+    latents: Float[Tensor, "B C H W"]
+    noise: list[Tensor] | None
+
+
+class Pool:
+    """Images in latent space on one schedule: what every method of a table starts from.
+
+    Args:
+        seeds: one per image, of the noise of samplers that add some; the others need none.
+    """
+
+    def __init__(
+        self,
+        model: LatentDiffusion,
+        images: Float[Tensor, "N 3 H W"],
+        prompts: Sequence[str],
+        schedule: Schedule,
+        *,
+        guidance_scale: float = 1.0,
+        batch_size: int = 16,
+        seeds: Sequence[int] = (),
+    ) -> None:
+        self.model = model
+        self.schedule = schedule
+        self._images = images.cpu()
+        self._latents = torch.cat([model.encode(x) for x in images.split(batch_size)])
+        self.bound = float(round_trip_psnr(model, images).mean())
+        noise = step_noise(schedule, self._latents, seeds)
+        embeds = model.embed(prompts)
+        parts = [slice(i, i + batch_size) for i in range(0, len(images), batch_size)]
+        self.batches = [
+            Batch(
+                model.denoiser(embeds.select(part), guidance_scale),
+                self._latents[part],
+                None if noise is None else [n[part] for n in noise],
+            )
+            for part in parts
+        ]
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    @torch.no_grad()
+    def reconstruct(self, starts: Sequence[Tensor], noises: Sequence[list[Tensor] | None]) -> tuple[Tensor, Tensor]:
+        """Sample back what was found for each batch.
+
+        Args:
+            starts: latents at the start of the schedule.
+            noises: what the sampler adds in each step.
+
+        Returns:
+            (PSNR in dB, relative error of the latents), per image.
+        """
+        ended = [
+            sample(batch.denoiser, start, self.schedule, noise=noise)
+            for batch, start, noise in zip(self.batches, starts, noises, strict=True)
+        ]
+        decoded = torch.cat([self.model.decode(z).cpu() for z in ended])
+        error = (torch.cat(ended) - self._latents).flatten(1).norm(dim=1) / self._latents.flatten(1).norm(dim=1)
+        return psnr(decoded, self._images), error.cpu()
 
 
 @torch.no_grad()
@@ -76,108 +181,87 @@ def measure_inversion(
     *,
     num_steps: int,
     sampler: str = "ddim",
+    match_noise: bool = True,
     guidance_scale: float = 1.0,
     batch_size: int = 16,
     repeats: int = 1,
+    seeds: Sequence[int] = (),
 ) -> list[InversionRow]:
-    """Invert and sample back with every method, in turn, `repeats` times; seconds are medians over the repeats.
+    """Invert and sample back with every method, in turn, `repeats` times.
 
     Encoding and sampling back are not part of the seconds.
+
+    Args:
+        match_noise: see `augment.diffusion.matched_noise`; of no account with a sampler that adds no noise.
+        seeds: one per image, of the noise of samplers that add some; the others need none.
     """
     schedule = model.schedule(num_steps, sampler)
-    bound = float(round_trip_psnr(model, images).mean())
-    latents = torch.cat([model.encode(x) for x in images.split(batch_size)])
-    embeds = model.embed(prompts)
-    seconds: list[list[float]] = [[] for _ in methods]
-    quality: list[_Quality] = []
+    pool = Pool(model, images, prompts, schedule, guidance_scale=guidance_scale, batch_size=batch_size, seeds=seeds)
     # Untimed: the first call of a process pays for kernel selection and memory.
-    first = model.denoiser(embeds.select(slice(batch_size)), guidance_scale)
-    invert(first, latents[:batch_size], schedule.last_part(1e-9), make_solver("ddim"), Stop(1))
-    for repeat in range(repeats):
-        for m, method in enumerate(methods):
-            solver, stop = make_solver(**method.solver), Stop(**method.stop.model_dump())
-            inversions, spent = [], 0.0
-            for z, e in zip(latents.split(batch_size), embeds.split(batch_size), strict=True):
-                denoiser = model.denoiser(e, guidance_scale)
-                began = _now(model)
-                inversions.append(invert(denoiser, z, schedule, solver, stop))
-                spent += _now(model) - began
-            seconds[m].append(spent / len(images))
-            if repeat == 0:
-                ended, error = _sampled_back(model, latents, embeds, inversions, schedule, guidance_scale)
-                decoded = torch.cat([model.decode(z).cpu() for z in ended.split(batch_size)])
-                quality.append(_Quality(psnr(decoded, images.cpu()), error, inversions))
-    return [
-        _row(method, sampler, num_steps, guidance_scale, bound, found, statistics.median(spent))
-        for method, found, spent in zip(methods, quality, seconds, strict=True)
-    ]
+    InversionMethod(solver={"name": "ddim"}).invert(pool.batches[0], schedule, match_noise=match_noise)
+    seconds: list[list[float]] = [[] for _ in methods]
+    inversions: list[list[Inversion]] = [[] for _ in methods]
+    for _ in range(repeats):
+        for method, spent, found in zip(methods, seconds, inversions, strict=True):
+            found.clear()
+            began = now(model.device)
+            found += [method.invert(batch, schedule, match_noise=match_noise) for batch in pool.batches]
+            spent.append((now(model.device) - began) / len(pool))
+    rows = []
+    for method, spent, found in zip(methods, seconds, inversions, strict=True):
+        quality, error = pool.reconstruct([i.latents for i in found], [i.noise for i in found])
+        forward, jvp, vjp = (
+            float(torch.cat([getattr(i, name) for i in found]).float().mean()) for name in ("forward", "jvp", "vjp")
+        )
+        statuses = Counter(Status(s).name.lower() for i in found for s in i.status.tolist())
+        once_more = partial(method.invert, pool.batches[0], schedule, match_noise=match_noise)
+        rows.append(
+            InversionRow(
+                model=model_label(model),
+                solver=method.solver["name"],
+                settings=method.settings,
+                stop=method.stop.model_dump(),
+                sampler=sampler,
+                match_noise=match_noise if schedule.is_stochastic else None,
+                num_steps=num_steps,
+                guidance_scale=guidance_scale,
+                batch_size=len(pool.batches[0].latents),
+                forward=forward,
+                jvp=jvp,
+                vjp=vjp,
+                evaluations_per_step=(forward + jvp + vjp) / num_steps,
+                psnr=float(quality.mean()),
+                psnr_p10=float(quality.quantile(0.1)),
+                gap=pool.bound - float(quality.mean()),
+                latent_error=float(error.mean()),
+                residual=float(torch.cat([i.residual.amax(dim=0) for i in found]).mean()),
+                **noise_figures(torch.cat([i.latents for i in found])),
+                seconds_per_image=statistics.median(spent),
+                seconds_min=min(spent),
+                seconds_max=max(spent),
+                peak_bytes=peak_bytes(once_more, model.device),
+                statuses={status.name.lower(): statuses[status.name.lower()] for status in Status},
+            )
+        )
+    return rows
 
 
-@dataclass(frozen=True)
-class _Quality:
-    """What one method's inversions are worth: PSNR [N], relative error of the latents [N]."""
+def noise_figures(latents: Float[Tensor, "N C H W"]) -> dict[str, float]:
+    """What tells inverted latents from noise: mean and standard deviation of all elements, neighbours' correlation."""
+    return {
+        "z_mean": float(latents.mean()),
+        "z_std": float(latents.std()),
+        "z_autocorrelation": float(autocorrelation(latents).mean()),
+    }
 
-    psnr: Tensor
-    latent_error: Tensor
-    inversions: list[Inversion]
+
+def model_label(model: LatentDiffusion) -> str:
+    """What a row calls the model: `teacher` and `student` are the embedded ones."""
+    return {EMBEDDED: "teacher", EMBEDDED_STUDENT: "student"}.get(model.model_id, model.model_id)
 
 
-def _now(model: LatentDiffusion) -> float:
-    if model.device.type == "cuda":
-        torch.cuda.synchronize(model.device)
+def now(device: torch.device) -> float:
+    """Seconds on a clock, once the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
     return time.perf_counter()
-
-
-def _sampled_back(
-    model: LatentDiffusion,
-    latents: Tensor,
-    embeds: PromptEmbeds,
-    inversions: list[Inversion],
-    schedule: Schedule,
-    scale: float,
-) -> tuple[Tensor, Tensor]:
-    """(latents that sampling back ends in, their relative error per image [N])."""
-    size = len(inversions[0].latents)
-    ended = torch.cat(
-        [
-            sample(model.denoiser(e, scale), inversion.latents, schedule)
-            for inversion, e in zip(inversions, embeds.split(size), strict=True)
-        ]
-    )
-    return ended, (ended - latents).flatten(1).norm(dim=1) / latents.flatten(1).norm(dim=1)
-
-
-def _row(
-    method: InversionMethod,
-    sampler: str,
-    num_steps: int,
-    guidance_scale: float,
-    bound: float,
-    found: _Quality,
-    seconds: float,
-) -> InversionRow:
-    inversions, values = found.inversions, found.psnr
-    forward = float(torch.cat([i.forward for i in inversions]).float().mean())
-    vjp = float(torch.cat([i.vjp for i in inversions]).float().mean())
-    statuses = Counter(Status(s).name.lower() for i in inversions for s in i.status.tolist())
-    settings = {k: v for k, v in method.solver.items() if k != "name"}
-    return InversionRow(
-        solver=method.solver["name"],
-        settings=settings,
-        sampler=sampler,
-        num_steps=num_steps,
-        max_steps=method.stop.max_steps,
-        first_max_steps=method.stop.first_max_steps,
-        guidance_scale=guidance_scale,
-        forward=forward,
-        vjp=vjp,
-        evaluations_per_step=(forward + vjp) / num_steps,
-        psnr=float(values.mean()),
-        psnr_p10=float(values.quantile(0.1)),
-        gap=bound - float(values.mean()),
-        latent_error=float(found.latent_error.mean()),
-        residual=float(torch.cat([i.residual.amax(dim=0) for i in inversions]).mean()),
-        z_std=float(torch.cat([i.latents for i in inversions]).std()),
-        seconds_per_image=seconds,
-        statuses=dict(statuses),
-    )

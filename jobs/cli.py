@@ -130,6 +130,30 @@ def benchmark(
         print(f"report          {out / 'report.json'}")
 
 
+@app.command()
+def interpolate(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Make images between pairs of images of a class: a shard, a contact sheet and a report."""
+    with _messages():
+        from jobs.interpolate import load_interpolate_config, run, summary_lines
+
+        print("\n".join(summary_lines(run(load_interpolate_config(config, overrides or [])))))
+
+
+@app.command("rare-concepts")
+def rare_concepts(
+    config: Annotated[Path, typer.Argument(help="YAML config, for example configs/interpolate/rare.yaml")],
+    out: Annotated[Path, typer.Option("--out", help="folder for report.json and rare_concepts.png")],
+    overrides: Overrides = None,
+) -> None:
+    """Make some classes rare for the embedded model, and compare ways to get pictures of them nevertheless."""
+    with _messages():
+        from augment.config import load_config
+        from jobs.rare_concepts import RareConfig, run, table_lines
+
+        print("\n".join(table_lines(run(load_config(config, RareConfig, overrides or []), out))))
+        print(f"report          {out / 'report.json'}")
+
+
 @app.command("evaluate-tiny")
 def evaluate_tiny(
     config: Annotated[

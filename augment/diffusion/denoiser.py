@@ -34,9 +34,7 @@ class Denoiser:
         return Denoiser(self.predict, tuple(c[index] for c in self.conditions), self.evaluations)
 
 
-def guided(
-    predict: Predict, cond: tuple[Tensor, ...], uncond: tuple[Tensor, ...], guidance_scale: float
-) -> Denoiser:
+def guided(predict: Predict, cond: tuple[Tensor, ...], uncond: tuple[Tensor, ...], guidance_scale: float) -> Denoiser:
     """Classifier-free guidance in one batched call: eps_u + w (eps_c - eps_u).
 
     This w is that of Saharia et al. 2022 (Imagen, eq. 2) and of diffusers: one more than in Ho & Salimans 2022, eq. 6.

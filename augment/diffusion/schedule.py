@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import Literal
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -203,9 +202,7 @@ def flow_euler(sigmas: Sequence[float], *, num_train_timesteps: int = 1000) -> S
     if not all(0.0 < s <= 1.0 for s in sigmas) or any(s <= e for s, e in pairwise(sigmas)):
         raise ValueError(f"sigmas of a flow must descend from at most 1 to above 0, got {list(sigmas)}")
     levels = [Level(1.0 - s, s) for s in (*sigmas, 0.0)]
-    steps = [
-        with_prior(s.noise * num_train_timesteps, 1.0, e.noise - s.noise, 0.0, s, e) for s, e in pairwise(levels)
-    ]
+    steps = [with_prior(s.noise * num_train_timesteps, 1.0, e.noise - s.noise, 0.0, s, e) for s, e in pairwise(levels)]
     return Schedule("flow_euler", tuple(steps), tuple(levels[:-1]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from jaxtyping import Float
@@ -14,6 +15,11 @@ class Level:
 
     signal: float
     noise: float
+
+    @property
+    def log_snr(self) -> float:
+        """log(signal / noise), finite also for pure noise."""
+        return math.log(max(self.signal, 1e-4) / max(self.noise, 1e-4))
 
 
 @dataclass(frozen=True)
@@ -65,8 +71,8 @@ class AffineStep:
 def diffusion_step(timestep: float, start: Level, end: Level, *, added_noise: float = 0.0) -> AffineStep:
     """The step from `start` to `end` that moves along the predicted noise and adds fresh noise.
 
-    z' = (s'/s) z + (sqrt(v'^2 - c^2) - v s'/s) eps + c n, with s, v the signal and noise of the start, s', v' of the end:
-    DDIM (Song et al. 2021, eq. 12) in the variables of Kingma et al. 2021.
+    z' = (s'/s) z + (sqrt(v'^2 - c^2) - v s'/s) eps + c n, with s, v the signal and noise of the start, s', v' of the
+    end: DDIM (Song et al. 2021, eq. 12) in the variables of Kingma et al. 2021.
 
     Args:
         added_noise: c, at most the end's noise.

@@ -6,10 +6,16 @@ import difflib
 from dataclasses import fields
 from typing import Any
 
+from augment.inversion.anderson import Anderson
 from augment.inversion.ddim import DDIM
+from augment.inversion.edit_friendly import edit_friendly
 from augment.inversion.equation import StepEquation
 from augment.inversion.fixed_point import FixedPoint
+from augment.inversion.gradient import ForwardStep, GradientDescent
 from augment.inversion.invert import Inversion, invert
+from augment.inversion.newton_krylov import NewtonKrylov
+from augment.inversion.plain_newton import PlainNewton
+from augment.inversion.renoise import ReNoise
 from augment.inversion.rnri import RNRI
 from augment.inversion.rnri_released import RNRIReleased
 from augment.inversion.rnri_secant import RNRISecant
@@ -18,6 +24,12 @@ from augment.inversion.solver import Solution, Solver, Status, Stop, hyperparame
 SOLVERS: dict[str, type[Solver]] = {
     "ddim": DDIM,
     "fixed_point": FixedPoint,
+    "anderson": Anderson,
+    "renoise": ReNoise,
+    "forward_step": ForwardStep,
+    "gradient_descent": GradientDescent,
+    "plain_newton": PlainNewton,
+    "newton_krylov": NewtonKrylov,
     "rnri": RNRI,
     "rnri_released": RNRIReleased,
     "rnri_secant": RNRISecant,
@@ -32,13 +44,15 @@ def make_solver(name: str, **settings: Any) -> Solver:
     """
     if name not in SOLVERS:
         raise ValueError(f"unknown solver {name!r}{_nearest(name, list(SOLVERS))}; there are {', '.join(SOLVERS)}")
-    known = [f.name for f in fields(SOLVERS[name])]  # type: ignore[arg-type]
+    known = {f.name: f.default for f in fields(SOLVERS[name])}  # type: ignore[arg-type]
     for key, value in settings.items():
         if key not in known:
             has = f"it has {', '.join(known)}" if known else "it has none"
-            raise ValueError(f"solver {name!r} has no setting {key!r}{_nearest(key, known)}; {has}")
+            raise ValueError(f"solver {name!r} has no setting {key!r}{_nearest(key, list(known))}; {has}")
         if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
             raise ValueError(f"solver {name!r}: {key} must be a number >= 0, got {value!r}")
+        if isinstance(known[key], int) and not isinstance(value, int):
+            raise ValueError(f"solver {name!r}: {key} must be a whole number, got {value!r}")
     return SOLVERS[name](**settings)
 
 
@@ -51,15 +65,22 @@ __all__ = [
     "DDIM",
     "RNRI",
     "SOLVERS",
+    "Anderson",
     "FixedPoint",
+    "ForwardStep",
+    "GradientDescent",
     "Inversion",
+    "NewtonKrylov",
+    "PlainNewton",
     "RNRIReleased",
     "RNRISecant",
+    "ReNoise",
     "Solution",
     "Solver",
     "Status",
     "StepEquation",
     "Stop",
+    "edit_friendly",
     "hyperparameters",
     "invert",
     "make_solver",

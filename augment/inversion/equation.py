@@ -24,13 +24,17 @@ class StepEquation:
         step: the affine step to invert.
         after: z', the cleaner latents that the step has to produce, [B, C, H, W].
         noise: the noise n that the sampler adds in this step, or None.
+        log_snr: log of signal over noise of the latents z; only differences between steps matter.
     """
 
-    def __init__(self, eps_fn: Denoiser, step: AffineStep, after: Tensor, noise: Tensor | None = None) -> None:
+    def __init__(
+        self, eps_fn: Denoiser, step: AffineStep, after: Tensor, noise: Tensor | None = None, log_snr: float = 0.0
+    ) -> None:
         self.eps_fn = eps_fn
         self.step = step
         self.after = after.float()
         self.noise = noise
+        self.log_snr = log_snr
         self.forward = 0
         self.jvp = 0
         self.vjp = 0
@@ -38,7 +42,7 @@ class StepEquation:
     def select(self, index: Tensor) -> StepEquation:
         """The equation of some of the samples, counting from zero; `index` is int64 [n]."""
         noise = None if self.noise is None else self.noise[index]
-        return StepEquation(self.eps_fn.select(index), self.step, self.after[index], noise)
+        return StepEquation(self.eps_fn.select(index), self.step, self.after[index], noise, self.log_snr)
 
     def eps(self, z: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         """The network's answer at z: one forward evaluation."""

@@ -13,7 +13,7 @@ from augment.diffusion.denoiser import Denoiser
 from augment.diffusion.noise import matched_noise
 from augment.diffusion.schedule import Schedule
 from augment.inversion.equation import StepEquation
-from augment.inversion.solver import Solution, Solver, Stop, solve
+from augment.inversion.solver import Prediction, Solution, Solver, Stop, solve
 
 
 @dataclass(frozen=True)
@@ -81,17 +81,18 @@ def invert(
         raise ValueError(f"sampler {schedule.name!r} adds noise in its steps: give `noise`, one tensor per step")
     clean = z = latents.float()
     stored: list[Tensor] = []
-    eps_previous: Tensor | None = None
+    earlier: list[Prediction] = []
     solutions: list[Solution] = []
     for i in reversed(range(len(schedule))):
         step, n = schedule.steps[i], None
         if schedule.is_stochastic and noise is not None:
             n = matched_noise(step, z, clean, noise[i]) if match_noise else noise[i]
             stored.insert(0, n)
-        eq = StepEquation(eps_fn, step, z, n)
+        eq = StepEquation(eps_fn, step, z, n, log_snr=schedule.starts[i].log_snr)
         limit = stop.limit(is_first=not solutions)
-        solution = solve(eq, solver, solver.start(eq, eps_previous), limit, stop.tolerance)
-        z, eps_previous = solution.z, solution.eps
+        solution = solve(eq, solver, solver.start(eq, earlier), limit, stop.tolerance)
+        z = solution.z
+        earlier = [*earlier[-1:], Prediction(eq.log_snr, solution.eps)]  # no solver looks further back
         solutions.append(solution)
         if callback is not None:
             callback(len(solutions) - 1, solution)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from typing import Any, ClassVar
@@ -77,6 +78,14 @@ class Iteration:
     merit: Tensor
 
 
+@dataclass(frozen=True)
+class Prediction:
+    """What the network answered where an inverted step ended: eps [B, C, H, W], and the noise level there."""
+
+    log_snr: float
+    eps: Tensor
+
+
 class Solver(ABC):
     """A method for z = f(z). Subclasses are frozen dataclasses whose fields are the hyperparameters.
 
@@ -85,11 +94,11 @@ class Solver(ABC):
 
     single_iteration: ClassVar[bool] = False
 
-    def start(self, eq: StepEquation, eps_previous: Tensor | None) -> Float[Tensor, "B C H W"]:
+    def start(self, eq: StepEquation, earlier: Sequence[Prediction] = ()) -> Float[Tensor, "B C H W"]:
         """The first iterate: z' unless the method knows better.
 
         Args:
-            eps_previous: the prediction that the previous inverted step ended with, or None at the first.
+            earlier: the predictions that the inverted steps before this one ended with, the newest last.
         """
         return eq.after
 

@@ -35,12 +35,17 @@ class ClipScorer:
     @torch.no_grad()
     def image_embeds(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
         """Unit vectors of images in -1..1, resized to the model's input without cropping."""
-        pixels = (images.to(self.model.device).float() + 1.0) / 2.0
-        if pixels.shape[-2:] != self._size:
-            pixels = F.interpolate(pixels, self._size, mode="bicubic", antialias=True).clamp(0.0, 1.0)
-        pixels = (pixels - self._mean) / self._std
-        features = self.model.get_image_features(pixel_values=pixels.to(self.model.dtype)).pooler_output
+        features = self.model.get_image_features(pixel_values=self._pixels(images)).pooler_output
         return F.normalize(features.float(), dim=1)
+
+    @torch.no_grad()
+    def patch_embeds(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B P D"]:
+        """Unit vectors of the image's patches, row by row: the vision tower's last layer without its class token.
+
+        They are what the tower sees at each place, not a place in the space that images and texts share.
+        """
+        hidden = self.model.vision_model(pixel_values=self._pixels(images)).last_hidden_state
+        return F.normalize(hidden[:, 1:].float(), dim=2)
 
     @torch.no_grad()
     def text_embeds(self, texts: Sequence[str]) -> Float[Tensor, "N D"]:
@@ -54,6 +59,13 @@ class ClipScorer:
             attention_mask=tokens.attention_mask.to(self.model.device),
         )
         return F.normalize(features.pooler_output.float(), dim=1)
+
+    def _pixels(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 h w"]:
+        """Images in -1..1 as the vision tower takes them."""
+        pixels = (images.to(self.model.device).float() + 1.0) / 2.0
+        if pixels.shape[-2:] != self._size:
+            pixels = F.interpolate(pixels, self._size, mode="bicubic", antialias=True).clamp(0.0, 1.0)
+        return ((pixels - self._mean) / self._std).to(self.model.dtype)
 
     def class_embeds(self, texts: Sequence[Sequence[str]]) -> Float[Tensor, "N D"]:
         """One unit vector per class from several descriptions each, their normalised mean: prompt ensembling.

@@ -23,7 +23,10 @@ class ModelConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(default=EMBEDDED, description="`embedded`, `embedded-lcm` (its few-step student), a diffusers folder, or a Hugging Face model id")
+    name: str = Field(
+        default=EMBEDDED,
+        description="`embedded`, `embedded-lcm` (its few-step student), a diffusers folder, or a Hugging Face model id",
+    )
     revision: str = Field(
         default="", description="commit, tag or branch of a Hugging Face model; empty for the default"
     )
@@ -59,7 +62,8 @@ def pinned(config: ModelConfig) -> ModelConfig:
     if config.name.startswith((".", "/")) or config.name.count("/") != 1:
         raise ModelError(
             f"model {config.name!r}: no such folder, and no Hugging Face id of the form owner/name; "
-            "use `embedded` or `embedded-lcm`, a folder that `save_pretrained` wrote, or an id such as stabilityai/sd-turbo"
+            "use `embedded` or `embedded-lcm`, a folder that `save_pretrained` wrote, or an id such as "
+            "stabilityai/sd-turbo"
         )
     # Imported here: only models from the hub need it, and releases of huggingface-hub before 2 lack it.
     from huggingface_hub import resolve_revision

@@ -99,7 +99,7 @@ def build_vae() -> AutoencoderKL:
 
 
 def build_unet(*, time_cond_proj_dim: int | None = None) -> UNet2DConditionModel:
-    """The denoiser; with `time_cond_proj_dim`, one that is told the guidance scale, as latent consistency models are."""
+    """The denoiser; with `time_cond_proj_dim`, one that is told the guidance scale, like latent consistency models."""
     return UNet2DConditionModel(
         sample_size=LATENT_SIZE,
         in_channels=LATENT_CHANNELS,

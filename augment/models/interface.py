@@ -46,13 +46,16 @@ class LatentDiffusion(ABC):
 
     Attributes:
         samplers: names of the samplers it can run.
+        default_sampler: the one of them that its family is meant to be sampled with.
         model_id, revision: what is recorded with every edit.
         image_size: side in pixels of the images it was trained on.
-        factor: pixels per latent position; image sides must be multiples of it.
+        factor: image sides must be multiples of it: pixels per latent position, or per patch of them where the network
+            works on patches.
         device, dtype: of the network; latents are float32 throughout.
     """
 
     samplers: ClassVar[tuple[str, ...]]
+    default_sampler: str
     model_id: str
     revision: str
     image_size: int

@@ -2,23 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import LatentConsistencyModelPipeline, LCMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    DiffusionPipeline,
+    FluxPipeline,
+    LatentConsistencyModelPipeline,
+    LCMScheduler,
+    ModelMixin,
+    StableDiffusion3Pipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from augment.models.config import EMBEDDED, EMBEDDED_STUDENT, SHIPPED, WEIGHTS, ModelConfig, ModelError, pinned
+from augment.models.diffusers_model import DiffusersModel
+from augment.models.flux import Flux
 from augment.models.interface import LatentDiffusion
+from augment.models.sd3 import StableDiffusion3
+from augment.models.sdxl import StableDiffusionXL
 from augment.models.stable_diffusion import StableDiffusion
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+NO_SAFETY_CHECKER = {"safety_checker": None, "requires_safety_checker": False}
+
+
+@dataclass(frozen=True)
+class Family:
+    """How pipelines of one class are loaded, and wrapped.
+
+    Attributes:
+        options: what only this pipeline class's `from_pretrained` takes.
+    """
+
+    pipeline: Any
+    model: Callable[..., DiffusersModel]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
 FAMILIES = {
-    "StableDiffusionPipeline": (StableDiffusionPipeline, StableDiffusion),
-    "LatentConsistencyModelPipeline": (LatentConsistencyModelPipeline, StableDiffusion),
+    "StableDiffusionPipeline": Family(StableDiffusionPipeline, StableDiffusion, NO_SAFETY_CHECKER),
+    "LatentConsistencyModelPipeline": Family(LatentConsistencyModelPipeline, StableDiffusion, NO_SAFETY_CHECKER),
+    # True by default where invisible-watermark is installed; its weak pattern would be in every training image
+    "StableDiffusionXLPipeline": Family(StableDiffusionXLPipeline, StableDiffusionXL, {"add_watermarker": False}),
+    "StableDiffusion3Pipeline": Family(StableDiffusion3Pipeline, StableDiffusion3),
+    "FluxPipeline": Family(FluxPipeline, Flux),
 }
 
 
@@ -26,7 +62,7 @@ def load_model(config: ModelConfig) -> LatentDiffusion:
     """Load a model of any supported family, told apart by the pipeline class its `model_index.json` names.
 
     Raises:
-        ModelError: if the model is missing, of an unsupported family, or the device is not there.
+        ModelError: if the model is missing, of an unsupported family or scheduler, or the device is not there.
     """
     _check_device(config.device)
     local = config.name in SHIPPED or Path(config.name).is_dir()
@@ -37,29 +73,31 @@ def load_model(config: ModelConfig) -> LatentDiffusion:
         return _student(config)
     source = str(WEIGHTS / "pipeline") if config.name == EMBEDDED else config.name
     revision = None if local else config.revision
-    class_name = StableDiffusionPipeline.load_config(source, revision=revision)["_class_name"]
+    index = DiffusionPipeline.load_config(source, revision=revision)
+    class_name = index["_class_name"]
     if class_name not in FAMILIES:
         raise ModelError(
             f"model {config.name!r} is a {class_name}, which is not supported; supported are {', '.join(FAMILIES)}"
         )
-    pipeline_class, family = FAMILIES[class_name]
+    family = FAMILIES[class_name]
+    # Saved without them, for example Stable Diffusion 3 without T5: diffusers still wants to be told.
+    absent = {name: None for name, part in index.items() if part == [None, None]}
     try:
-        pipeline = pipeline_class.from_pretrained(
+        pipeline = family.pipeline.from_pretrained(
             source,
             revision=revision,
             variant=config.variant or None,
             dtype=DTYPES[config.dtype],
             use_safetensors=True,  # None would fall back to unpickling
             low_cpu_mem_usage=find_spec("accelerate") is not None,  # without it diffusers says so at length
-            safety_checker=None,
-            requires_safety_checker=False,
+            **{**absent, **family.options},
         )
     except (OSError, ValueError) as error:
         raise ModelError(
             f"model {config.name!r} cannot be loaded: {str(error).splitlines()[0]}; only safetensors files are read "
             "(model.variant: fp16 chooses those of half precision)"
         ) from error
-    return _wrapped(family, pipeline, config)
+    return _wrapped(family.model, pipeline, config)
 
 
 def _student(config: ModelConfig) -> LatentDiffusion:
@@ -69,17 +107,20 @@ def _student(config: ModelConfig) -> LatentDiffusion:
         WEIGHTS / "pipeline",
         unet=UNet2DConditionModel.from_pretrained(WEIGHTS / "student" / "unet", **arguments),
         scheduler=LCMScheduler.from_pretrained(WEIGHTS / "student" / "scheduler"),
-        safety_checker=None,
-        requires_safety_checker=False,
+        **NO_SAFETY_CHECKER,
         **arguments,
     )
     return _wrapped(StableDiffusion, pipeline, config)
 
 
-def _wrapped(family: type[StableDiffusion], pipeline: Any, config: ModelConfig) -> LatentDiffusion:
+def _wrapped(family: Callable[..., DiffusersModel], pipeline: Any, config: ModelConfig) -> LatentDiffusion:
     if config.dtype == "float32":
         # TF32 convolutions would leave residuals at 1e-3 and make results depend on the batch's size.
         torch.backends.cudnn.allow_tf32 = False
+    for part in pipeline.components.values():
+        # Without accelerate diffusers 0.42 leaves SD3's network in its file's dtype: it looks at a float32 buffer.
+        if isinstance(part, ModelMixin) and part.dtype != DTYPES[config.dtype]:
+            part.to(DTYPES[config.dtype])
     return family(pipeline.to(config.device), model_id=config.name, revision=config.revision)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from augment.diffusion import Schedule, ddim, euler, euler_ancestral, lcm
 from augment.diffusion.schedule import Spacing
+from augment.models.config import ModelError
 
 SAMPLERS = ("ddim", "euler", "euler_ancestral", "lcm")
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
@@ -22,10 +23,15 @@ class NoiseSchedule:
     """Of a variance-preserving model; it belongs to the model, whichever scheduler class its authors saved it under.
 
     Raises:
-        ValueError: for a prediction type that is not one of `PREDICTION_TYPES`.
+        ModelError: for a scheduler of another kind of model, or a prediction type not among `PREDICTION_TYPES`.
     """
 
     def __init__(self, scheduler: Any, model_id: str, device: torch.device) -> None:
+        if "beta_schedule" not in scheduler.config:  # of EDM or flow matching: its numbers would be taken for betas
+            raise ModelError(
+                f"model {model_id!r}: its scheduler {type(scheduler).__name__} has no beta schedule, so this is no "
+                "variance-preserving model; use one that is saved with a DDIM, PNDM, Euler, DPM or LCM scheduler"
+            )
         ddim_scheduler = DDIMScheduler.from_config(scheduler.config, clip_sample=False)
         self.config = scheduler.config
         self.alphas_cumprod = ddim_scheduler.alphas_cumprod
@@ -38,7 +44,7 @@ class NoiseSchedule:
         reads_it = "set_alpha_to_one" in inspect.signature(type(scheduler).__init__).parameters
         self.final_alpha_cumprod = float(ddim_scheduler.final_alpha_cumprod) if reads_it else 1.0
         if self.prediction_type not in PREDICTION_TYPES:
-            raise ValueError(
+            raise ModelError(
                 f"model {model_id!r}: prediction_type {self.prediction_type!r} of its scheduler is not supported; "
                 f"supported are {', '.join(PREDICTION_TYPES)}"
             )
@@ -51,7 +57,7 @@ class NoiseSchedule:
         """
         alphas = self.alphas_cumprod
         if sampler == "ddim":
-            # `linspace`, the default of the Euler schedulers, also starts at the last timestep: trailing is its DDIM form.
+            # `linspace`, the default of the Euler schedulers, starts at the last timestep: trailing is its DDIM form.
             return ddim(
                 alphas,
                 num_steps,

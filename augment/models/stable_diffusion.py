@@ -1,81 +1,88 @@
-"""The Stable Diffusion 1 and 2 family, latent consistency models among it: UNet with cross-attention to one CLIP text encoder, AutoencoderKL."""
+"""The Stable Diffusion 1 and 2 family, latent consistency models among it, and what SDXL shares with it."""
 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from diffusers import LatentConsistencyModelPipeline, StableDiffusionPipeline
 from jaxtyping import Float
 from torch import Tensor
 
-from augment.diffusion import Denoiser, Schedule, guided
-from augment.models.interface import LatentDiffusion, PromptEmbeds
+from augment.diffusion import Denoiser, Schedule
+from augment.models.diffusers_model import DiffusersModel, frozen
+from augment.models.interface import PromptEmbeds
 from augment.models.noise_schedule import SAMPLERS, NoiseSchedule
+from augment.models.text_encoders import last_hidden
 
 
-class StableDiffusion(LatentDiffusion):
-    """Wraps a loaded pipeline; only its networks are used, never its sampling loop.
+class UNetModel(DiffusersModel):
+    """A `UNet2DConditionModel` on a variance-preserving noise schedule.
 
     Latent consistency models (Luo et al. 2023) are the same networks, told the guidance scale.
     """
 
     samplers = SAMPLERS
 
-    def __init__(
-        self, pipeline: StableDiffusionPipeline | LatentConsistencyModelPipeline, *, model_id: str, revision: str
-    ) -> None:
-        self.model_id = model_id
-        self.revision = revision
-        self.vae = pipeline.vae.eval().requires_grad_(False)
-        self.unet = pipeline.unet.eval().requires_grad_(False)
-        self.text_encoder = pipeline.text_encoder.eval().requires_grad_(False)
-        self.tokenizer = pipeline.tokenizer
-        self.device = self.unet.device
-        self.dtype = self.unet.dtype
-        self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
-        self.image_size = self.unet.config.sample_size * self.factor
-        self._guidance_width = self.unet.config.time_cond_proj_dim
+    def __init__(self, pipeline: Any, *, model_id: str, revision: str) -> None:
+        super().__init__(pipeline, pipeline.unet, model_id=model_id, revision=revision)
+        self.image_size = self.network.config.sample_size * self.latent_factor
         self.noise_schedule = NoiseSchedule(pipeline.scheduler, model_id, self.device)
+        self._guidance_width = self.network.config.time_cond_proj_dim
+        self.default_sampler = "lcm" if self._guidance_width else "ddim"
 
-    @torch.no_grad()
-    def encode(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
-        images = images.to(self.device, self.vae.dtype)
-        return self.vae.encode(images).latent_dist.mode().float() * self.vae.config.scaling_factor
-
-    @torch.no_grad()
-    def decode(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 H W"]:
-        latents = (latents / self.vae.config.scaling_factor).to(self.device, self.vae.dtype)
-        return self.vae.decode(latents).sample.float().clamp(-1.0, 1.0)
-
-    @torch.no_grad()
-    def embed(self, prompts: Sequence[str]) -> PromptEmbeds:
-        distinct = list(dict.fromkeys(prompts))
-        tokens = self.tokenizer(
-            distinct,
-            padding="max_length",
-            max_length=self.tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
-        )
-        embeds = self.text_encoder(tokens.input_ids.to(self.device))[0]
-        return PromptEmbeds(embeds[[distinct.index(p) for p in prompts]])
+    @abstractmethod
+    def _added_conditions(self, z: Float[Tensor, "B C h w"], *pooled: Tensor) -> dict[str, Tensor] | None:
+        """What the UNet is told beside the prompt's tokens."""
 
     def denoiser(self, prompt_embeds: PromptEmbeds, guidance_scale: float = 1.0) -> Denoiser:
-        tokens = prompt_embeds.tokens
-        if self._guidance_width:  # told the scale instead of being evaluated twice
-            scales = torch.full((len(tokens),), guidance_scale, device=self.device)
-            return Denoiser(self._predict_eps, (tokens, guidance_embedding(scales, self._guidance_width)))
-        empty = self.embed([""]).tokens.expand_as(tokens)
-        return guided(self._predict_eps, (tokens,), (empty,), guidance_scale)
+        if not self._guidance_width:
+            return self._guided(self._predict_eps, prompt_embeds, guidance_scale)
+        scales = torch.full((len(prompt_embeds),), guidance_scale, device=self.device)
+        told = guidance_embedding(scales, self._guidance_width).to(self.dtype)
+        return Denoiser(self._predict_eps_told, (told, *prompt_embeds.tensors))
 
     def schedule(self, num_steps: int, sampler: str) -> Schedule:
         return self.noise_schedule.table(num_steps, sampler, self.model_id)
 
-    def _predict_eps(self, z: Tensor, t: Tensor, prompt_embeds: Tensor, guidance: Tensor | None = None) -> Tensor:
-        prediction = self.unet(z.to(self.dtype), t, encoder_hidden_states=prompt_embeds, timestep_cond=guidance)
-        return self.noise_schedule.eps(prediction.sample.float(), z.float(), t)
+    def _predict_eps_told(self, z: Tensor, t: Tensor, guidance: Tensor, *prompt: Tensor) -> Tensor:
+        return self._predict_eps(z, t, *prompt, guidance=guidance)
+
+    def _predict_eps(
+        self, z: Tensor, t: Tensor, tokens: Tensor, *pooled: Tensor, guidance: Tensor | None = None
+    ) -> Tensor:
+        prediction = self.network(
+            z.to(self.dtype),
+            t,
+            encoder_hidden_states=tokens,
+            timestep_cond=guidance,
+            added_cond_kwargs=self._added_conditions(z, *pooled),
+        ).sample
+        return self.noise_schedule.eps(prediction.float(), z.float(), t)
+
+
+class StableDiffusion(UNetModel):
+    """Conditioned on the last layer of one CLIP text encoder (Rombach et al. 2022)."""
+
+    def __init__(
+        self, pipeline: StableDiffusionPipeline | LatentConsistencyModelPipeline, *, model_id: str, revision: str
+    ) -> None:
+        super().__init__(pipeline, model_id=model_id, revision=revision)
+        self.text_encoder = frozen(pipeline.text_encoder)
+        self.tokenizer = pipeline.tokenizer
+
+    def _encode_prompts(self, prompts: Sequence[str]) -> PromptEmbeds:
+        length = self.tokenizer.model_max_length
+        return PromptEmbeds(last_hidden(self.tokenizer, self.text_encoder, prompts, length))
+
+    def _unconditional(self) -> PromptEmbeds:
+        return self.embed([""])
+
+    def _added_conditions(self, z: Float[Tensor, "B C h w"], *pooled: Tensor) -> dict[str, Tensor] | None:
+        return None
 
 
 def guidance_embedding(guidance_scale: Float[Tensor, " B"], dim: int) -> Float[Tensor, "B dim"]:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import statistics
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from augment.classifier import AttributeClassifier
 from augment.data.images import decode_image
 from augment.data.readers import list_sources, read_bytes
 from augment.editing import EditConfig, edit, image_to_image, text_to_image
-from augment.evaluation import round_trip_psnr
+from augment.evaluation import InversionMethod, round_trip_psnr
+from augment.metrics import patch_distance
 from augment.models.clip import ClipScorer
 from augment.models.config import WEIGHTS
 from augment.models.interface import LatentDiffusion
@@ -24,7 +29,7 @@ from augment.tiny.dataset import split_path
 from augment.tiny.world import BACKGROUNDS, CLASSES, CONDITIONS
 from augment.types import Source
 
-Editor = Callable[[Tensor, list[str], list[str], list[str]], Tensor]
+Editor = Callable[[Tensor, list[str], list[str], list[str]], "Edits"]
 
 
 @dataclass(frozen=True)
@@ -78,22 +83,43 @@ def background_edit_prompts(pictures: Pictures) -> tuple[list[str], list[str]]:
 
 
 @dataclass(frozen=True)
+class Edits:
+    """One edit per picture [N, 3, H, W], on the CPU, and the evaluations that the inversion of each took, per step."""
+
+    pictures: Tensor
+    evaluations_per_step: list[float]
+
+
+@dataclass(frozen=True)
 class EditScores:
-    """Background edits of one method: shares in 0..1 by the judge, cosines by CLIP, n edits."""
+    """Background edits of one method: shares in 0..1 by the judge, cosines by CLIP, n edits.
+
+    `structure_distance` is `patch_distance` between source and edit in the patch features of CLIP's vision tower. The
+    usual measure, LPIPS, needs the weights of a network that would have to be downloaded; this one says so by its name.
+    `seconds_per_edit` is all of encoding, inverting, sampling and decoding, the reconstruction that comes with an
+    inversion included.
+    """
 
     background_reached: float
     object_kept: float
     condition_kept: float
     text_alignment: float
     source_similarity: float
+    structure_distance: float
+    structure_metric: str
+    evaluations_per_step: float
+    seconds_per_edit: float
     n: int
 
 
 def inversion_editor(model: LatentDiffusion, config: EditConfig) -> Editor:
     """Edits by inversion under the source caption."""
+    steps = len(model.schedule(config.num_steps, config.sampler).last_part(config.strength))
 
-    def make(images: Tensor, captions: list[str], prompts: list[str], keys: list[str]) -> Tensor:
-        return torch.cat(edit(model, images, captions, [[p] for p in prompts], config).edits)
+    def make(images: Tensor, captions: list[str], prompts: list[str], keys: list[str]) -> Edits:
+        seeds = [seed_for("benchmark", key) for key in keys]
+        result = edit(model, images, captions, [[p] for p in prompts], config, seeds=seeds)
+        return Edits(torch.cat(result.edits), [n / steps for n in result.evaluations])
 
     return make
 
@@ -101,8 +127,9 @@ def inversion_editor(model: LatentDiffusion, config: EditConfig) -> Editor:
 def image_to_image_editor(model: LatentDiffusion, config: EditConfig) -> Editor:
     """Edits from fresh noise at the same strength: no inversion, no source caption."""
 
-    def make(images: Tensor, captions: list[str], prompts: list[str], keys: list[str]) -> Tensor:
-        return image_to_image(model, images, prompts, [seed_for("image to image", k) for k in keys], config)
+    def make(images: Tensor, captions: list[str], prompts: list[str], keys: list[str]) -> Edits:
+        pictures = image_to_image(model, images, prompts, [seed_for("image to image", k) for k in keys], config)
+        return Edits(pictures, [0.0] * len(keys))
 
     return make
 
@@ -113,20 +140,83 @@ def score_background_edits(
     """Change every picture's background and ask the judge what it sees."""
     targets, prompts = background_edit_prompts(pictures)
     keys = [s.key for s in pictures.sources]
-    parts = []
+    parts: list[Edits] = []
+    began = time.perf_counter()  # the edits come back on the CPU: no device is still at work on them
     for i in range(0, len(keys), batch_size):
         chunk = slice(i, i + batch_size)
         parts.append(editor(pictures.images[chunk], pictures.captions[chunk], prompts[chunk], keys[chunk]))
-    edits = torch.cat(parts)
+    seconds = time.perf_counter() - began
+    edits = torch.cat([part.pictures for part in parts])
+    evaluations = [n for part in parts for n in part.evaluations_per_step]
     embeds = clip.image_embeds(edits)
+    moved = patch_distance(clip.patch_embeds(edits), clip.patch_embeds(pictures.images))
     return EditScores(
         background_reached=accuracy(judge, edits, "background", targets),
         object_kept=accuracy(judge, edits, "object", pictures.attribute("object")),
         condition_kept=accuracy(judge, edits, "condition", pictures.attribute("condition")),
         text_alignment=float((embeds * clip.text_embeds(prompts)).sum(dim=1).mean()),
         source_similarity=float((embeds * clip.image_embeds(pictures.images)).sum(dim=1).mean()),
+        structure_distance=float(moved.mean()),
+        structure_metric="clip_patch_distance",
+        evaluations_per_step=statistics.fmean(evaluations),
+        seconds_per_edit=seconds / len(keys),
         n=len(keys),
     )
+
+
+class EditingMethod(InversionMethod):
+    """One row of the editing table; strength and guidance default to the section's."""
+
+    strength: float | None = Field(default=None, gt=0, le=1, description="instead of the section's")
+    guidance_scale: float | None = Field(default=None, ge=1, description="instead of the section's")
+
+
+class FreshNoise(BaseModel):
+    """An image-to-image row: fresh noise instead of inversion."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    strength: float | None = Field(default=None, gt=0, le=1, description="instead of the section's")
+    guidance_scale: float | None = Field(default=None, ge=1, description="instead of the section's")
+
+
+class EditingSection(BaseModel):
+    """Background edits of emoji world, judged by the classifier trained on renders."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    settings: EditConfig = Field(description="of every row; the solver and its limits are replaced by the row's")
+    methods: tuple[EditingMethod, ...] = Field(description="solvers with their iteration limits")
+    image_to_image: tuple[FreshNoise, ...] = Field(default=(FreshNoise(),), description="rows without inversion")
+
+
+def measure_editing(
+    model: LatentDiffusion, pictures: Pictures, section: EditingSection, clip: ClipScorer, batch_size: int = 32
+) -> list[dict[str, Any]]:
+    """The report's rows: what the method is, and its `EditScores`."""
+    judge = load_judge()
+    rows: list[tuple[dict[str, Any], EditConfig, Editor]] = []
+    for method in section.methods:
+        config = _with(section.settings, method).model_copy(update={"solver": method.solver, "stop": method.stop})
+        about = {"method": method.solver["name"], "solver": method.solver, "stop": method.stop.model_dump()}
+        rows.append((about, config, inversion_editor(model, config)))
+    for fresh in section.image_to_image:
+        config = _with(section.settings, fresh)
+        rows.append(({"method": "image_to_image"}, config, image_to_image_editor(model, config)))
+    # Untimed: the first edits of a process pay for kernel selection and memory.
+    first = Pictures(pictures.images[:batch_size], pictures.sources[:batch_size])
+    score_background_edits(first, image_to_image_editor(model, section.settings), judge, clip, batch_size)
+    return [
+        about
+        | config.model_dump(include={"sampler", "num_steps", "strength", "guidance_scale"})
+        | asdict(score_background_edits(pictures, editor, judge, clip, batch_size))
+        for about, config, editor in rows
+    ]
+
+
+def _with(settings: EditConfig, row: EditingMethod | FreshNoise) -> EditConfig:
+    own = row.model_dump(include={"strength", "guidance_scale"}, exclude_none=True)
+    return settings.model_copy(update=own)
 
 
 @dataclass(frozen=True)

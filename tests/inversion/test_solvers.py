@@ -9,7 +9,9 @@ from augment.diffusion import Denoiser, ddim, guided, sample
 from augment.inversion import (
     DDIM,
     RNRI,
+    SOLVERS,
     FixedPoint,
+    PlainNewton,
     RNRIReleased,
     RNRISecant,
     Status,
@@ -21,10 +23,11 @@ from augment.inversion import (
 )
 from augment.inversion.equation import rms
 from augment.inversion.rnri import newton_raphson_update
+from augment.inversion.solver import Prediction
 from tests.problems import NOISY_STEP, SHAPE, STEP, LinearProblem, latents, nonlinear_denoiser
 
 ONE_ELEMENT = (1, 1, 1)
-ALL = [DDIM(), FixedPoint(), RNRI(), RNRIReleased(), RNRISecant()]
+ALL = [make_solver(name) for name in SOLVERS]
 
 
 def name_of(solver):
@@ -117,8 +120,23 @@ def test_released_step_has_one_size_per_sample():
 def test_warm_start_costs_nothing_and_is_exact_when_the_prediction_does_not_change():
     eps = latents(2, seed=8)
     eq = StepEquation(Denoiser(lambda z, t: eps), STEP, latents(2))
-    start = RNRISecant().start(eq, eps)
+    start = RNRISecant().start(eq, [Prediction(0.0, eps)])
     torch.testing.assert_close(start, (eq.after - STEP.b * eps) / STEP.a)
+    assert eq.forward == 0
+
+
+def test_warm_start_extrapolates_the_prediction_in_the_log_of_the_signal_to_noise_ratio():
+    base, slope = latents(2, seed=8), latents(2, seed=9)
+
+    def prediction(log_snr):
+        return Prediction(log_snr, base + log_snr * slope)
+
+    eq = StepEquation(Denoiser(lambda z, t: z), STEP, latents(2), log_snr=-2.0)
+    earlier = [prediction(3.0), prediction(1.0), prediction(0.0)]
+    expected = (eq.after - STEP.b * (base - 2.0 * slope)) / STEP.a
+    torch.testing.assert_close(RNRISecant().start(eq, earlier), expected)
+    halfway = (eq.after - STEP.b * (base - 1.0 * slope)) / STEP.a
+    torch.testing.assert_close(RNRISecant(extrapolation=0.5).start(eq, earlier), halfway)
     assert eq.forward == 0
 
 
@@ -145,7 +163,7 @@ def test_a_batch_equals_its_samples_one_by_one(solver):
         assert relative_error(together.latents[index], alone.latents) < 1e-5
         assert together.forward[i] == alone.forward[0]
         assert together.status[i] == alone.status[0]
-    if not isinstance(solver, DDIM | RNRI | RNRIReleased):
+    if not isinstance(solver, DDIM | RNRI | RNRIReleased | PlainNewton):
         assert len(set(together.forward.tolist())) > 1, "the tolerance should end samples at different times"
 
 
@@ -240,6 +258,12 @@ def test_residual_is_measured_in_root_mean_square():
         ({"name": "rnri", "prior_wieght": 0.1}, "did you mean 'prior_weight'"),
         ({"name": "rnri", "eta": -1}, "must be a number >= 0"),
         ({"name": "ddim", "eta": 0.1}, "it has none"),
+        ({"name": "anderson", "memory": 2.5}, "memory must be a whole number, got 2.5"),
+        ({"name": "anderson", "memory": 0}, "memory must be at least 1"),
+        ({"name": "anderson", "ridge": 0.0}, "ridge must be above 0"),
+        ({"name": "renoise", "window": 0}, "window must be at least 1"),
+        ({"name": "newton_krylov", "krylov_dim": 0}, "krylov_dim must be at least 1"),
+        ({"name": "gradient_descent", "step_size": 0}, "step_size must be above 0"),
     ],
 )
 def test_a_wrong_solver_section_is_explained(arguments, message):

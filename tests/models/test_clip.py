@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from transformers import CLIPImageProcessor, CLIPModel
 
+from augment.metrics import patch_distance
 from augment.models.clip import load_clip
 from augment.models.config import WEIGHTS, ModelError
 
@@ -43,6 +44,28 @@ def test_embeddings_are_unit_vectors_at_any_image_size(clip):
     for size in (32, 64, 100):
         embeds = clip.image_embeds(to_tensor(pictures(size)))
         torch.testing.assert_close(embeds.norm(dim=1), torch.ones(3))
+
+
+def test_patches_are_those_of_the_vision_tower_without_its_class_token(clip):
+    pixels = pictures(64)
+    processor = CLIPImageProcessor.from_pretrained(WEIGHTS / "clip")
+    values = processor([Image.fromarray(p) for p in pixels], return_tensors="pt").pixel_values
+    with torch.no_grad():
+        hidden = clip.model.vision_model(pixel_values=values).last_hidden_state
+    assert hidden.shape[1] == 65  # 8 x 8 patches of 8 x 8 pixels, and the class token in front
+    expected = hidden[:, 1:] / hidden[:, 1:].norm(dim=2, keepdim=True)
+    torch.testing.assert_close(clip.patch_embeds(to_tensor(pixels)), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_patch_distance_grows_with_the_share_of_the_picture_that_changed(clip):
+    picture = to_tensor(pictures(64)[:1])
+    changed = [picture.clone() for _ in range(3)]
+    changed[1][..., :16] = 1.0
+    changed[2][..., :48] = 1.0
+    found = patch_distance(clip.patch_embeds(torch.cat(changed)), clip.patch_embeds(picture.expand(3, -1, -1, -1)))
+    same, quarter, most = found.tolist()
+    assert same == pytest.approx(0.0, abs=1e-6)
+    assert 0.01 < quarter < most
 
 
 def test_a_class_is_the_normalised_mean_of_its_descriptions(clip):

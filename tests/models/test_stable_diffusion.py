@@ -121,7 +121,9 @@ def test_inversion_does_not_depend_on_batch_mates(name):
     stop = Stop(max_steps=2, first_max_steps=4, tolerance=1e-3)
     together = invert(model.denoiser(embeds), clean, schedule, make_solver(name), stop)
     for i in range(3):
-        alone = invert(model.denoiser(embeds.select(slice(i, i + 1))), clean[i : i + 1], schedule, make_solver(name), stop)
+        alone = invert(
+            model.denoiser(embeds.select(slice(i, i + 1))), clean[i : i + 1], schedule, make_solver(name), stop
+        )
         difference = torch.linalg.vector_norm(together.latents[i] - alone.latents[0])
         assert difference <= 1e-5 * torch.linalg.vector_norm(alone.latents[0])
         assert together.forward[i] == alone.forward[0]

@@ -1,0 +1,73 @@
+"""What the families read from a diffusers pipeline have in common: the autoencoder, the prompts, the guidance."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from augment.diffusion import Denoiser, guided
+from augment.diffusion.denoiser import Predict
+from augment.models.interface import LatentDiffusion, PromptEmbeds
+
+
+def frozen(network: Any) -> Any:
+    """For inference only: no dropout, no gradients of the weights."""
+    return network.eval().requires_grad_(False)
+
+
+class DiffusersModel(LatentDiffusion):
+    """Wraps a loaded pipeline; only its networks are used, never its sampling loop."""
+
+    def __init__(self, pipeline: Any, network: Any, *, patch_size: int = 1, model_id: str, revision: str) -> None:
+        """
+        Args:
+            pipeline: with an `AutoencoderKL` as its `vae`.
+            network: the pipeline's denoiser.
+            patch_size: side of the squares of latent positions that the denoiser takes as one.
+        """
+        self.model_id = model_id
+        self.revision = revision
+        self.vae = frozen(pipeline.vae)
+        self.network = frozen(network)
+        self.device = self.network.device
+        self.dtype = self.network.dtype
+        self.latent_factor = 2 ** (len(self.vae.config.block_out_channels) - 1)  # pixels per latent position
+        self.factor = self.latent_factor * patch_size
+        self._scale = self.vae.config.scaling_factor
+        self._shift = self.vae.config.shift_factor or 0.0  # None for the families without
+
+    @torch.no_grad()
+    def encode(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
+        mode = self.vae.encode(images.to(self.device, self.vae.dtype)).latent_dist.mode().float()
+        return (mode - self._shift) * self._scale
+
+    @torch.no_grad()
+    def decode(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 H W"]:
+        latents = (latents / self._scale + self._shift).to(self.device, self.vae.dtype)
+        return self.vae.decode(latents).sample.float().clamp(-1.0, 1.0)
+
+    @torch.no_grad()
+    def embed(self, prompts: Sequence[str]) -> PromptEmbeds:
+        distinct = list(dict.fromkeys(prompts))
+        return self._encode_prompts(distinct).select([distinct.index(p) for p in prompts])
+
+    @abstractmethod
+    def _encode_prompts(self, prompts: Sequence[str]) -> PromptEmbeds:
+        """Embeddings of prompts that are all different."""
+
+    @abstractmethod
+    def _unconditional(self) -> PromptEmbeds:
+        """What guidance is against, one row: the empty prompt as the family was trained with it."""
+
+    def _guided(self, predict: Predict, prompt_embeds: PromptEmbeds, guidance_scale: float) -> Denoiser:
+        """Classifier-free guidance; the empty prompt is encoded only if the scale asks for it."""
+        conditions = prompt_embeds.tensors
+        if guidance_scale == 1.0:
+            return Denoiser(predict, conditions)
+        empty = tuple(e.expand_as(c) for e, c in zip(self._unconditional().tensors, conditions, strict=True))
+        return guided(predict, conditions, empty, guidance_scale)

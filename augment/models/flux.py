@@ -1,0 +1,90 @@
+"""FLUX.1: a transformer on a rectified flow over 2 x 2 patches of latents, conditioned on T5 and on a pooled CLIP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from diffusers import FluxPipeline
+from jaxtyping import Float
+from torch import Tensor
+
+from augment.diffusion import Denoiser, Schedule
+from augment.models.diffusers_model import DiffusersModel, frozen
+from augment.models.flow_schedule import SAMPLERS, FlowSchedule
+from augment.models.interface import PromptEmbeds
+from augment.models.text_encoders import last_hidden, token_ids
+
+PATCH = 2  # side of the squares of latent positions that make one token
+T5_TOKENS = 512  # what diffusers' pipeline pads to
+
+
+class Flux(DiffusersModel):
+    """Black Forest Labs 2024. The dev models are told the guidance scale; the others are guided like any model.
+
+    The schnell models, distilled without guidance, want a scale of 1.
+    """
+
+    samplers = SAMPLERS
+    default_sampler = "flow_euler"
+
+    def __init__(self, pipeline: FluxPipeline, *, model_id: str, revision: str) -> None:
+        super().__init__(pipeline, pipeline.transformer, patch_size=PATCH, model_id=model_id, revision=revision)
+        self.image_size = self.vae.config.sample_size  # positions are rotary: the transformer knows no size
+        self.flow_schedule = FlowSchedule(pipeline.scheduler, model_id, (self.image_size // self.factor) ** 2)
+        self.tokenizer, self.text_encoder = pipeline.tokenizer, frozen(pipeline.text_encoder)
+        self.t5_tokenizer, self.t5 = pipeline.tokenizer_2, frozen(pipeline.text_encoder_2)
+
+    def denoiser(self, prompt_embeds: PromptEmbeds, guidance_scale: float = 1.0) -> Denoiser:
+        if not self.network.config.guidance_embeds:
+            return self._guided(self._predict_velocity, prompt_embeds, guidance_scale)
+        told = torch.full((len(prompt_embeds),), guidance_scale, device=self.device)
+        return Denoiser(self._predict_velocity, (*prompt_embeds.tensors, told))
+
+    def schedule(self, num_steps: int, sampler: str) -> Schedule:
+        unshifted = np.linspace(1.0, 1.0 / max(num_steps, 1), num_steps).tolist()
+        return self.flow_schedule.table(num_steps, sampler, unshifted=unshifted)
+
+    def _encode_prompts(self, prompts: Sequence[str]) -> PromptEmbeds:
+        ids = token_ids(self.tokenizer, prompts, self.tokenizer.model_max_length)
+        pooled = self.text_encoder(ids.to(self.device)).pooler_output
+        return PromptEmbeds(last_hidden(self.t5_tokenizer, self.t5, prompts, T5_TOKENS), pooled)
+
+    def _unconditional(self) -> PromptEmbeds:
+        return self.embed([""])
+
+    def _predict_velocity(
+        self, z: Tensor, t: Tensor, tokens: Tensor, pooled: Tensor, guidance: Tensor | None = None
+    ) -> Tensor:
+        height, width = z.shape[2:]
+        velocity = self.network(
+            hidden_states=pack(z).to(self.dtype),
+            timestep=t / 1000.0,
+            guidance=guidance,
+            encoder_hidden_states=tokens,
+            pooled_projections=pooled,
+            txt_ids=torch.zeros(tokens.shape[1], 3, dtype=self.dtype, device=z.device),
+            img_ids=positions(height // PATCH, width // PATCH).to(z.device, self.dtype),
+        ).sample.float()
+        return unpack(velocity, height, width)
+
+
+def pack(latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B N D"]:
+    """Patches of 2 x 2 positions as tokens, row by row: N = h w / 4, D = 4 C."""
+    batch, channels, height, width = latents.shape
+    patches = latents.unflatten(3, (-1, PATCH)).unflatten(2, (-1, PATCH))  # (B, C, h/2, 2, w/2, 2)
+    tokens = (height // PATCH) * (width // PATCH)
+    return patches.permute(0, 2, 4, 1, 3, 5).reshape(batch, tokens, channels * PATCH**2)
+
+
+def unpack(tokens: Float[Tensor, "B N D"], height: int, width: int) -> Float[Tensor, "B C h w"]:
+    """The inverse of `pack`, for latents of that height and width."""
+    patches = tokens.view(len(tokens), height // PATCH, width // PATCH, -1, PATCH, PATCH)
+    return patches.permute(0, 3, 1, 4, 2, 5).reshape(len(tokens), -1, height, width)
+
+
+def positions(rows: int, columns: int) -> Float[Tensor, "N 3"]:
+    """(0, row, column) of each image token, for the rotary embedding; text tokens are all at the origin."""
+    grid = torch.cartesian_prod(torch.arange(rows), torch.arange(columns))
+    return torch.cat([torch.zeros(len(grid), 1, dtype=grid.dtype), grid], dim=1).float()

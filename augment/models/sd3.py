@@ -1,0 +1,71 @@
+"""Stable Diffusion 3 and 3.5: a transformer on a rectified flow, conditioned on two CLIP text encoders and on T5."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from diffusers import StableDiffusion3Pipeline
+from jaxtyping import Float
+from torch import Tensor
+
+from augment.diffusion import Denoiser, Schedule
+from augment.models.diffusers_model import DiffusersModel, frozen
+from augment.models.flow_schedule import SAMPLERS, FlowSchedule
+from augment.models.interface import PromptEmbeds
+from augment.models.text_encoders import last_hidden, penultimate_hidden
+
+T5_TOKENS = 256  # what diffusers' pipeline pads to
+
+
+class StableDiffusion3(DiffusersModel):
+    """Esser et al. 2024. The T5 encoder may be missing; zeros take its place, as in training."""
+
+    samplers = SAMPLERS
+    default_sampler = "flow_euler"
+
+    def __init__(self, pipeline: StableDiffusion3Pipeline, *, model_id: str, revision: str) -> None:
+        transformer = pipeline.transformer
+        patch_size = transformer.config.patch_size
+        super().__init__(pipeline, transformer, patch_size=patch_size, model_id=model_id, revision=revision)
+        self.image_size = transformer.config.sample_size * self.latent_factor
+        self.flow_schedule = FlowSchedule(pipeline.scheduler, model_id, (self.image_size // self.factor) ** 2)
+        self.tokenizers = (pipeline.tokenizer, pipeline.tokenizer_2)
+        self.text_encoders = (frozen(pipeline.text_encoder), frozen(pipeline.text_encoder_2))
+        self.t5_tokenizer = pipeline.tokenizer_3
+        self.t5 = None if pipeline.text_encoder_3 is None else frozen(pipeline.text_encoder_3)
+
+    def denoiser(self, prompt_embeds: PromptEmbeds, guidance_scale: float = 1.0) -> Denoiser:
+        return self._guided(self._predict_velocity, prompt_embeds, guidance_scale)
+
+    def schedule(self, num_steps: int, sampler: str) -> Schedule:
+        return self.flow_schedule.table(num_steps, sampler)
+
+    def _encode_prompts(self, prompts: Sequence[str]) -> PromptEmbeds:
+        """CLIP's features side by side, padded to T5's width, then T5's tokens (Esser et al. 2024, section 4)."""
+        length = self.tokenizers[0].model_max_length
+        hidden, pooled = zip(
+            *(
+                penultimate_hidden(tokenizer, encoder, prompts, length)
+                for tokenizer, encoder in zip(self.tokenizers, self.text_encoders, strict=True)
+            ),
+            strict=True,
+        )
+        clip = torch.cat(hidden, dim=2)
+        t5 = self._t5_embeds(prompts).to(clip.dtype)
+        clip = F.pad(clip, (0, t5.shape[2] - clip.shape[2]))
+        return PromptEmbeds(torch.cat([clip, t5], dim=1), torch.cat(pooled, dim=1))
+
+    def _t5_embeds(self, prompts: Sequence[str]) -> Float[Tensor, "B L D"]:
+        if self.t5 is None:
+            return torch.zeros(len(prompts), T5_TOKENS, self.network.config.joint_attention_dim, device=self.device)
+        return last_hidden(self.t5_tokenizer, self.t5, prompts, T5_TOKENS)
+
+    def _unconditional(self) -> PromptEmbeds:
+        return self.embed([""])
+
+    def _predict_velocity(self, z: Tensor, t: Tensor, tokens: Tensor, pooled: Tensor) -> Tensor:
+        return self.network(
+            hidden_states=z.to(self.dtype), timestep=t, encoder_hidden_states=tokens, pooled_projections=pooled
+        ).sample.float()
