@@ -84,9 +84,11 @@ class BatchEditor:
         """Raise for what the model cannot do at all, before it fails image by image."""
         from augment.models.config import ModelError
 
+        from augment.editing import full_schedule
+
         settings, size, factor = self.config.editing, self.config.image_size, self._model.factor
         try:
-            self._model.schedule(settings.num_steps, settings.sampler)
+            self._sampler = full_schedule(self._model, settings).name
         except ValueError as error:
             where = f"editing.sampler {settings.sampler!r}, editing.num_steps {settings.num_steps}"
             raise ModelError(f"{where}: {error}") from error
@@ -212,7 +214,7 @@ class BatchEditor:
         settings = self.config.editing.model_dump(mode="json")
         solver = hyperparameters(make_solver(**settings["solver"])) | {"stop": settings["stop"]}
         return {
-            "sampler": settings["sampler"],
+            "sampler": self._sampler,
             "num_steps": settings["num_steps"],
             "strength": float(settings["strength"]),
             "guidance_scale": float(settings["guidance_scale"]),

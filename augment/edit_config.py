@@ -32,7 +32,7 @@ class EditConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    sampler: str = Field(default="ddim", description="sampler of inversion and generation")
+    sampler: str = Field(default="", description="sampler of inversion and generation; empty for the model's own")
     num_steps: int = Field(default=10, ge=1, description="steps of the full schedule")
     strength: float = Field(default=0.7, gt=0, le=1, description="share of the schedule that is inverted and redone")
     guidance_scale: float = Field(default=3.0, ge=1, description="classifier-free guidance of the edit")

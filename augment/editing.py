@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from augment.diffusion import sample, seeded_noise, step_noise
+from augment.diffusion import Schedule, sample, seeded_noise, step_noise
 from augment.edit_config import EditConfig, StopConfig
 from augment.inversion import Status, Stop, invert, make_solver
 from augment.metrics import psnr
@@ -44,6 +44,15 @@ class EditResult:
     status: list[str]
 
 
+def full_schedule(model: LatentDiffusion, config: EditConfig) -> Schedule:
+    """All steps of the config's sampler, or of the model's own if it names none.
+
+    Raises:
+        ValueError: for a sampler or a number of steps that the model cannot run.
+    """
+    return model.schedule(config.num_steps, config.sampler or model.default_sampler)
+
+
 @torch.no_grad()
 def edit(
     model: LatentDiffusion,
@@ -73,7 +82,7 @@ def edit(
             f"{len(images)} images, {len(source_prompts)} source prompts and {len(target_prompts)} lists of target "
             "prompts were given; each image needs one of each"
         )
-    schedule = model.schedule(config.num_steps, config.sampler).last_part(config.strength)
+    schedule = full_schedule(model, config).last_part(config.strength)
     latents = model.encode(images)
     source = model.embed(source_prompts)
     round_trip = model.decode(latents).cpu()
@@ -128,7 +137,7 @@ def adjust_to_prompt(
     """
     if len(seeds) != len(latents):
         raise ValueError(f"adjustment_strength needs one seed per image: {len(latents)} images, {len(seeds)} seeds")
-    schedule = model.schedule(config.num_steps, config.sampler).last_part(config.adjustment_strength)
+    schedule = full_schedule(model, config).last_part(config.adjustment_strength)
     fresh = seeded_noise(tuple(latents.shape[1:]), [seed_for("adjustment", s) for s in seeds]).to(latents.device)
     noisy = schedule.start.signal * latents + schedule.start.noise * fresh
     return sample(model.denoiser(source), noisy, schedule, noise=step_noise(schedule, latents, seeds))
@@ -142,7 +151,7 @@ def text_to_image(
     blank = torch.zeros(1, 3, model.image_size, model.image_size)
     noise = seeded_noise(tuple(model.encode(blank).shape[1:]), seeds).to(model.device)
     denoiser = model.denoiser(model.embed(prompts), config.guidance_scale)
-    schedule = model.schedule(config.num_steps, config.sampler)
+    schedule = full_schedule(model, config)
     return model.decode(sample(denoiser, noise, schedule, noise=step_noise(schedule, noise, seeds))).cpu()
 
 
@@ -155,7 +164,7 @@ def image_to_image(
     config: EditConfig,
 ) -> Float[Tensor, "B 3 H W"]:
     """The baseline without inversion (SDEdit, Meng et al. 2022): add fresh noise, then denoise under the prompt."""
-    schedule = model.schedule(config.num_steps, config.sampler).last_part(config.strength)
+    schedule = full_schedule(model, config).last_part(config.strength)
     latents = model.encode(images)
     noise = seeded_noise(tuple(latents.shape[1:]), seeds).to(latents.device)
     noisy = schedule.start.signal * latents + schedule.start.noise * noise

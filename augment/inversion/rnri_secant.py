@@ -46,7 +46,7 @@ class RNRISecant(Solver):
     """
 
     prior_weight: float = 0.01
-    memory: int = 4
+    memory: int = 2
     ridge: float = 1e-6
     extrapolation: float = 1.0
 

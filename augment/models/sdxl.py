@@ -38,7 +38,7 @@ class StableDiffusionXL(UNetModel):
 
     def _unconditional(self) -> PromptEmbeds:
         empty = self.embed([""])
-        if True:
+        if not self._zeros_for_empty_prompt or empty.pooled is None:
             return empty
         return PromptEmbeds(torch.zeros_like(empty.tokens), torch.zeros_like(empty.pooled))
 

@@ -1,8 +1,8 @@
 """A class that a model has seldom seen: make the model, make pictures of the class in several ways, compare them.
 
 The model is the shipped one with the words of all classes forgotten and taught again from long-tailed scenes, where
-some classes are rare. All classes lose the same and learn the same way, so what the rare ones lack afterwards, they lack
-because they are rare. What stays is what their pictures look like: as in a large model that has seen a thing, but
+some classes are rare. All classes lose the same and learn the same way, so what the rare ones lack afterwards, they
+lack because they are rare. What stays is what their pictures look like: as in a large model that has seen a thing, but
 seldom read its name.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from augment.models import embedded
 from augment.models.clip import ClipScorer
 from augment.models.config import WEIGHTS
 from augment.models.interface import LatentDiffusion
+from augment.models.load import quiet
 from augment.models.stable_diffusion import StableDiffusion
 from augment.seeding import seed_for
 from augment.tiny import stages
@@ -65,6 +65,7 @@ def long_tailed_model(rare: Sequence[str], rarity: int, config: TrainConfig) -> 
             with other settings.
     """
     scenes = long_tail(stages.render_scenes(config.work_dir, config.num_scenes, config.seed), rare, rarity)
+    quiet()
     pipeline = embedded.load_pipeline(WEIGHTS / "pipeline", config.device)
     latents = _encoded(StableDiffusion(pipeline, model_id=MODEL_ID, revision=""), scenes, config.device)
     denoiser = stages.ConditionedDenoiser(pipeline.unet, pipeline.text_encoder)
@@ -87,8 +88,11 @@ def long_tailed_model(rare: Sequence[str], rarity: int, config: TrainConfig) -> 
 
 
 def _forget(word_embeddings: Tensor, tokenizer: object, seed: int) -> None:
-    """Draw the vectors of the class words anew, as they were before training."""
-    words = [int(embedded.tokenize(tokenizer, [name])[0, 1]) for name in CLASSES]  # 0 is the start of the text
+    """Draw the first token of each class word anew, as it was before training.
+
+    Thirteen of the words have no other; the rest of `penguin` and `sailboat` is `in` and `at`, which captions need.
+    """
+    words = [int(embedded.tokenize(tokenizer, [name])[0, 1]) for name in CLASSES]  # after the start of the text
     drawn = torch.randn(len(words), word_embeddings.shape[1], generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
         word_embeddings[words] = 0.02 * drawn.to(word_embeddings)  # the initial spread of a CLIP text model
@@ -131,8 +135,8 @@ def make_pictures(
 ) -> Made:
     """Pictures of the class of some real ones, `count` per prompt, from different noise at the same prompts.
 
-    `random` from random noise; `inverted` from the noise of a real picture; `slerp` and `lerp` from noise between it and
-    that of a second one, by the sphere and by the straight line. No real picture serves twice at a prompt.
+    `random` from random noise; `inverted` from the noise of a real picture; `slerp` and `lerp` from noise between it
+    and that of a second one, by the sphere and by the straight line. No real picture serves twice at a prompt.
 
     Args:
         real: of one class, at least 2 `count`.
@@ -140,7 +144,8 @@ def make_pictures(
         config: with strength 1: from noise that is all noise.
     """
     name, prompts = real.sources[0].class_name, class_prompts(real.sources[0].class_name)
-    noise = invert_images(model, real.images, real.captions, config)
+    seeds = [seed_for("rare", seed, source.key) for source in real.sources]
+    noise = invert_images(model, real.images, real.captions, config, seeds=seeds)
     made: dict[str, list[Tensor]] = {method: [] for method in METHODS if method != "random"}
     for prompt in prompts:
         rng = np.random.default_rng(seed_for("rare pairs", seed, prompt))
