@@ -29,7 +29,7 @@ class ThroughputSection(BaseModel):
 
     methods: tuple[InversionMethod, ...] = Field(description="solvers with their iteration limits")
     batch_sizes: tuple[int, ...] = Field(default=(1, 4, 16, 64), description="images inverted together")
-    sampler: str = Field(default="ddim", description="of the inversion")
+    sampler: str = Field(default="", description="of the inversion; empty for the model's own")
     num_steps: int = Field(default=10, ge=1, description="length of the schedule")
     repeats: int = Field(default=5, ge=1, description="interleaved repeats; images per second are of the median")
 
@@ -85,7 +85,7 @@ def measure_throughput(
 
     The cost of a method does not depend on what the images show, so they are repeated where there are too few.
     """
-    schedule = model.schedule(section.num_steps, section.sampler)
+    schedule = model.schedule(section.num_steps, section.sampler or model.default_sampler)
     batches = {}
     for size in section.batch_sizes:
         places = [i % len(images) for i in range(size)]
@@ -117,7 +117,7 @@ def measure_throughput(
             solver=method.solver["name"],
             settings=method.settings,
             stop=method.stop.model_dump(),
-            sampler=section.sampler,
+            sampler=schedule.name,
             num_steps=section.num_steps,
             batch_size=size,
             images_per_second=1.0 / statistics.median(seconds),

@@ -23,8 +23,8 @@ Row = Mapping[str, Any]
 # numbers of colours and of markers have no common divisor, so that many methods differ from each other in one of them.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h", "d")
-FILLS = ("full", "none", "left", "top", "right", "bottom")
-DEPTH = 20.0  # dB below the bound at which a panel ends: what diverged must not flatten what did not
+FILLS = ("full", "none", "left", "top")  # of one method's variants
+NEAR = 0.02  # dB from the bound: closer than that the PSNR axis is about linear, further away logarithmic
 LOOK = {
     "svg.fonttype": "none",  # text stays text: smaller, and found by a search
     "svg.hashsalt": "augment",  # the names of an SVG's parts are random otherwise
@@ -69,9 +69,10 @@ def reconstruction_figure(report: Row, x: str, label: str) -> Figure:
         axes.set_axis_off()
     for axes, (name, rows) in zip(grid.flat, panels.items(), strict=False):
         axes.axhline(report["bound_psnr"], color="#555555", linestyle="--", linewidth=1.2, label="VAE bound")
-        _draw(axes, rows, styles, x, floor=report["bound_psnr"] - DEPTH)
-        axes.set(title=name, xlabel=label, ylabel="PSNR, dB", xscale="log")
+        _draw(axes, rows, styles, x)
+        axes.set(title=name, xlabel=label, ylabel="PSNR, dB (log to the bound)", xscale="log")
         _plain_ticks(axes)
+        _stretch_towards(axes, report["bound_psnr"], rows)
     _legend(figure, list(grid.flat[: len(panels)]))
     return figure
 
@@ -118,10 +119,15 @@ def _rendered(figure: Figure, kind: str) -> bytes:
 
 
 def _styles(labels: Sequence[tuple[str, str]]) -> dict[str, tuple[int, int]]:
-    """(family, label) -> label: (number of its family, number within its family), in order of appearance."""
+    """(family, label) -> label: (number of its family, number within its family), in order of appearance.
+
+    With more variants of one family than can be told apart by their fill, each label is a family of its own.
+    """
     families: dict[str, list[str]] = {}
     for family, label in dict.fromkeys(labels):
         families.setdefault(family, []).append(label)
+    if max(map(len, families.values()), default=0) > len(FILLS):
+        families = {label: [label] for members in families.values() for label in members}
     return {label: (i, j) for i, members in enumerate(families.values()) for j, label in enumerate(members)}
 
 
@@ -137,17 +143,14 @@ def _marker(style: tuple[int, int]) -> dict[str, Any]:
     }
 
 
-def _draw(axes: Axes, rows: Sequence[Row], styles: Mapping[str, tuple[int, int]], x: str, floor: float) -> None:
-    """One line with markers per method; what lies below the floor is drawn on it, with its value."""
+def _draw(axes: Axes, rows: Sequence[Row], styles: Mapping[str, tuple[int, int]], x: str) -> None:
+    """One line with markers per method, from its cheapest budget to its dearest."""
     series: dict[str, list[tuple[float, float]]] = {}
     for r in rows:
         series.setdefault(method_name(r["solver"], r["settings"]), []).append((r[x], r["psnr"]))
     for label, points in series.items():
         points.sort()
-        axes.plot([p[0] for p in points], [max(p[1], floor) for p in points], label=label, **_marker(styles[label]))
-        for at, value in points:
-            if value < floor:
-                axes.annotate(f"{value:.0f} dB", (at, floor), (6, 4), textcoords="offset points", fontsize=7)
+        axes.plot([p[0] for p in points], [p[1] for p in points], label=label, **_marker(styles[label]))
 
 
 def _plain_ticks(axes: Axes) -> None:
@@ -155,9 +158,33 @@ def _plain_ticks(axes: Axes) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     low, high = axes.get_xlim()
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 8 * low else (1, 1.5, 2, 3, 4, 5, 7)))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 8 * low else (1, 1.5, 2, 3, 4, 6, 8)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _stretch_towards(axes: Axes, bound: float, rows: Sequence[Row]) -> None:
+    """A PSNR axis that is logarithmic in the distance to the bound.
+
+    Good methods differ by hundredths of a decibel there, and what diverged, by tens, does not flatten them.
+    """
+    import numpy as np
+    from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+
+    def forward(psnr: Any) -> Any:
+        return np.sign(psnr - bound) * np.log1p(np.abs(psnr - bound) / NEAR)
+
+    def backward(place: Any) -> Any:
+        return bound + np.sign(place) * NEAR * np.expm1(np.abs(place))
+
+    values = [bound, *(r["psnr"] for r in rows if math.isfinite(r["psnr"]))]
+    low, high = forward(min(values)), forward(max(values))
+    ticks = [bound - gap for gap in (50, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0) if bound - gap >= min(values)]
+    axes.set_yscale("function", functions=(forward, backward))
+    axes.set_ylim(backward(low - 0.3), backward(high + 0.3))
+    axes.yaxis.set_major_locator(FixedLocator(ticks))
+    axes.yaxis.set_major_formatter(FixedFormatter([f"{tick:.2f}" for tick in ticks]))
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def _legend(figure: Figure, panels: Sequence[Axes]) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from augment.classifier import AttributeClassifier
 from augment.data.images import decode_image
 from augment.data.readers import list_sources, read_bytes
-from augment.editing import EditConfig, edit, image_to_image, text_to_image
+from augment.editing import EditConfig, edit, full_schedule, image_to_image, text_to_image
 from augment.evaluation import InversionMethod, round_trip_psnr
 from augment.metrics import patch_distance
 from augment.models.clip import ClipScorer
@@ -114,7 +114,7 @@ class EditScores:
 
 def inversion_editor(model: LatentDiffusion, config: EditConfig) -> Editor:
     """Edits by inversion under the source caption."""
-    steps = len(model.schedule(config.num_steps, config.sampler).last_part(config.strength))
+    steps = len(full_schedule(model, config).last_part(config.strength))
 
     def make(images: Tensor, captions: list[str], prompts: list[str], keys: list[str]) -> Edits:
         seeds = [seed_for("benchmark", key) for key in keys]
@@ -208,7 +208,8 @@ def measure_editing(
     score_background_edits(first, image_to_image_editor(model, section.settings), judge, clip, batch_size)
     return [
         about
-        | config.model_dump(include={"sampler", "num_steps", "strength", "guidance_scale"})
+        | {"sampler": full_schedule(model, config).name}
+        | config.model_dump(include={"num_steps", "strength", "guidance_scale"})
         | asdict(score_background_edits(pictures, editor, judge, clip, batch_size))
         for about, config, editor in rows
     ]

@@ -94,7 +94,10 @@ def test_half_precision_networks_are_met_in_float32():
     schedule = euler_ancestral(ALPHAS, 3)
     denoiser = Denoiser(lambda z, t: z.bfloat16() / 2)
     clean = latents(2, seed=4)
-    start, maps = edit_friendly(denoiser, clean.bfloat16(), schedule, noise_for(schedule, 2))
+    noise = noise_for(schedule, 2)
+    start, maps = edit_friendly(denoiser, clean.bfloat16(), schedule, noise)
+    expected = schedule.start.signal * clean.bfloat16().float() + schedule.start.noise * noise[0]
+    torch.testing.assert_close(start, expected)
     assert {start.dtype, *(m.dtype for m in maps)} == {torch.float32}
 
 

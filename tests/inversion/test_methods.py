@@ -123,6 +123,15 @@ def test_forward_step_retraces_by_hand():
     assert iterates(FixedPoint(), scalar_equation(1.0, 3.0, 4.0), 4) == [4.0, -8.0, 28.0, -80.0]
 
 
+def test_a_retraced_iteration_reports_the_iterate_it_went_back_to():
+    eq, solver = scalar_equation(1.0, 3.0, 4.0), ForwardStep()
+    state = solver.init(eq, eq.after)
+    first, state = solver.step(eq, eq.after, state)
+    second, _ = solver.step(eq, first.z, state)
+    assert [float(v) for v in (second.eps, second.residual, second.answer)] == [4.0, 12.0, 1.0]
+    assert second.merit < first.merit  # its answer replaces -8, which was tried
+
+
 def test_gradient_descent_steps_along_the_transposed_jacobian():
     problem, solver = LinearProblem.random(1, norm=1.0), GradientDescent(step_size=0.3)
     eq = StepEquation(problem.denoiser(), STEP, latents(2))

@@ -169,7 +169,12 @@ def test_files_are_those_of_the_sections_that_were_measured(report, out):
 
 def test_tables_name_every_method(report):
     text = "\n".join(table_lines(report))
-    for name in ("`ddim` | 5 + 5 × 3", "`rnri_secant` | 6 + 2 × 3", "`newton_krylov, krylov_dim = 3`", "image_to_image"):
+    for name in (
+        "`ddim` | 5 + 5 × 3",
+        "`rnri_secant` | 6 + 2 × 3",
+        "`newton_krylov, krylov_dim = 3`",
+        "image_to_image",
+    ):
         assert name in text
 
 

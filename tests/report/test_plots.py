@@ -7,7 +7,7 @@ import io
 import pytest
 from PIL import Image
 
-from augment.report.plots import COLOURS, DEPTH, FILLS, MARKERS, editing_figure, plots, reconstruction_figure
+from augment.report.plots import COLOURS, FILLS, MARKERS, editing_figure, plots, reconstruction_figure
 from tests.report.benchmark_rows import BOUND, inversion_row, report
 
 
@@ -71,10 +71,16 @@ def test_the_budgets_of_a_method_are_one_line_from_cheap_to_dear(figure):
     assert list(lines["ddim"].get_ydata()) == [27.0]
 
 
-def test_what_diverged_is_drawn_at_the_bottom_with_its_value(figure):
+def test_the_axis_shows_everything_and_gives_hundredths_below_the_bound_as_much_room_as_decibels(figure):
     axes = figure.axes[0]
-    assert list(drawn(axes)["plain_newton"].get_ydata()) == [BOUND - DEPTH]
-    assert [note.get_text() for note in axes.texts] == ["-3 dB"]
+    low, high = axes.get_ylim()
+    assert low < -3.2 and high > BOUND
+    place = axes.transData.transform
+    heights = {psnr: place((0.05, psnr))[1] for psnr in (BOUND, 28.95, 28.6, 27.0, -3.2)}
+    span = heights[BOUND] - heights[-3.2]
+    assert (heights[BOUND] - heights[28.95]) / span > 0.15
+    assert (heights[28.95] - heights[28.6]) / span > 0.15
+    assert "29.00" in [label.get_text() for label in axes.get_yticklabels()]
 
 
 def test_no_two_methods_look_alike():
@@ -88,6 +94,13 @@ def test_no_two_methods_look_alike():
     looks = [(line.get_color(), line.get_marker(), line.get_fillstyle()) for line in axes.lines[1:]]
     assert len(looks) == len(rows) == len(set(looks))
     assert len({marker for _, marker, _ in looks}) == len(MARKERS) > len(COLOURS)
+
+
+def test_many_variants_of_one_method_do_not_look_alike_either():
+    rows = [inversion_row("rnri_secant", psnr=28.0, evaluations=1.0, settings={"memory": i}) for i in range(12)]
+    axes = reconstruction_figure({**report(), "rows": rows}, "evaluations_per_step", "evaluations").axes[0]
+    looks = {(line.get_color(), line.get_marker()) for line in axes.lines[1:]}
+    assert len(looks) == len({marker for _, marker in looks}) == 12
 
 
 def test_edits_are_at_their_distance_and_alignment():
