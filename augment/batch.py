@@ -82,9 +82,8 @@ class BatchEditor:
 
     def _check_settings(self) -> None:
         """Raise for what the model cannot do at all, before it fails image by image."""
-        from augment.models.config import ModelError
-
         from augment.editing import full_schedule
+        from augment.models.config import ModelError
 
         settings, size, factor = self.config.editing, self.config.image_size, self._model.factor
         try:

@@ -66,7 +66,8 @@ def edit(
     """Edit every image once per target prompt: each is inverted once, and all its edits run in one batch.
 
     With `config.strength` < 1 only the last, least noisy share of the schedule is inverted and redone: the latents keep
-    the layout, the prompt decides the rest. Deterministic: a sampler that adds noise adds, in every edit, what the inversion was made with.
+    the layout, the prompt decides the rest. Deterministic: a sampler that adds noise adds, in every edit, what the
+    inversion was made with.
 
     Args:
         images: in -1..1.
@@ -127,10 +128,9 @@ def adjust_to_prompt(
     seeds: Sequence[int],
     config: EditConfig,
 ) -> Float[Tensor, "B C H W"]:
-    """Prompt-aware adjustment (Samuel et al. 2025, section 4.3): a short image-to-image under the source prompt.
+    """Prompt-aware adjustment (Samuel et al. 2025): a short image-to-image under the source prompt.
 
-    It moves the latents a little towards what the model would draw for the prompt, which makes them easier to invert and
-    to edit, and no longer quite the image.
+    It moves the latents a little towards what the model would draw for the prompt; they are no longer quite the image.
 
     Args:
         seeds: one per image, of the noise that is added and removed.

@@ -187,7 +187,7 @@ def measure_inversion(
     repeats: int = 1,
     seeds: Sequence[int] = (),
 ) -> list[InversionRow]:
-    """Invert and sample back with every method, in turn, `repeats` times.
+    """Invert and sample back with every method; then time them in turn, `repeats` times, on the first batch.
 
     Encoding and sampling back are not part of the seconds.
 
@@ -197,16 +197,14 @@ def measure_inversion(
     """
     schedule = model.schedule(num_steps, sampler)
     pool = Pool(model, images, prompts, schedule, guidance_scale=guidance_scale, batch_size=batch_size, seeds=seeds)
-    # Untimed: the first call of a process pays for kernel selection and memory.
-    InversionMethod(solver={"name": "ddim"}).invert(pool.batches[0], schedule, match_noise=match_noise)
+    # Untimed: the first calls of a process also pay for kernel selection and memory.
+    inversions = [[m.invert(batch, schedule, match_noise=match_noise) for batch in pool.batches] for m in methods]
     seconds: list[list[float]] = [[] for _ in methods]
-    inversions: list[list[Inversion]] = [[] for _ in methods]
     for _ in range(repeats):
-        for method, spent, found in zip(methods, seconds, inversions, strict=True):
-            found.clear()
+        for method, spent in zip(methods, seconds, strict=True):
             began = now(model.device)
-            found += [method.invert(batch, schedule, match_noise=match_noise) for batch in pool.batches]
-            spent.append((now(model.device) - began) / len(pool))
+            method.invert(pool.batches[0], schedule, match_noise=match_noise)
+            spent.append((now(model.device) - began) / len(pool.batches[0].latents))
     rows = []
     for method, spent, found in zip(methods, seconds, inversions, strict=True):
         quality, error = pool.reconstruct([i.latents for i in found], [i.noise for i in found])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from augment.editing import EditConfig
 from augment.models.clip import load_clip
-from augment.models.config import ModelConfig
+from augment.models.config import EMBEDDED_STUDENT, ModelConfig
 from augment.models.load import load_model
 from augment.tiny.evaluate import TinyQuality, evaluate_tiny, load_judge, load_split
 
+STUDENT_GENERATION = EditConfig(num_steps=4, strength=1.0, guidance_scale=3.0)
 GENERATION = EditConfig(num_steps=20, strength=1.0, guidance_scale=3.0)
 
 
@@ -19,5 +20,13 @@ def run(editing: EditConfig, *, split: str = "val", limit: int | None = None, de
         split: `val` or `test`.
         limit: only the first so many pictures.
     """
-    model = load_model(ModelConfig(device=device))
-    return evaluate_tiny(model, load_clip(device=device), load_judge(), load_split(split, limit), editing, GENERATION)
+    return evaluate_tiny(
+        load_model(ModelConfig(device=device)),
+        load_model(ModelConfig(name=EMBEDDED_STUDENT, device=device)),
+        load_clip(device=device),
+        load_judge(),
+        load_split(split, limit),
+        editing,
+        GENERATION,
+        STUDENT_GENERATION,
+    )

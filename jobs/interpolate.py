@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,11 @@ def run(config: InterpolateConfig) -> dict[str, Any]:
     pairs = choose_pairs(sources, load_config(config.prompts, PromptConfig), config.pairs_per_class, config.seed)
     images = {s.key: _decoded(s, config.input.image_size) for pair in pairs for s in (pair.a, pair.b)}
     model = load_model(config.model)
+    if config.input.image_size % model.factor:
+        raise InputError(
+            f"input.image_size {config.input.image_size} is not a multiple of {model.factor}, as images of "
+            f"{config.model.name!r} must be"
+        )
     made: list[Made] = []
 
     def samples() -> Iterator[Sample]:
@@ -95,11 +101,12 @@ def run(config: InterpolateConfig) -> dict[str, Any]:
     count = write_tar(config.output / SHARD, samples())
     title = f"{len(pairs)} pairs, {model.model_id}: images from noise between the noises of two"
     sheet = contact_sheet([m.tiles for m in made[: config.sheet_rows]], title)
+    known = [value for m in made for value in m.row["psnr"] if value is not None]
     report = {
         "settings": config.model_dump(mode="json"),
         "images": count,
-        "failed": len(pairs) * len(config.weights) - count,  # NaN or infinity in the picture
-        "mean_reconstruction_psnr": sum(p for m in made for p in m.row["psnr"]) / (2 * len(made)),
+        "failed": sum(len(m.row["failed_weights"]) for m in made),
+        "mean_reconstruction_psnr": sum(known) / max(1, len(known)),
         "pairs": [m.row for m in made],
     }
     write_bytes_atomic(config.output / SHEET, sheet)
@@ -153,22 +160,24 @@ def _finished(
     pictures: list[Tensor],
 ) -> Made:
     """The samples, tiles and report row of a pair; `known` are PNGs: the two images, their two reconstructions."""
-    row = {
+    row: dict[str, Any] = {
         "key": pair.key,
         "class_name": pair.a.class_name,
         "sources": [pair.a.key, pair.b.key],
         "source_prompts": [pair.prompt_a, pair.prompt_b],
         "target_prompt": pair.target,
-        "psnr": psnr_of_ends,
+        "psnr": [value if math.isfinite(value) else None for value in psnr_of_ends],
     }
     same = row | {"model_id": model.model_id, "model_revision": model.revision, "seed": config.seed}
     same |= {"editing": config.editing.model_dump(mode="json")}
+    row["failed_weights"] = []
     samples: list[Sample] = []
     first, second = (f"reconstruction, {value:.1f} dB" for value in psnr_of_ends)
     tiles = [Tile(known[0], pair.prompt_a), Tile(known[2], first)]
     for k, (weight, picture) in enumerate(zip(config.weights, pictures, strict=True)):
         if not torch.isfinite(picture).all():
             tiles.append(Tile(b"", f"{weight:g}", "failed", "NaN or infinity"))
+            row["failed_weights"].append(weight)
             continue
         png, key = _png(picture), f"{pair.key}-{k}"
         details = json.dumps(same | {"key": key, "weight": weight}, sort_keys=True) + "\n"

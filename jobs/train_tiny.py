@@ -1,4 +1,4 @@
-"""The recipe that made the embedded model: renders -> autoencoder, judge, CLIP pair -> text encoder and UNet -> student.
+"""The recipe that made the embedded model: renders -> autoencoder, judge, CLIP -> text encoder and UNet -> student.
 
     python -m jobs.train_tiny configs/train/emoji_cpu.yaml
 

@@ -61,9 +61,7 @@ def test_matched_noise_makes_the_inverted_latents_look_like_noise(model):
     fresh = step_noise(schedule, latents, range(16))
 
     def std(match_noise):
-        inversion = invert(
-            denoiser, latents, schedule, RNRISecant(), Stop(5), noise=fresh, match_noise=match_noise
-        )
+        inversion = invert(denoiser, latents, schedule, RNRISecant(), Stop(5), noise=fresh, match_noise=match_noise)
         again = sample(denoiser, inversion.latents, schedule, noise=inversion.noise)
         assert (again - latents).norm() < 0.15 * latents.norm()
         return float(inversion.latents.std())
@@ -99,5 +97,7 @@ def test_black_grey_and_white_images_are_inverted_without_an_exception(model, na
 def test_text_to_image_with_stored_noise_is_repeatable(model):
     config = EditConfig(sampler="euler_ancestral", num_steps=4, strength=1.0)
     both = text_to_image(model, ["a picture of a fox on snow"] * 2, [3, 4], config)
-    torch.testing.assert_close(text_to_image(model, ["a picture of a fox on snow"], [4], config), both[1:], atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        text_to_image(model, ["a picture of a fox on snow"], [4], config), both[1:], atol=1e-3, rtol=0
+    )
     assert (both[0] - both[1]).abs().max() > 0.1

@@ -58,14 +58,12 @@ class StepEquation:
         self.vjp += self.eps_fn.evaluations
         return torch.autograd.grad(value.sum(), z)[0]
 
-    def directional(
-        self, z: Float[Tensor, "B C H W"], direction: Float[Tensor, "B C H W"]
-    ) -> Float[Tensor, "B C H W"]:
+    def directional(self, z: Float[Tensor, "B C H W"], direction: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         """The derivative of f at z along a direction: one Jacobian-vector product, in forward mode."""
         self.jvp += self.eps_fn.evaluations
         t = batch_timesteps(self.step.timestep, z)
         with sdpa_kernel(SDPBackend.MATH):  # the fused attention kernels have no forward-mode derivative
-            _, tangent = torch.func.jvp(lambda x: self.eps_fn(x, t).float(), (z,), (direction,))
+            tangent = torch.func.jvp(lambda x: self.eps_fn(x, t).float(), (z,), (direction,))[1]
         return (-self.step.b / self.step.a) * tangent
 
     def prior(self, z: Float[Tensor, "B C H W"]) -> Float[Tensor, " B"]:

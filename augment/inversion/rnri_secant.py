@@ -33,10 +33,10 @@ class RNRISecant(Solver):
     where N(mu, beta I) is the prior RNRI regularises with and s^2 = |r|^2 / D. The weight w is what makes the two terms
     minus logarithms of Gaussians; it vanishes with the residual, so a solution of z = f(z) stays one.
 
-    *Warm start*: the first iterate is f of a guess at the prediction, which costs no evaluation: the predictions that the
-    two previous inverted steps ended with, extrapolated linearly in the log of the signal-to-noise ratio; the previous
-    one itself in the second step. With it, one evaluation meets a fair tolerance in every step but the first, where the
-    equation is hardest; so `Stop(max_steps=8, tolerance=0.02)` spends the evaluations where they are needed.
+    *Warm start*: the first iterate is f of a guess at the prediction, which costs no evaluation: the predictions that
+    the two previous inverted steps ended with, extrapolated linearly in the log of the signal-to-noise ratio; the
+    previous one itself in the second step. With it, one evaluation meets a fair tolerance in most steps but the first,
+    where the equation is hardest; so a `Stop` with a tolerance spends the evaluations where they are needed.
 
     Attributes:
         prior_weight: lambda.

@@ -8,7 +8,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
-from augment.models.embedded import build_student_scheduler, tokenize
+from augment.models.embedded import GUIDANCE_WIDTH, build_student_scheduler, tokenize
 from augment.models.stable_diffusion import guidance_embedding
 from augment.tiny.stages import ConditionedDenoiser, SceneCache
 from augment.tiny.training import LossFn, StepRandom
@@ -36,9 +36,9 @@ def distillation_loss(
 ) -> LossFn:
     """The student's clean latents agree along the teacher's guided trajectory.
 
-    At a random timestep t and guidance scale w, z_t is a noisy picture and z_s, s = t - stride, is where one DDIM step of
-    the guided teacher leads from it; the student must answer at (z_t, t, w) what it already answers at (z_s, s, w), or
-    z_s itself when s is the end. The target is the student without gradient (Song & Dhariwal 2023, section 3.2).
+    At a random timestep t and guidance scale w, z_t is a noisy picture and z_s, s = t - stride, is where one DDIM step
+    of the guided teacher leads from it; the student must answer at (z_t, t, w) what it already answers at (z_s, s, w),
+    or z_s itself when s is the end. The target is the student without gradient (Song & Dhariwal 2023, section 3.2).
 
     Args:
         latents: clean, unit scale, [N, C, h, w].
@@ -52,7 +52,7 @@ def distillation_loss(
     empty = tokenize(tokenizer, [""]).to(device)
 
     def answer(model: nn.Module, z: Tensor, t: Tensor, hidden: Tensor, w: Tensor) -> Tensor:
-        condition = guidance_embedding(w, model.config.time_cond_proj_dim)
+        condition = guidance_embedding(w, GUIDANCE_WIDTH)
         eps = model(z, t, hidden, timestep_cond=condition).sample.float()
         scaled = t.float() * scheduler.config.timestep_scaling
         c_skip, c_out = 0.25 / (scaled**2 + 0.25), scaled / (scaled**2 + 0.25).sqrt()

@@ -222,11 +222,13 @@ def _with(settings: EditConfig, row: EditingMethod | FreshNoise) -> EditConfig:
 
 @dataclass(frozen=True)
 class TinyQuality:
-    """The figures `augment evaluate-tiny` prints; shares in 0..1, PSNR in dB."""
+    """The figures `augment evaluate-tiny` prints; shares in 0..1, PSNR in dB. `student_`: of the few-step student."""
 
     vae_psnr: float
     object_accuracy: float
     background_accuracy: float
+    student_object_accuracy: float
+    student_background_accuracy: float
     clip_object_accuracy: float
     edit_background_accuracy: float
     edit_object_kept: float
@@ -243,37 +245,45 @@ def clip_object_accuracy(clip: ClipScorer, pictures: Pictures) -> float:
     return sum(names[i] == o for i, o in zip(nearest, pictures.attribute("object"), strict=True)) / len(nearest)
 
 
+@torch.no_grad()
+def generation_accuracy(
+    model: LatentDiffusion, judge: AttributeClassifier, pictures: Pictures, config: EditConfig, batch_size: int = 32
+) -> tuple[float, float]:
+    """Text to image under the split's captions: shares with the caption's (object, background)."""
+    parts = []
+    for i in range(0, len(pictures.sources), batch_size):
+        seeds = [seed_for("text to image", s.key) for s in pictures.sources[i : i + batch_size]]
+        parts.append(text_to_image(model, pictures.captions[i : i + batch_size], seeds, config))
+    generated = torch.cat(parts)
+    object_, background = (accuracy(judge, generated, a, pictures.attribute(a)) for a in ("object", "background"))
+    return object_, background
+
+
 def evaluate_tiny(
     model: LatentDiffusion,
+    student: LatentDiffusion,
     clip: ClipScorer,
     judge: AttributeClassifier,
     pictures: Pictures,
     edit_config: EditConfig,
     generation: EditConfig,
+    student_generation: EditConfig,
     batch_size: int = 32,
 ) -> TinyQuality:
-    """Autoencoder, text to image, CLIP and background edits on one split; text to image uses the split's captions."""
-    captions, keys = pictures.captions, [s.key for s in pictures.sources]
-    generated = torch.cat(
-        [
-            text_to_image(
-                model,
-                captions[i : i + batch_size],
-                [seed_for("text to image", k) for k in keys[i : i + batch_size]],
-                generation,
-            )
-            for i in range(0, len(keys), batch_size)
-        ]
-    )
+    """Autoencoder, text to image of teacher and student, CLIP and the teacher's background edits on one split."""
+    generated = generation_accuracy(model, judge, pictures, generation, batch_size)
+    of_student = generation_accuracy(student, judge, pictures, student_generation, batch_size)
     edits = score_background_edits(pictures, inversion_editor(model, edit_config), judge, clip, batch_size)
     return TinyQuality(
         vae_psnr=float(round_trip_psnr(model, pictures.images).mean()),
-        object_accuracy=accuracy(judge, generated, "object", pictures.attribute("object")),
-        background_accuracy=accuracy(judge, generated, "background", pictures.attribute("background")),
+        object_accuracy=generated[0],
+        background_accuracy=generated[1],
+        student_object_accuracy=of_student[0],
+        student_background_accuracy=of_student[1],
         clip_object_accuracy=clip_object_accuracy(clip, pictures),
         edit_background_accuracy=edits.background_reached,
         edit_object_kept=edits.object_kept,
         judge_object_accuracy=accuracy(judge, pictures.images, "object", pictures.attribute("object")),
         judge_background_accuracy=accuracy(judge, pictures.images, "background", pictures.attribute("background")),
-        n=len(keys),
+        n=len(pictures.sources),
     )

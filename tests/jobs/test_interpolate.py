@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from augment.config import ConfigError, load_config
@@ -116,6 +117,31 @@ def test_a_damaged_image_is_named_and_nothing_written(tmp_path: Path) -> None:
 def test_a_config_that_cannot_be_used(override, words):
     with pytest.raises(ConfigError, match=words):
         load_interpolate_config(CONFIG, [override])
+
+
+def test_a_size_the_model_cannot_take(folder, tmp_path):
+    with pytest.raises(InputError, match=r"image_size 60 is not a multiple of 8"):
+        run(load_interpolate_config(CONFIG, [*overrides(folder, "input.image_size=60"), f"output={tmp_path / 'out'}"]))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_picture_with_nan_is_left_out_and_counted(folder, tmp_path, monkeypatch):
+    from augment.models.stable_diffusion import StableDiffusion
+
+    decode = StableDiffusion.decode
+
+    def spoilt(self, latents):
+        images = decode(self, latents)
+        images[1] = torch.nan  # the second pair of the batch: both reconstructions and all that is between
+        return images
+
+    monkeypatch.setattr(StableDiffusion, "decode", spoilt)
+    report = run(load_interpolate_config(CONFIG, [*overrides(folder, "pairs_per_class=1"), f"output={tmp_path}"]))
+    assert (report["images"], report["failed"]) == (2, 2)
+    assert [p["failed_weights"] for p in report["pairs"]] == [[], [0.0, 0.6]]
+    assert report["pairs"][1]["psnr"] == [None, None]
+    assert report["mean_reconstruction_psnr"] == pytest.approx(sum(report["pairs"][0]["psnr"]) / 2)
+    assert [s.class_name for s in list_sources(tmp_path / "interpolated.tar", "webdataset")] == ["fox"] * 2
 
 
 def test_output_inside_the_input(tmp_path: Path) -> None:
