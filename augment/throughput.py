@@ -83,7 +83,8 @@ def measure_throughput(
 ) -> list[ThroughputRow]:
     """Time every method at every batch size, all in turn, `section.repeats` times.
 
-    The cost of a method does not depend on what the images show, so they are repeated where there are too few.
+    A batch is the first so many images, repeated where there are too few. With a tolerance, what a method costs depends
+    on what they show; without one it does not.
     """
     schedule = model.schedule(section.num_steps, section.sampler or model.default_sampler)
     batches = {}

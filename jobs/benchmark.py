@@ -20,7 +20,8 @@ from augment.report.tables import csv_table
 from augment.report.tables import markdown_tables as table_lines
 from augment.seeding import seed_for
 from augment.throughput import ThroughputSection, measure_throughput
-from augment.tiny.evaluate import EditingSection, load_split, measure_editing
+from augment.tiny.editing_table import EditingSection, measure_editing
+from augment.tiny.evaluate import load_split
 
 __all__ = ["BenchmarkConfig", "run", "table_lines"]
 

@@ -70,6 +70,15 @@ def test_what_the_backward_pass_needs_counts_until_it_is_done():
     assert peak(lambda: torch.autograd.grad(chain(6), x, torch.ones(250))) == 9 * KB
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu_it_is_the_allocators_peak_less_what_was_there():
+    device = torch.device("cuda")
+    before = torch.ones(2**20, device=device)
+    assert peak_bytes(lambda: [before + 1.0 for _ in range(3)], device) == 3 * 4 * 2**20
+    assert peak_bytes(before.sum, device) < 2**20
+
+
 @pytest.fixture(scope="module")
 def model():
     return load_model(ModelConfig())

@@ -52,7 +52,7 @@ class Anchor(State):
 class ForwardStep(Solver):
     """Forward step method (algorithm 1, for latent diffusion): z <- z - rho (z - f(z)). One evaluation an iteration.
 
-    Converges where fixed point does not, for small rho and z - f(z) monotone: that is what guidance above 1 needs.
+    Converges where fixed point does not, for small rho and z - f(z) monotone: the paper's answer to guidance above 1.
     As in the paper the first iterate after z' is f(z'), DDIM inversion. The authors' code differs: its residual is that
     of z', a (z - f(z)), so its rho of 0.5 is 0.5 a here; rho grows to that over 20 iterations and halves after 20
     without a new best, where here it halves as soon as the residual does not fall, and the step is retraced; it runs

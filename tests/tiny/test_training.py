@@ -18,7 +18,7 @@ STAGE = StageConfig(steps=8, batch_size=4, learning_rate=1e-2, warmup=2, ema_dec
 
 def train_config(folder, **changes):
     values = {"work_dir": folder, "output_dir": folder, "num_scenes": 4, "checkpoint_every": 3}
-    stages_ = dict.fromkeys(("vae", "judge", "clip", "unet"), STAGE)
+    stages_ = dict.fromkeys(("vae", "judge", "clip", "unet", "student"), STAGE)
     return TrainConfig(**(values | stages_ | changes))
 
 
