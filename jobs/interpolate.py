@@ -19,8 +19,8 @@ from augment.data.images import ImageError, decode_image, encode_png
 from augment.data.locate import InputError
 from augment.data.readers import read_bytes
 from augment.data.tar import write_bytes_atomic, write_tar
-from augment.editing import EditConfig
-from augment.interpolation import Pair, choose_pairs, generate, invert_images
+from augment.editing import EditConfig, generate, invert_images
+from augment.interpolation import Pair, choose_pairs
 from augment.job import ExpandConfig, InputConfig, OutputConfig, job_sources
 from augment.metrics import psnr
 from augment.models.config import ModelConfig, pinned

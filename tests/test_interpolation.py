@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from augment.data.locate import InputError
-from augment.editing import EditConfig, edit
-from augment.interpolation import InvertedNoise, choose_pairs, generate, interpolate, invert_images, lerp, slerp
+from augment.diffusion import lerp, slerp
+from augment.editing import EditConfig, InvertedNoise, edit, generate, interpolate, invert_images
+from augment.interpolation import choose_pairs
 from augment.models.stable_diffusion import StableDiffusion
 from augment.prompts import PromptConfig
 from augment.types import Source

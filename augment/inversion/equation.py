@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -62,7 +64,10 @@ class StepEquation:
         """The derivative of f at z along a direction: one Jacobian-vector product, in forward mode."""
         self.jvp += self.eps_fn.evaluations
         t = batch_timesteps(self.step.timestep, z)
-        with sdpa_kernel(SDPBackend.MATH):  # the fused attention kernels have no forward-mode derivative
+        # The fused attention kernels have no forward-mode derivative.
+        with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
+            # torch scripts its own forward-mode rules on first use, and warns of torch.jit.script
+            warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
             tangent = torch.func.jvp(lambda x: self.eps_fn(x, t).float(), (z,), (direction,))[1]
         return (-self.step.b / self.step.a) * tangent
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 
 import torch
@@ -49,10 +48,7 @@ class NewtonKrylov(Solver):
         eps = eq.eps(z)
         r = eq.f_of_eps(eps) - z
         residual = rms(r)
-        with warnings.catch_warnings():
-            # torch scripts its own forward-mode rules on first use, and warns of torch.jit.script
-            warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
-            d = self._gmres(eq, z, r)
+        d = self._gmres(eq, z, r)
         anchor = state.visit(z, eps, d, residual)
         return replace(anchor, rho=torch.where(residual < state.residual, 1.0, anchor.rho)).leave()
 

@@ -34,9 +34,9 @@ class RNRISecant(Solver):
     minus logarithms of Gaussians; it vanishes with the residual, so a solution of z = f(z) stays one.
 
     *Warm start*: the first iterate is f of a guess at the prediction, which costs no evaluation: the predictions that
-    the two previous inverted steps ended with, extrapolated linearly in the log of the signal-to-noise ratio; the
-    previous one itself in the second step. With it, one evaluation meets a fair tolerance in most steps but the first,
-    where the equation is hardest; so a `Stop` with a tolerance spends the evaluations where they are needed.
+    the two previous inverted steps ended with, extrapolated linearly in the log of the signal-to-noise ratio. With it,
+    one evaluation meets a fair tolerance in most steps but the first, where the equation is hardest; so a `Stop` with a
+    tolerance spends the evaluations where they are needed.
 
     Attributes:
         prior_weight: lambda.
@@ -49,6 +49,10 @@ class RNRISecant(Solver):
     memory: int = 2
     ridge: float = 1e-6
     extrapolation: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.memory < 1:
+            raise ValueError(f"memory must be at least 1, got {self.memory}")
 
     def start(self, eq: StepEquation, earlier: Sequence[Prediction] = ()) -> Tensor:
         if not earlier:
@@ -74,8 +78,7 @@ class RNRISecant(Solver):
         if state.images.shape[1]:
             mu = eq.step.prior_scale * eq.after
             weight = self.prior_weight * r.square().mean(dim=(1, 2, 3)) / eq.step.prior_variance
-            delta_f = self._combine(r.flatten(1), f.flatten(1), (f - mu).flatten(1), weight, state)
-            following = f - delta_f.view_as(f)
+            following = f - self._combine(r.flatten(1), f.flatten(1), (f - mu).flatten(1), weight, state).view_as(f)
         residual = rms(r)
         history = _History(
             torch.cat([state.residuals, r.flatten(1)[:, None]], dim=1)[:, -self.memory :],
@@ -90,8 +93,8 @@ class RNRISecant(Solver):
         w = weight.double().view(-1, 1, 1)
         matrix = d_r @ d_r.mT + w * (d_f @ d_f.mT)  # (B, k, k)
         right = d_r @ r.double()[..., None] + w * (d_f @ deviation.double()[..., None])
-        scale = matrix.diagonal(dim1=1, dim2=2).mean(dim=1).clamp_min(torch.finfo(torch.float64).tiny)
-        identity = torch.eye(matrix.shape[1], dtype=matrix.dtype, device=matrix.device)
-        matrix = matrix + self.ridge * scale.view(-1, 1, 1) * identity
+        ridge = self.ridge * matrix.diagonal(dim1=1, dim2=2).mean(dim=1)
+        ridge = ridge.clamp_min(torch.finfo(torch.float64).tiny)  # where all differences are zero
+        matrix = matrix + torch.diag_embed(ridge[:, None].expand(-1, matrix.shape[1]))
         gamma = torch.linalg.solve_ex(matrix, right)[0]
         return (d_f.mT @ gamma)[..., 0].float()

@@ -67,8 +67,8 @@ class Iteration:
         z: the next iterate.
         answer: the solution to return if this iteration turns out to be the best: z itself, or f of the old iterate.
         eps: the network's prediction at the old iterate; the next step's warm start reads it.
-        residual: root mean square of z - f(z) at the old iterate, [B].
-        merit: what "best" means for this solver, [B]; the residual for most.
+        residual: root mean square of z - f(z) at the old iterate, [B]; at the best one for methods that go back to it.
+        merit: what "best" means for this solver, [B], the least being the best; the residual for most.
     """
 
     z: Tensor

@@ -17,8 +17,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from augment.classifier import AttributeClassifier
-from augment.editing import EditConfig, text_to_image
-from augment.interpolation import InvertedNoise, generate, invert_images, lerp, slerp
+from augment.diffusion import lerp, slerp
+from augment.editing import EditConfig, InvertedNoise, generate, invert_images, text_to_image
 from augment.models import embedded
 from augment.models.clip import ClipScorer
 from augment.models.config import WEIGHTS

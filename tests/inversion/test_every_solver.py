@@ -123,7 +123,6 @@ def test_a_picture_the_pipeline_made_is_found_again(model, name, guidance_scale)
     torch.testing.assert_close(sample(denoiser, inversion.latents, schedule), clean, rtol=0, atol=1e-3)
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")
 def test_the_directional_derivative_passes_through_the_networks_attention(model):
     step = model.schedule(6, "ddim").steps[2]
     z, direction = noise(), latents(2, seed=1, shape=(4, 8, 8))
