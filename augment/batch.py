@@ -94,8 +94,8 @@ class BatchEditor:
         if size % factor:
             below = size - size % factor
             raise ModelError(
-                f"input.image_size {size} is not a multiple of {factor}, the pixels per latent position of "
-                f"{self.config.model.name!r}; take {below or factor} or {below + factor}"
+                f"input.image_size {size} is not a multiple of {factor}, as images for "
+                f"{self.config.model.name!r} must be; take {below or factor} or {below + factor}"
             )
 
     def edit(self, batch: Sequence[DecodedImage]) -> list[EditedImage]:
