@@ -187,7 +187,7 @@ def measure_inversion(
     repeats: int = 1,
     seeds: Sequence[int] = (),
 ) -> list[InversionRow]:
-    """Invert and sample back with every method; then time them in turn, `repeats` times, on the first batch.
+    """Invert and sample back with every method, all in turn; the first batch is timed, `repeats` times in all.
 
     Encoding and sampling back are not part of the seconds.
 
@@ -197,14 +197,18 @@ def measure_inversion(
     """
     schedule = model.schedule(num_steps, sampler)
     pool = Pool(model, images, prompts, schedule, guidance_scale=guidance_scale, batch_size=batch_size, seeds=seeds)
-    # Untimed: the first calls of a process also pay for kernel selection and memory.
-    inversions = [[m.invert(batch, schedule, match_noise=match_noise) for batch in pool.batches] for m in methods]
+    # Untimed: the first call of a process pays for kernel selection and memory.
+    InversionMethod(solver={"name": "ddim"}).invert(pool.batches[0], schedule, match_noise=match_noise)
     seconds: list[list[float]] = [[] for _ in methods]
-    for _ in range(repeats):
-        for method, spent in zip(methods, seconds, strict=True):
+    inversions: list[list[Inversion]] = [[] for _ in methods]
+    for repeat in range(repeats):
+        for method, spent, found in zip(methods, seconds, inversions, strict=True):
             began = now(model.device)
-            method.invert(pool.batches[0], schedule, match_noise=match_noise)
+            first = method.invert(pool.batches[0], schedule, match_noise=match_noise)
             spent.append((now(model.device) - began) / len(pool.batches[0].latents))
+            if repeat == 0:
+                rest = [method.invert(batch, schedule, match_noise=match_noise) for batch in pool.batches[1:]]
+                found += [first, *rest]
     rows = []
     for method, spent, found in zip(methods, seconds, inversions, strict=True):
         quality, error = pool.reconstruct([i.latents for i in found], [i.noise for i in found])

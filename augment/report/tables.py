@@ -93,7 +93,7 @@ def _reconstruction(name: str, rows: Sequence[Row]) -> list[str]:
         (
             f"`{method_name(r['solver'], r['settings'])}`",
             _limits(r),
-            f"{r['evaluations_per_step']:.1f}",
+            f"{r['evaluations_per_step']:.2f}",
             f"{r['psnr']:.2f}",
             f"{r['gap']:.2f}",
             f"{100 * r['latent_error']:.1f} %",
@@ -145,8 +145,14 @@ def _editing(rows: Sequence[Row]) -> list[str]:
 
 
 def editing_name(row: Row) -> str:
-    """The method of an editing row, with its solver's settings."""
-    return method_name(row["method"], {k: v for k, v in row.get("solver", {}).items() if k != "name"})
+    """The method of an editing row, with what is not the default of its solver, its limits and the edit."""
+    settings = {k: v for k, v in row.get("solver", {}).items() if k != "name"}
+    settings |= {k: v for k, v in row.get("stop", {}).items() if k == "tolerance" and v}
+    settings |= {"adjustment": row["adjustment_strength"]} if row.get("adjustment_strength") else {}
+    words = [method_name(row["method"], settings)]
+    words += [row["sampler"]] if row.get("sampler", "ddim") != "ddim" else []
+    words += ["noise not matched"] if row.get("match_noise") is False else []
+    return ", ".join(words)
 
 
 def _throughput(rows: Sequence[Row]) -> list[str]:

@@ -20,22 +20,32 @@ from augment.tiny.evaluate import (
     score_background_edits,
 )
 
-
-class EditingMethod(InversionMethod):
-    """One row of the editing table; strength and guidance default to the section's."""
-
-    strength: float | None = Field(default=None, gt=0, le=1, description="instead of the section's")
-    guidance_scale: float | None = Field(default=None, ge=1, description="instead of the section's")
-    adjustment_strength: float | None = Field(default=None, ge=0, le=1, description="instead of the section's")
+ROW_FIELDS = ("sampler", "strength", "guidance_scale", "adjustment_strength", "match_noise")
 
 
-class FreshNoise(BaseModel):
-    """An image-to-image row: fresh noise instead of inversion."""
+class RowSettings(BaseModel):
+    """What a row of the editing table may have of its own; what it leaves out is the section's."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    sampler: str | None = Field(default=None, description="instead of the section's")
     strength: float | None = Field(default=None, gt=0, le=1, description="instead of the section's")
     guidance_scale: float | None = Field(default=None, ge=1, description="instead of the section's")
+
+    def applied(self, settings: EditConfig) -> EditConfig:
+        own = {k: v for k, v in self.model_dump(exclude_none=True).items() if k in ROW_FIELDS}
+        return settings.model_copy(update=own)
+
+
+class EditingMethod(RowSettings, InversionMethod):
+    """A row of inversion and edit."""
+
+    adjustment_strength: float | None = Field(default=None, ge=0, le=1, description="instead of the section's")
+    match_noise: bool | None = Field(default=None, description="instead of the section's")
+
+
+class FreshNoise(RowSettings):
+    """A row of image to image: fresh noise instead of inversion."""
 
 
 class EditingSection(BaseModel):
@@ -55,11 +65,11 @@ def measure_editing(
     judge = load_judge()
     rows: list[tuple[dict[str, Any], EditConfig, Editor]] = []
     for method in section.methods:
-        config = _with(section.settings, method).model_copy(update={"solver": method.solver, "stop": method.stop})
+        config = method.applied(section.settings).model_copy(update={"solver": method.solver, "stop": method.stop})
         about = {"method": method.solver["name"], "solver": method.solver, "stop": method.stop.model_dump()}
         rows.append((about, config, inversion_editor(model, config)))
     for fresh in section.image_to_image:
-        config = _with(section.settings, fresh)
+        config = fresh.applied(section.settings)
         rows.append(({"method": "image_to_image"}, config, image_to_image_editor(model, config)))
     # Untimed: the first edits of a process pay for kernel selection and memory.
     first = Pictures(pictures.images[:batch_size], pictures.sources[:batch_size])
@@ -67,13 +77,7 @@ def measure_editing(
     return [
         about
         | {"sampler": full_schedule(model, config).name}
-        | config.model_dump(include={"num_steps", "strength", "guidance_scale", "adjustment_strength"})
+        | config.model_dump(include={"num_steps", *ROW_FIELDS} - {"sampler"})
         | asdict(score_background_edits(pictures, editor, judge, clip, batch_size))
         for about, config, editor in rows
     ]
-
-
-def _with(settings: EditConfig, row: EditingMethod | FreshNoise) -> EditConfig:
-    names = {"strength", "guidance_scale", "adjustment_strength"}
-    own = row.model_dump(include=names, exclude_none=True)
-    return settings.model_copy(update=own)
