@@ -82,15 +82,11 @@ class BatchEditor:
 
     def _check_settings(self) -> None:
         """Raise for what the model cannot do at all, before it fails image by image."""
-        from augment.editing import full_schedule
+        from augment.editing import checked_schedule
         from augment.models.config import ModelError
 
-        settings, size, factor = self.config.editing, self.config.image_size, self._model.factor
-        try:
-            self._sampler = full_schedule(self._model, settings).name
-        except ValueError as error:
-            where = f"editing.sampler {settings.sampler!r}, editing.num_steps {settings.num_steps}"
-            raise ModelError(f"{where}: {error}") from error
+        size, factor = self.config.image_size, self._model.factor
+        self._sampler = checked_schedule(self._model, self.config.editing, "editing").name
         if size % factor:
             below = size - size % factor
             raise ModelError(
@@ -197,10 +193,11 @@ class BatchEditor:
 
         What is drawn at random, the noise of samplers that add some, has its seed from the run's and the image's hash.
         """
-        model = self._model
-        settings = as_json_text(self.config.editing.model_dump(mode="json"))
-        dtype = self.config.model.dtype
-        return (image.sha256, model.model_id, model.revision, dtype, self.config.image_size, settings, self.config.seed)
+        model, config = self._model, self.config
+        # The solver and the sampler as they ran, with what the config leaves to their defaults.
+        settings = config.editing.model_dump(mode="json") | self._editing_fields()
+        size, dtype = config.image_size, config.model.dtype
+        return (image.sha256, model.model_id, model.revision, dtype, size, as_json_text(settings), config.seed)
 
     def _aug_id(self, image: DecodedImage, prompt: str, variant: int) -> str:
         parts = (*self._pixel_settings(image), image.planned.source_prompt, prompt, variant)
@@ -218,6 +215,8 @@ class BatchEditor:
             "strength": float(settings["strength"]),
             "guidance_scale": float(settings["guidance_scale"]),
             "inversion_guidance_scale": float(settings["inversion_guidance_scale"]),
+            "adjustment_strength": float(settings["adjustment_strength"]),
+            "match_noise": int(settings["match_noise"]),
             "solver": settings["solver"]["name"],
             "solver_settings": as_json_text(solver),
         }

@@ -11,10 +11,17 @@ def checked_solver(section: dict[str, Any]) -> dict[str, Any]:
     """Validator of a `solver:` section; raises ValueError as `make_solver` does."""
     from augment.inversion import make_solver
 
-    if "name" not in section:
-        raise ValueError("a solver section needs a `name`")
+    if not isinstance(section.get("name"), str):
+        raise ValueError(f"a solver section needs a `name`, a word; got {section.get('name')!r}")
     make_solver(**section)
     return section
+
+
+def solver_settings(section: dict[str, Any]) -> dict[str, Any]:
+    """A `solver:` section with what it leaves to the solver's defaults."""
+    from augment.inversion import hyperparameters, make_solver
+
+    return {"name": section["name"], **hyperparameters(make_solver(**section))}
 
 
 class StopConfig(BaseModel):

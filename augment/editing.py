@@ -13,6 +13,7 @@ from augment.diffusion import Schedule, sample, seeded_noise, slerp, step_noise
 from augment.edit_config import EditConfig, StopConfig
 from augment.inversion import Status, Stop, invert, make_solver
 from augment.metrics import psnr
+from augment.models.config import ModelError
 from augment.models.interface import LatentDiffusion, PromptEmbeds
 from augment.seeding import seed_for
 
@@ -53,6 +54,22 @@ def full_schedule(model: LatentDiffusion, config: EditConfig) -> Schedule:
         ValueError: for a sampler or a number of steps that the model cannot run.
     """
     return model.schedule(config.num_steps, config.sampler or model.default_sampler)
+
+
+def checked_schedule(model: LatentDiffusion, config: EditConfig, section: str) -> Schedule:
+    """`full_schedule`, for settings that a person wrote.
+
+    Args:
+        section: of their config, named in the message.
+
+    Raises:
+        ModelError: for a sampler or a number of steps that the model cannot run.
+    """
+    try:
+        return full_schedule(model, config)
+    except ValueError as error:
+        where = f"{section}.sampler {config.sampler!r}, {section}.num_steps {config.num_steps}"
+        raise ModelError(f"{where}: {error}") from error
 
 
 @torch.no_grad()
@@ -142,7 +159,9 @@ def adjust_to_prompt(
     schedule = full_schedule(model, config).last_part(config.adjustment_strength)
     fresh = seeded_noise(tuple(latents.shape[1:]), [seed_for("adjustment", s) for s in seeds]).to(latents.device)
     noisy = schedule.start.signal * latents + schedule.start.noise * fresh
-    return sample(model.denoiser(source), noisy, schedule, noise=step_noise(schedule, latents, seeds))
+    # Seeds of its own: the noise that the inversion draws must know nothing of the latents.
+    noise = step_noise(schedule, latents, [seed_for("adjustment steps", s) for s in seeds])
+    return sample(model.denoiser(source), noisy, schedule, noise=noise)
 
 
 @torch.no_grad()

@@ -58,7 +58,7 @@ class InversionRow:
         gap: what the mean PSNR is below the autoencoder's own.
         latent_error: |z - z'| / |z| of the latents before and after: an autoencoder that forgives small errors hides
             them from the PSNR.
-        residual: the largest over the steps, averaged over images.
+        residual: the largest over the steps, averaged over the images for which it is finite.
         z_mean, z_std, z_autocorrelation: of the inverted noise, 0, 1 and 0 if it looks like noise.
         seconds_per_image, seconds_min, seconds_max: of the inversion alone, over the repeats; the first is the median.
         peak_bytes: of one inverted batch, beyond what was there before; see `augment.peak_memory`.
@@ -197,8 +197,9 @@ def measure_inversion(
     """
     schedule = model.schedule(num_steps, sampler)
     pool = Pool(model, images, prompts, schedule, guidance_scale=guidance_scale, batch_size=batch_size, seeds=seeds)
-    # Untimed: the first call of a process pays for kernel selection and memory.
-    InversionMethod(solver={"name": "ddim"}).invert(pool.batches[0], schedule, match_noise=match_noise)
+    # Untimed: the first call of a process pays for kernel selection and memory, with derivatives for theirs too.
+    for method in methods:
+        method.invert(pool.batches[0], schedule.last_part(1e-9), match_noise=match_noise)
     seconds: list[list[float]] = [[] for _ in methods]
     inversions: list[list[Inversion]] = [[] for _ in methods]
     for repeat in range(repeats):
@@ -236,7 +237,7 @@ def measure_inversion(
                 psnr_p10=float(quality.quantile(0.1)),
                 gap=pool.bound - float(quality.mean()),
                 latent_error=float(error.mean()),
-                residual=float(torch.cat([i.residual.amax(dim=0) for i in found]).mean()),
+                residual=finite_mean(torch.cat([i.residual.amax(dim=0) for i in found])),
                 **noise_figures(torch.cat([i.latents for i in found])),
                 seconds_per_image=statistics.median(spent),
                 seconds_min=min(spent),
@@ -255,6 +256,12 @@ def noise_figures(latents: Float[Tensor, "N C H W"]) -> dict[str, float]:
         "z_std": float(latents.std()),
         "z_autocorrelation": float(autocorrelation(latents).mean()),
     }
+
+
+def finite_mean(values: Float[Tensor, " N"]) -> float:
+    """Mean of what is finite, 0 if nothing is: `statuses` counts the images that were lost; JSON has no infinity."""
+    finite = values[torch.isfinite(values)]
+    return float(finite.mean()) if len(finite) else 0.0
 
 
 def model_label(model: LatentDiffusion) -> str:

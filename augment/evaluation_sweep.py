@@ -25,13 +25,13 @@ class InversionSection(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     samplers: tuple[str, ...] = Field(default=("ddim",), min_length=1, description="of inversion and sampling back")
-    num_steps: tuple[int, ...] = Field(description="lengths of the schedule")
+    num_steps: tuple[int, ...] = Field(min_length=1, description="lengths of the schedule")
     match_noise: tuple[bool, ...] = Field(
         default=(True,), min_length=1, description="for samplers that add noise: drawn given the image, or regardless"
     )
     noise_maps: bool = Field(default=False, description="edit-friendly noise maps, with the samplers that add noise")
     guidance_scale: float = Field(default=1.0, ge=1, description="guidance while inverting and sampling back")
-    methods: tuple[InversionMethod, ...] = Field(description="solvers with their iteration limits")
+    methods: tuple[InversionMethod, ...] = Field(min_length=1, description="solvers with their iteration limits")
     repeats: int = Field(default=1, ge=1, description="interleaved repeats; seconds are medians")
 
 

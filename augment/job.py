@@ -15,7 +15,7 @@ from augment.data.locate import InputError
 from augment.data.plan import Plan, digest_of, flatten, sources_digest
 from augment.data.readers import InputFormat, list_sources
 from augment.distribute import RunConfig
-from augment.edit_config import EditConfig
+from augment.edit_config import EditConfig, solver_settings
 from augment.filters import FilterConfig
 from augment.models.config import ModelConfig
 from augment.prompts import PromptConfig
@@ -125,7 +125,8 @@ def fingerprint(
             "model": config.model.model_dump(mode="json", exclude={"device"}),
             "prompts": prompts.model_dump(mode="json"),
             "variants_per_image": config.variants_per_image,
-            "editing": config.editing.model_dump(mode="json"),
+            # The solver with the defaults of its settings: another release may have others.
+            "editing": config.editing.model_dump(mode="json") | {"solver": solver_settings(config.editing.solver)},
             "clip": config.clip.model_dump(mode="json"),
             "run": {"unit_size": config.run.unit_size},
             "seed": config.seed,

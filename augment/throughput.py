@@ -13,7 +13,8 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
-from augment.diffusion import step_noise
+from augment.config import ConfigError
+from augment.diffusion import Schedule, step_noise
 from augment.evaluation import Batch, InversionMethod, model_label, now
 from augment.models.diffusers_model import DiffusersModel
 from augment.models.interface import LatentDiffusion
@@ -27,7 +28,7 @@ class ThroughputSection(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    methods: tuple[InversionMethod, ...] = Field(description="solvers with their iteration limits")
+    methods: tuple[InversionMethod, ...] = Field(min_length=1, description="solvers with their iteration limits")
     batch_sizes: tuple[int, ...] = Field(default=(1, 4, 16, 64), description="images inverted together")
     sampler: str = Field(default="", description="of the inversion; empty for the model's own")
     num_steps: int = Field(default=10, ge=1, description="length of the schedule")
@@ -78,6 +79,15 @@ class ThroughputRow:
         return {**row.pop("stop"), **row}
 
 
+def throughput_schedule(model: LatentDiffusion, section: ThroughputSection) -> Schedule:
+    """The section's schedule; raises ConfigError for one that the model cannot run."""
+    try:
+        return model.schedule(section.num_steps, section.sampler or model.default_sampler)
+    except ValueError as error:
+        where = f"throughput.sampler {section.sampler!r}, throughput.num_steps {section.num_steps}"
+        raise ConfigError("the section `throughput`", [f"{where}: {error}"]) from error
+
+
 def measure_throughput(
     model: LatentDiffusion, images: Float[Tensor, "N 3 H W"], prompts: Sequence[str], section: ThroughputSection
 ) -> list[ThroughputRow]:
@@ -86,7 +96,7 @@ def measure_throughput(
     A batch is the first so many images, repeated where there are too few. With a tolerance, what a method costs depends
     on what they show; without one it does not.
     """
-    schedule = model.schedule(section.num_steps, section.sampler or model.default_sampler)
+    schedule = throughput_schedule(model, section)
     batches = {}
     for size in section.batch_sizes:
         places = [i % len(images) for i in range(size)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import platform
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from augment.data.tar import write_bytes_atomic
 from augment.evaluation import round_trip_psnr
@@ -19,8 +19,8 @@ from augment.models.load import load_model
 from augment.report.tables import csv_table
 from augment.report.tables import markdown_tables as table_lines
 from augment.seeding import seed_for
-from augment.throughput import ThroughputSection, measure_throughput
-from augment.tiny.editing_table import EditingSection, measure_editing
+from augment.throughput import ThroughputSection, measure_throughput, throughput_schedule
+from augment.tiny.editing_table import EditingSection, check_editing, measure_editing
 from augment.tiny.evaluate import load_split
 
 __all__ = ["BenchmarkConfig", "run", "table_lines"]
@@ -39,12 +39,20 @@ class BenchmarkConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: ModelConfig = ModelConfig()
-    split: Literal["train", "val", "test"] = Field(default="val", description="shipped split the images come from")
+    split: Literal["train", "val", "test"] = Field(
+        default="val", description="shipped split the images come from; its captions and judge are of emoji world"
+    )
     num_images: int = Field(default=64, ge=1, description="the first so many pictures of the split")
     batch_size: int = Field(default=16, ge=1, description="images inverted together")
     inversion: InversionSection | None = Field(default=None, description="reconstruction table")
     editing: EditingSection | None = Field(default=None, description="editing table")
     throughput: ThroughputSection | None = Field(default=None, description="images per second and memory")
+
+    @model_validator(mode="after")
+    def _measures_something(self) -> Self:
+        if self.inversion is None and self.editing is None and self.throughput is None:
+            raise ValueError("nothing to measure: it needs one of the sections inversion, editing, throughput")
+        return self
 
 
 def run(config: BenchmarkConfig, out: Path) -> dict[str, Any]:
@@ -60,22 +68,29 @@ def run(config: BenchmarkConfig, out: Path) -> dict[str, Any]:
         "machine": {"processor": platform.machine(), "threads": torch.get_num_threads(), "device": str(model.device)},
         "rows": [],
     }
+    # What the model cannot run is said before anything is measured; what has been measured is written at once.
+    if config.editing is not None:
+        check_editing(model, config.editing)
+    if config.throughput is not None:
+        throughput_schedule(model, config.throughput)
     if config.inversion is not None:
         seeds = [seed_for("benchmark", source.key) for source in pictures.sources]
         report |= measure_section(model, pictures.images, pictures.captions, seeds, config.inversion, config.batch_size)
+        _write(report, out)
     if config.editing is not None:
         report["editing"] = measure_editing(model, pictures, config.editing, load_clip(), config.batch_size)
+        _write(report, out)
     if config.throughput is not None:
         rows = measure_throughput(model, pictures.images, pictures.captions, config.throughput)
         report["throughput"] = [row.as_dict() for row in rows]
-    _write(report, out)
+        _write(report, out)
     return report
 
 
 def _write(report: dict[str, Any], out: Path) -> None:
     from augment.report.plots import plots  # matplotlib takes a while to import
 
-    files = {"report.json": (json.dumps(report, indent=2) + "\n").encode()}
+    files = {"report.json": (json.dumps(report, indent=2, allow_nan=False) + "\n").encode()}
     files |= {file: csv_table(report[key]).encode() for key, file in TABLES.items() if report.get(key)}
     files |= plots(report)
     out.mkdir(parents=True, exist_ok=True)

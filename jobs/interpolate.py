@@ -19,7 +19,7 @@ from augment.data.images import ImageError, decode_image, encode_png
 from augment.data.locate import InputError
 from augment.data.readers import read_bytes
 from augment.data.tar import write_bytes_atomic, write_tar
-from augment.editing import EditConfig, generate, invert_images
+from augment.editing import EditConfig, checked_schedule, full_schedule, generate, invert_images
 from augment.interpolation import Pair, choose_pairs
 from augment.job import ExpandConfig, InputConfig, OutputConfig, job_sources
 from augment.metrics import psnr
@@ -31,6 +31,7 @@ from augment.report.contact_sheet import Tile, contact_sheet
 from augment.seeding import seed_for
 from augment.types import Source
 
+PSNR_CEILING = 100.0  # dB, of an exact reconstruction
 SHARD, SHEET = "interpolated.tar", "contact_sheet.png"
 Sample = tuple[str, dict[str, bytes]]  # key, files by extension
 
@@ -85,6 +86,7 @@ def run(config: InterpolateConfig) -> dict[str, Any]:
     pairs = choose_pairs(sources, load_config(config.prompts, PromptConfig), config.pairs_per_class, config.seed)
     images = {s.key: _decoded(s, config.input.image_size) for pair in pairs for s in (pair.a, pair.b)}
     model = load_model(config.model)
+    checked_schedule(model, config.editing, "editing")
     if config.input.image_size % model.factor:
         raise InputError(
             f"input.image_size {config.input.image_size} is not a multiple of {model.factor}, as images of "
@@ -169,7 +171,8 @@ def _finished(
         "psnr": [value if math.isfinite(value) else None for value in psnr_of_ends],
     }
     same = row | {"model_id": model.model_id, "model_revision": model.revision, "seed": config.seed}
-    same |= {"editing": config.editing.model_dump(mode="json")}
+    same |= {"sampler": full_schedule(model, config.editing).name, "editing": config.editing.model_dump(mode="json")}
+    same |= {"psnr": [min(value, PSNR_CEILING) if math.isfinite(value) else 0.0 for value in psnr_of_ends]}
     row["failed_weights"] = []
     samples: list[Sample] = []
     first, second = (f"reconstruction, {value:.1f} dB" for value in psnr_of_ends)

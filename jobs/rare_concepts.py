@@ -15,8 +15,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from torch import Tensor
 
 from augment.data.images import encode_png
+from augment.data.locate import InputError
 from augment.data.tar import write_bytes_atomic
-from augment.editing import EditConfig
+from augment.editing import EditConfig, checked_schedule
 from augment.models.clip import load_clip
 from augment.models.config import ModelConfig
 from augment.models.load import load_model
@@ -60,11 +61,13 @@ class RareConfig(BaseModel):
 
 def run(config: RareConfig, out: Path) -> dict[str, Any]:
     """Train or resume, make the pictures, compare; write `out`/report.json and `out`/rare_concepts.png."""
+    shipped = load_model(ModelConfig(device=config.device))
+    checked_schedule(shipped, config.generation, "generation")
     pictures = load_split(config.split)
     real = {name: _of_class(pictures, name) for name in config.rare}
     needed = 2 * config.images_per_prompt
     if few := [name for name in config.rare if len(real[name].sources) < needed]:
-        raise ValueError(
+        raise InputError(
             f"split {config.split!r} has {len(real[few[0]].sources)} pictures of {few[0]!r}, but images_per_prompt "
             f"{config.images_per_prompt} needs {needed}, two different ones for each; lower it"
         )
@@ -83,7 +86,7 @@ def run(config: RareConfig, out: Path) -> dict[str, Any]:
         "revision": tailed.model.revision,
         "scenes": tailed.scenes,
         "references": {
-            "rare classes, shipped model": random_accuracy(load_model(ModelConfig(device=config.device)), config.rare),
+            "rare classes, shipped model": random_accuracy(shipped, config.rare),
             "frequent classes, long-tailed model": random_accuracy(tailed.model, frequent) if frequent else None,
         },
         "rows": [],

@@ -78,7 +78,9 @@ def train(config: TrainConfig, selected: tuple[str, ...] = STAGES) -> None:
             stride=config.distillation_stride,
         )
         unet = student_from(pipeline.unet, embedded.build_unet(time_cond_proj_dim=embedded.GUIDANCE_WIDTH))
-        unet = train_stage("student", unet, loss, config.student, config, upstream=weights_digest(teacher))
+        settings = (config.guidance_max, config.distillation_stride)
+        upstream = f"{weights_digest(teacher)} {weights_digest(pipeline.vae)} {settings}"
+        unet = train_stage("student", unet, loss, config.student, config, upstream=upstream)
         embedded.save_student(output / "student", unet)
     print(f"revision {embedded.write_revision(output)}", flush=True)
 

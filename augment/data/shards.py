@@ -49,6 +49,7 @@ class EditRecord:
         label_probability: CLIP's zero-shot probability of the class word, 0..1.
         text_alignment, source_similarity: cosine of the edit with its prompt, and with its source, -1..1.
         model_id, model_revision: of an image that failed as a whole, as configured.
+        match_noise: 1 if the noise the sampler adds was drawn given the image; of no account where it adds none.
         sampler ... solver_settings: empty or zero for an image that failed as a whole.
         config_hash: fingerprint of the plan this edit belongs to.
     """
@@ -75,6 +76,8 @@ class EditRecord:
     strength: float
     guidance_scale: float
     inversion_guidance_scale: float
+    adjustment_strength: float
+    match_noise: int
     solver: str
     solver_settings: str
     inversion_status: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from dataclasses import fields
 from typing import Any
 
@@ -49,7 +50,7 @@ def make_solver(name: str, **settings: Any) -> Solver:
         if key not in known:
             has = f"it has {', '.join(known)}" if known else "it has none"
             raise ValueError(f"solver {name!r} has no setting {key!r}{_nearest(key, list(known))}; {has}")
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
             raise ValueError(f"solver {name!r}: {key} must be a number >= 0, got {value!r}")
         if isinstance(known[key], int) and not isinstance(value, int):
             raise ValueError(f"solver {name!r}: {key} must be a whole number, got {value!r}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from augment.editing import EditConfig, full_schedule
+from augment.editing import EditConfig, checked_schedule, full_schedule
 from augment.evaluation import InversionMethod
 from augment.models.clip import ClipScorer
 from augment.models.interface import LatentDiffusion
@@ -54,8 +54,14 @@ class EditingSection(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     settings: EditConfig = Field(description="of every row; the solver and its limits are replaced by the row's")
-    methods: tuple[EditingMethod, ...] = Field(description="solvers with their iteration limits")
+    methods: tuple[EditingMethod, ...] = Field(min_length=1, description="solvers with their iteration limits")
     image_to_image: tuple[FreshNoise, ...] = Field(default=(FreshNoise(),), description="rows without inversion")
+
+
+def check_editing(model: LatentDiffusion, section: EditingSection) -> None:
+    """Raise ModelError for a row that the model cannot run."""
+    for row in (*section.methods, *section.image_to_image):
+        checked_schedule(model, row.applied(section.settings), "editing.settings")
 
 
 def measure_editing(
@@ -69,7 +75,7 @@ def measure_editing(
         about = {"method": method.solver["name"], "solver": method.solver, "stop": method.stop.model_dump()}
         rows.append((about, config, inversion_editor(model, config)))
     for fresh in section.image_to_image:
-        config = fresh.applied(section.settings)
+        config = fresh.applied(section.settings).model_copy(update={"adjustment_strength": 0.0})
         rows.append(({"method": "image_to_image"}, config, image_to_image_editor(model, config)))
     # Untimed: the first edits of a process pay for kernel selection and memory.
     first = Pictures(pictures.images[:batch_size], pictures.sources[:batch_size])

@@ -21,6 +21,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 
+class TrainingError(ValueError):
+    """A training run that cannot go on: says why and what to do."""
+
+
 class StageConfig(BaseModel):
     """How one part is trained."""
 
@@ -55,7 +59,9 @@ class TrainConfig(BaseModel):
     unet: StageConfig
     student: StageConfig
     guidance_max: float = Field(default=5.0, ge=1, description="the student learns guidance scales from 1 to this")
-    distillation_stride: int = Field(default=100, gt=0, description="training timesteps of one of its teacher's steps")
+    distillation_stride: int = Field(
+        default=100, gt=0, multiple_of=20, description="training timesteps of one of its teacher's steps"
+    )
 
 
 class StepRandom:
@@ -108,7 +114,7 @@ def train_stage(
         upstream: digest of weights that the loss depends on.
 
     Raises:
-        ValueError: if the checkpoint was made with other settings.
+        TrainingError: if the checkpoint was made with other settings.
     """
     config.work_dir.mkdir(parents=True, exist_ok=True)
     checkpoint = config.work_dir / f"{name}.pt"
@@ -121,7 +127,7 @@ def train_stage(
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=config.device, weights_only=True)
         if state.get("identity") != identity(stage, config, upstream):
-            raise ValueError(
+            raise TrainingError(
                 f"{checkpoint} was made with other settings, data or autoencoder; delete it to train this part again, "
                 "or choose another work_dir"
             )
