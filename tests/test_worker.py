@@ -76,7 +76,13 @@ def test_a_unit_is_edited_scored_and_committed(worker: Worker, tmp_path: Path) -
     first = found[f"{SOURCES[0].key}-v00"]
     assert (first.num_steps, first.label, first.source_prompt) == (4, SOURCES[0].label, SOURCES[0].caption)
     assert first.solver == "rnri_secant"
-    assert json.loads(first.solver_settings).keys() == {"prior_weight", "memory", "ridge", "stop"}
+    assert json.loads(first.solver_settings).keys() == {
+        "prior_weight",
+        "memory",
+        "ridge",
+        "extrapolation",
+        "stop",
+    }
     assert 0.0 <= first.label_probability <= 1.0
     assert -1.0 <= first.source_similarity <= 1.0
     assert 5.0 < first.reconstruction_psnr <= first.vae_psnr + 1.0

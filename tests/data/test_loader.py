@@ -17,6 +17,9 @@ from augment.tiny.dataset import split_path
 
 SIZE = 4
 
+# A machine with one core is told that two reading processes are too many.
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+
 
 def sample(number: int, label: int) -> dict[str, bytes]:
     """A picture whose red and green channels say which one it is."""

@@ -59,7 +59,7 @@ def test_values_outside_the_schema_are_not_written(change: dict[str, object], me
     [
         (b"{", "not JSON"),
         (b"[]", "list"),
-        (b"{}", "fields missing: aug_id, "),
+        (b"{}", "fields missing: adjustment_strength, aug_id, "),
         (json.dumps(json.loads(RECORD.to_json()) | {"more": 1}).encode(), "unknown fields: more"),
         (json.dumps(json.loads(RECORD.to_json()) | {"vae_psnr": 3}).encode(), "vae_psnr is 3, which is no float"),
         (json.dumps(json.loads(RECORD.to_json()) | {"reason": None}).encode(), "reason is None"),
