@@ -55,10 +55,10 @@ def test_a_sampler_that_adds_noise_asks_for_seeds(model, pictures):
 
 
 def test_matched_noise_makes_the_inverted_latents_look_like_noise(model):
-    pictures = load_split("val", limit=16)
+    pictures = load_split("val", limit=8)
     schedule = model.schedule(4, "euler_ancestral")
     latents, denoiser = model.encode(pictures.images), model.denoiser(model.embed(pictures.captions))
-    fresh = step_noise(schedule, latents, range(16))
+    fresh = step_noise(schedule, latents, range(8))
 
     def std(match_noise):
         inversion = invert(denoiser, latents, schedule, RNRISecant(), Stop(5), noise=fresh, match_noise=match_noise)
@@ -85,13 +85,13 @@ def test_adjustment_moves_the_latents_towards_the_prompt_and_away_from_the_image
 @pytest.mark.parametrize("name", sorted(SOLVERS))
 def test_black_grey_and_white_images_are_inverted_without_an_exception(model, name):
     images = torch.tensor([-1.0, 0.0, 1.0]).view(3, 1, 1, 1).expand(3, 3, 64, 64)
-    latents, schedule = model.encode(images), model.schedule(4, "ddim")
-    denoiser = model.denoiser(model.embed(["a picture"] * 3))
-    inversion = invert(denoiser, latents, schedule, make_solver(name), Stop(max_steps=3))
+    latents, schedule = model.encode(images), model.schedule(2, "ddim")
+    latents = torch.cat([latents, torch.zeros_like(latents[:1])])
+    inversion = invert(
+        model.denoiser(model.embed(["a picture"] * 4)), latents, schedule, make_solver(name), Stop(max_steps=2)
+    )
     assert torch.isfinite(inversion.latents).all()
     assert set(inversion.status.tolist()) <= {Status.CONVERGED, Status.MAX_STEPS, Status.DIVERGED}
-    zero = invert(denoiser, torch.zeros_like(latents), schedule, make_solver(name), Stop(max_steps=3))
-    assert torch.isfinite(zero.latents).all()
 
 
 def test_text_to_image_with_stored_noise_is_repeatable(model):
