@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from augment.report.tables import by_schedule, editing_name, method_name
+from augment.report.tables import by_schedule, editing_name, series_name
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -60,7 +60,7 @@ def reconstruction_figure(report: Row, x: str, label: str) -> Figure:
     from matplotlib.figure import Figure
 
     panels = by_schedule(report["rows"])
-    styles = _styles([(r["solver"], method_name(r["solver"], r["settings"])) for r in report["rows"]])
+    styles = _styles([(r["solver"], series_name(r)) for r in report["rows"]])
     columns = math.ceil(math.sqrt(len(panels)))
     lines = math.ceil(len(panels) / columns)
     figure = Figure(figsize=(2.6 + 3.6 * columns, 0.6 + 3.0 * max(lines, 0.12 * len(styles))), layout="constrained")
@@ -147,7 +147,7 @@ def _draw(axes: Axes, rows: Sequence[Row], styles: Mapping[str, tuple[int, int]]
     """One line with markers per method, from its cheapest budget to its dearest."""
     series: dict[str, list[tuple[float, float]]] = {}
     for r in rows:
-        series.setdefault(method_name(r["solver"], r["settings"]), []).append((r[x], r["psnr"]))
+        series.setdefault(series_name(r), []).append((r[x], r["psnr"]))
     for label, points in series.items():
         points.sort()
         axes.plot([p[0] for p in points], [p[1] for p in points], label=label, **_marker(styles[label]))
