@@ -88,11 +88,14 @@ def run(config: BenchmarkConfig, out: Path) -> dict[str, Any]:
 
 
 def _write(report: dict[str, Any], out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    # The figures first: what took an hour to measure is not lost to a plot.
+    write_bytes_atomic(out / "report.json", (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
+    for key, file in TABLES.items():
+        if report.get(key):
+            write_bytes_atomic(out / file, csv_table(report[key]).encode())
+
     from augment.report.plots import plots  # matplotlib takes a while to import
 
-    files = {"report.json": (json.dumps(report, indent=2, allow_nan=False) + "\n").encode()}
-    files |= {file: csv_table(report[key]).encode() for key, file in TABLES.items() if report.get(key)}
-    files |= plots(report)
-    out.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
+    for name, content in plots(report).items():
         write_bytes_atomic(out / name, content)

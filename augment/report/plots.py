@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from augment.report.tables import by_schedule, editing_name, series_name
+from augment.report.tables import by_schedule, editing_name, method_name
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -53,6 +53,12 @@ def plots(report: Row) -> dict[str, bytes]:
         return {
             f"{name}.{kind}": _rendered(figure, kind) for name, figure in figures.items() for kind in ("svg", "png")
         }
+
+
+def series_name(row: Row) -> str:
+    """A method, budgets aside: rows of one name are one line in the plots. A tolerance is no fixed budget."""
+    tolerance = {"tolerance": row["tolerance"]} if row.get("tolerance") else {}
+    return method_name(row["solver"], {**row["settings"], **tolerance})
 
 
 def reconstruction_figure(report: Row, x: str, label: str) -> Figure:

@@ -46,12 +46,6 @@ def method_name(name: str, settings: Row) -> str:
     return ", ".join([name, *(f"{key} = {value:g}" for key, value in settings.items())])
 
 
-def series_name(row: Row) -> str:
-    """A method, budgets aside: rows of one name are one line in the plots. A tolerance is no fixed budget."""
-    tolerance = {"tolerance": row["tolerance"]} if row.get("tolerance") else {}
-    return method_name(row["solver"], {**row["settings"], **tolerance})
-
-
 def schedule_name(row: Row) -> str:
     """`10 steps, ddim`, and whether a sampler's own noise was drawn regardless of the image."""
     unmatched = ", noise not matched" if row.get("match_noise") is False else ""
