@@ -11,7 +11,7 @@ from torch import Tensor
 
 from augment.diffusion import Schedule, sample, seeded_noise, slerp, step_noise
 from augment.edit_config import EditConfig, StopConfig
-from augment.inversion import Status, Stop, invert, make_solver
+from augment.inversion import Inversion, Status, Stop, invert, make_solver
 from augment.metrics import psnr
 from augment.models.config import ModelError
 from augment.models.interface import LatentDiffusion, PromptEmbeds
@@ -106,18 +106,8 @@ def edit(
     latents = model.encode(images)
     source = model.embed(source_prompts)
     round_trip = model.decode(latents).cpu()
-    if config.adjustment_strength:
-        latents = adjust_to_prompt(model, latents, source, seeds, config)
     inverting = model.denoiser(source, config.inversion_guidance_scale)
-    inversion = invert(
-        inverting,
-        latents,
-        schedule,
-        make_solver(**config.solver),
-        Stop(**config.stop.model_dump()),
-        noise=step_noise(schedule, latents, seeds),
-        match_noise=config.match_noise,
-    )
+    inversion = _inverted(model, latents, source, seeds, config)
 
     reconstruction = model.decode(sample(inverting, inversion.latents, schedule, noise=inversion.noise)).cpu()
     counts = [len(prompts) for prompts in target_prompts]
@@ -137,6 +127,24 @@ def edit(
         iterations=inversion.iterations.tolist(),
         evaluations=inversion.evaluations.tolist(),
         status=[Status(s).name.lower() for s in inversion.status.tolist()],
+    )
+
+
+def _inverted(
+    model: LatentDiffusion, latents: Tensor, source: PromptEmbeds, seeds: Sequence[int], config: EditConfig
+) -> Inversion:
+    """Adjusted to the prompt if the config asks for it, then inverted over the config's share of the schedule."""
+    if config.adjustment_strength:
+        latents = adjust_to_prompt(model, latents, source, seeds, config)
+    schedule = full_schedule(model, config).last_part(config.strength)
+    return invert(
+        model.denoiser(source, config.inversion_guidance_scale),
+        latents,
+        schedule,
+        make_solver(**config.solver),
+        Stop(**config.stop.model_dump()),
+        noise=step_noise(schedule, latents, seeds),
+        match_noise=config.match_noise,
     )
 
 
@@ -232,19 +240,7 @@ def invert_images(
         prompts: one per image, that describes it.
         seeds: one per image, of the noise of samplers that add some, and of the adjustment to the prompt.
     """
-    schedule = full_schedule(model, config).last_part(config.strength)
-    latents, source = model.encode(images), model.embed(prompts)
-    if config.adjustment_strength:
-        latents = adjust_to_prompt(model, latents, source, seeds, config)
-    inversion = invert(
-        model.denoiser(source, config.inversion_guidance_scale),
-        latents,
-        schedule,
-        make_solver(**config.solver),
-        Stop(**config.stop.model_dump()),
-        noise=step_noise(schedule, latents, seeds),
-        match_noise=config.match_noise,
-    )
+    inversion = _inverted(model, model.encode(images), model.embed(prompts), seeds, config)
     return InvertedNoise(inversion.latents, inversion.noise)
 
 
