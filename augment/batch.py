@@ -25,7 +25,6 @@ from augment.types import PlannedSource
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from augment.editing import EditResult
     from augment.models.interface import LatentDiffusion
 
 PSNR_CEILING = 100.0  # of two identical images; infinity is not storable
@@ -56,17 +55,48 @@ class DecodedImage:
 
 
 @dataclass(frozen=True)
+class RawEdits:
+    """What the models made of one image, nothing of it encoded yet.
+
+    Attributes:
+        pixels: the edits, uint8 [K, H, W, 3], one per variant. reconstruction: uint8 [H, W, 3].
+        finite: for each edit, whether it had neither NaN nor infinity in it.
+        scores: of each edit, by name.
+        measured: of the inversion, by the names of the record's fields.
+        settings: what it was made with, by the names of the record's fields.
+        aug_ids: of each edit, the hash of all that determines its pixels.
+    """
+
+    image: DecodedImage
+    pixels: np.ndarray
+    reconstruction: np.ndarray
+    finite: tuple[bool, ...]
+    scores: tuple[dict[str, float], ...]
+    measured: dict[str, float]
+    settings: dict[str, Any]
+    aug_ids: tuple[str, ...]
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether everything in it can be used."""
+        numbers = [*self.measured.values(), *(value for scores in self.scores for value in scores.values())]
+        return all(self.finite) and all(map(math.isfinite, numbers))
+
+
+@dataclass(frozen=True)
 class EditedImage:
     """What became of one image.
 
     Attributes:
-        samples: one per variant, failed or not, and the reconstruction if there is one.
+        records: one per variant, failed or not.
+        samples: of these, and of the reconstruction if there is one.
         psnr, vae_psnr: dB of the reconstruction and of the VAE round trip; None if the inversion diverged.
     """
 
+    records: tuple[EditRecord, ...]
     samples: tuple[Sample, ...]
-    psnr: float | None
-    vae_psnr: float | None
+    psnr: float | None = None
+    vae_psnr: float | None = None
 
 
 class BatchEditor:
@@ -94,12 +124,23 @@ class BatchEditor:
                 f"{self.config.model.name!r} must be; take {below or factor} or {below + factor}"
             )
 
-    def edit(self, batch: Sequence[DecodedImage]) -> list[EditedImage]:
-        """Edit and score a batch; one result per image. NaN or infinity costs the edit or the image it is found in.
+    def edit(self, batch: Sequence[DecodedImage]) -> list[RawEdits]:
+        """Edit and score a batch; one result per image. All that needs the device is done here.
+
+        What comes out of half precision with NaN or infinity in it is made once more in float32.
 
         Raises:
             Exception: whatever the model raises, for example when memory runs out.
         """
+        results = self._edit(batch, self.config.model.dtype)
+        again = [i for i, raw in enumerate(results) if not raw.is_finite]
+        if again and self.config.model.dtype != "float32":
+            with self._model.in_float32():
+                for i, raw in zip(again, self._edit([batch[i] for i in again], "float32"), strict=True):
+                    results[i] = raw
+        return results
+
+    def _edit(self, batch: Sequence[DecodedImage], dtype: str) -> list[RawEdits]:
         import torch
 
         from augment.editing import edit
@@ -116,92 +157,60 @@ class BatchEditor:
             seeds=[seed_for(self.config.seed, image.sha256) for image in batch],
         )
         # Scored is what is stored: eight bits per channel.
-        finite = [torch.isfinite(edits).flatten(1).all(dim=1).tolist() for edits in result.edits]
         stored = [_to_pixels(edits) for edits in result.edits]  # uint8 [K_i, H, W, 3] each
         all_edits = torch.cat([_to_images(p) for p in stored]).to(self._model.device)  # [sum K_i, 3, H, W]
         owners = [i for i, image in enumerate(batch) for _ in image.planned.variants]
-        scores = self._scorer.score(
-            sources,
-            all_edits,
-            owners=owners,
-            labels=[batch[i].planned.source.label for i in owners],
-            prompts=[prompt for of_one in prompts for prompt in of_one],
+        scores = iter(
+            self._scorer.score(
+                sources,
+                all_edits,
+                owners=owners,
+                labels=[batch[i].planned.source.label for i in owners],
+                prompts=[prompt for of_one in prompts for prompt in of_one],
+            )
         )
         reconstructions = _to_pixels(result.reconstruction)
-        outcome = []
-        offset = 0
-        for i, image in enumerate(batch):
-            count = len(image.planned.variants)
-            outcome.append(
-                self._samples(
-                    image, result, i, finite[i], stored[i], reconstructions[i], scores[offset : offset + count]
-                )
+        return [
+            RawEdits(
+                image,
+                pixels=stored[i],
+                reconstruction=reconstructions[i],
+                finite=tuple(torch.isfinite(result.edits[i]).flatten(1).all(dim=1).tolist()),
+                scores=tuple(next(scores) for _ in image.planned.variants),
+                measured={
+                    "reconstruction_psnr": _psnr(result.psnr[i]),
+                    "vae_psnr": _psnr(result.vae_psnr[i]),
+                    "inversion_residual": float(result.residual[i]),
+                    "inversion_iterations": float(result.iterations[i]),
+                    "inversion_evaluations": float(result.evaluations[i]),
+                },
+                settings={
+                    "seed": self.config.seed,
+                    "model_id": self._model.model_id,
+                    "model_revision": self._model.revision,
+                    "dtype": dtype,
+                    "inversion_status": str(result.status[i]),
+                    **self._editing_fields(),
+                },
+                aug_ids=self._aug_ids(image, dtype),
             )
-            offset += count
-        return outcome
+            for i, image in enumerate(batch)
+        ]
 
-    def _samples(
-        self,
-        image: DecodedImage,
-        result: EditResult,
-        index: int,
-        finite: Sequence[bool],
-        edits: np.ndarray,
-        reconstruction: np.ndarray,
-        scores: list[dict[str, float]],
-    ) -> EditedImage:
-        """The samples and the statistics of image `index` of a batch."""
-        psnr, vae_psnr = _psnr(result.psnr[index]), _psnr(result.vae_psnr[index])
-        measured: dict[str, Any] = {
-            "reconstruction_psnr": psnr,
-            "vae_psnr": vae_psnr,
-            "inversion_residual": float(result.residual[index]),
-            "inversion_iterations": float(result.iterations[index]),
-            "inversion_evaluations": float(result.evaluations[index]),
-        }
-        unusable = [name for name, value in measured.items() if not math.isfinite(value)]
-        samples: list[Sample] = []
-        for variant, is_finite, pixels, score in zip(image.planned.variants, finite, edits, scores, strict=True):
-            record = replace(
-                planned_record(image.planned, variant, self.config.config_hash),
-                aug_id=self._aug_id(image, variant.prompt, variant.index),
-                source_sha256=image.sha256,
-                seed=self.config.seed,
-                model_id=self._model.model_id,
-                model_revision=self._model.revision,
-                inversion_status=str(result.status[index]),
-                **self._editing_fields(),
-            )
-            if unusable:
-                record = replace(record, stage="invert", reason=f"{unusable[0]} is not finite: the inversion diverged")
-            elif not is_finite:
-                record = replace(record, stage="edit", reason="the edit has NaN or infinity in it")
-            elif not all(map(math.isfinite, score.values())):
-                record = replace(record, stage="score", reason="a score is not finite")
-            else:
-                values: dict[str, Any] = measured | score
-                record = replace(record, status=EDITED, **values)
-            edited = record.status == EDITED
-            samples.append((record.key, edit_files(record, encode_png(pixels))) if edited else failed_sample(record))
-        if unusable:
-            return EditedImage(tuple(samples), None, None)
-        key = image.planned.source.key + RECONSTRUCTION_SUFFIX
-        return EditedImage((*samples, (key, {"png": encode_png(reconstruction)})), psnr, vae_psnr)
-
-    def _pixel_settings(self, image: DecodedImage) -> tuple[object, ...]:
-        """What determines the pixels of all edits of a source, but for their prompts.
+    def _aug_ids(self, image: DecodedImage, dtype: str) -> tuple[str, ...]:
+        """Hashes of what determines the pixels of each edit of a source.
 
         What is drawn at random, the noise of samplers that add some, has its seed from the run's and the image's hash.
         """
-        model, config = self._model, self.config
         # The solver and the sampler as they ran, with what the config leaves to their defaults.
-        settings = config.editing.model_dump(mode="json") | self._editing_fields()
-        size, dtype = config.image_size, config.model.dtype
-        return (image.sha256, model.model_id, model.revision, dtype, size, as_json_text(settings), config.seed)
-
-    def _aug_id(self, image: DecodedImage, prompt: str, variant: int) -> str:
-        parts = (*self._pixel_settings(image), image.planned.source_prompt, prompt, variant)
-        return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+        settings = self.config.editing.model_dump(mode="json") | self._editing_fields()
+        model, config = self._model, self.config
+        common = (image.sha256, model.model_id, model.revision, dtype, config.image_size, as_json_text(settings))
+        ids = []
+        for variant in image.planned.variants:
+            parts = (*common, config.seed, image.planned.source_prompt, variant.prompt, variant.index)
+            ids.append(hashlib.sha256(repr(parts).encode()).hexdigest()[:32])
+        return tuple(ids)
 
     def _editing_fields(self) -> dict[str, Any]:
         """The editing settings as the record's flat fields; the solver's with the defaults it was run with."""
@@ -220,6 +229,38 @@ class BatchEditor:
             "solver": settings["solver"]["name"],
             "solver_settings": as_json_text(solver),
         }
+
+
+def encode_image(raw: RawEdits, config_hash: str) -> EditedImage:
+    """The records, the PNGs and the statistics of one image. NaN or infinity costs the edit, or the image, that it is
+    found in. Needs no device, so it may run while the next batch is edited."""
+    image = raw.image
+    unusable = [name for name, value in raw.measured.items() if not math.isfinite(value)]
+    records: list[EditRecord] = []
+    samples: list[Sample] = []
+    for variant, aug_id, is_finite, pixels, score in zip(
+        image.planned.variants, raw.aug_ids, raw.finite, raw.pixels, raw.scores, strict=True
+    ):
+        planned = planned_record(image.planned, variant, config_hash)
+        record = replace(planned, aug_id=aug_id, source_sha256=image.sha256, **raw.settings)
+        if unusable:
+            record = replace(record, stage="invert", reason=f"{unusable[0]} is not finite: the inversion diverged")
+        elif not is_finite:
+            record = replace(record, stage="edit", reason="the edit has NaN or infinity in it")
+        elif not all(map(math.isfinite, score.values())):
+            record = replace(record, stage="score", reason="a score is not finite")
+        else:
+            values: dict[str, Any] = raw.measured | score
+            record = replace(record, status=EDITED, **values)
+        edited = record.status == EDITED
+        records.append(record)
+        samples.append((record.key, edit_files(record, encode_png(pixels))) if edited else failed_sample(record))
+    if unusable:
+        return EditedImage(tuple(records), tuple(samples))
+    key = image.planned.source.key + RECONSTRUCTION_SUFFIX
+    samples.append((key, {"png": encode_png(raw.reconstruction)}))
+    psnr, vae_psnr = raw.measured["reconstruction_psnr"], raw.measured["vae_psnr"]
+    return EditedImage(tuple(records), tuple(samples), psnr, vae_psnr)
 
 
 def failed_sample(record: EditRecord) -> Sample:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from augment.budget import BudgetConfig
 from augment.config import load_config
 from augment.data.finalize import ShardLimits
 from augment.data.ledger import OutputError
@@ -33,9 +34,13 @@ class InputConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str | tuple[str, ...] = Field(
-        description="a folder or tar(s), relative to the working directory; `embedded:train` is the split that ships"
+        description="folder, tar(s) or manifest, relative to the working directory, or a URL like s3://bucket/folder; "
+        "`embedded:train` is the split that ships"
     )
-    format: InputFormat = Field(description="`imagefolder` or `webdataset`")
+    format: InputFormat = Field(
+        description="`imagefolder`, `webdataset`, `manifest` (CSV, JSONL or Parquet) or `flat` (one class)"
+    )
+    split: str | None = Field(default=None, description="of a manifest with that column: only the rows of this split")
     image_size: int = Field(gt=0, description="side in pixels to which images are resized and cropped; the model's own")
     limit: int | None = Field(default=None, gt=0, description="only the first so many images, by key")
     class_names: dict[int, Annotated[str, Field(min_length=1)]] = Field(
@@ -46,7 +51,10 @@ class InputConfig(BaseModel):
 class OutputConfig(ShardLimits):
     """Where to, in which portions."""
 
-    path: Path = Field(description="output folder, relative to the working directory; one per run")
+    path: str = Field(
+        min_length=1,
+        description="output folder, relative to the working directory, or a URL like s3://bucket/folder; one per run",
+    )
 
 
 class ExpandConfig(BaseModel):
@@ -62,6 +70,7 @@ class ExpandConfig(BaseModel):
     editing: EditConfig = EditConfig()
     clip: ClipConfig = ClipConfig()
     filters: FilterConfig = FilterConfig()
+    budget: BudgetConfig = BudgetConfig()
     run: RunConfig = RunConfig()
     seed: int = Field(default=0, description="another seed, other prompts")
 
@@ -93,16 +102,23 @@ def job_sources(config: ExpandConfig) -> tuple[list[Source], dict[int, str]]:
             raise InputError(f"input.path: {path}: {error}") from error
     else:
         located = [p if "://" in p else str(Path(p).absolute()) for p in ([path] if isinstance(path, str) else path)]
-    out = config.output.path.absolute().resolve()
-    for folder in filter(Path.is_dir, map(Path, located)):
-        if out.is_relative_to(folder.resolve()):
+    out = output_url(config)
+    for folder in located:
+        inside = Path(out).resolve().is_relative_to(Path(folder).resolve()) if Path(folder).is_dir() else False
+        if inside or ("://" in folder and out.startswith(folder.rstrip("/") + "/")):
             raise OutputError(
                 f"output.path: {config.output.path} lies inside input.path {folder}; the next run would take its files "
                 "for images. Choose a folder elsewhere."
             )
     named = config.input.class_names
-    sources = list_sources(located[0] if len(located) == 1 else located, config.input.format, named)
+    sources = list_sources(located[0] if len(located) == 1 else located, config.input.format, named, config.input.split)
     return sources[: config.input.limit], {s.label: s.class_name for s in sources}
+
+
+def output_url(config: ExpandConfig) -> str:
+    """Where the output lies, whatever the working directory of who asks."""
+    path = config.output.path
+    return path if "://" in path else str(Path(path).absolute())
 
 
 def fingerprint(
@@ -144,7 +160,8 @@ def worker_config(config: ExpandConfig, plan: Plan) -> WorkerConfig:
         class_names=plan.class_names,
         seed=config.seed,
         config_hash=plan.digest,
-        output=config.output.path.absolute(),
+        output=output_url(config),
         batch_size=config.run.batch_size,
         threads=config.run.threads_per_worker,
+        filters=config.filters,
     )

@@ -6,23 +6,25 @@ Joins the data side (parts, index, sources) with the drawing side (`augment.repo
 
 from __future__ import annotations
 
+import io
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from augment.data.images import ImageError, decode_image, encode_png
-from augment.data.index import read_index, read_rows
+from augment.data.index import read_columns, read_rows
 from augment.data.ledger import Ledger
 from augment.data.locate import InputError
-from augment.data.parts import read_part, read_reconstructions
+from augment.data.parts import read_samples
 from augment.data.readers import read_bytes
-from augment.data.shards import edit_key
-from augment.data.tar import iter_tar, write_bytes_atomic, write_tar
+from augment.data.shards import RECONSTRUCTION_SUFFIX, edit_key
+from augment.data.store import Store
+from augment.data.tar import iter_tar, write_tar
 from augment.report.contact_sheet import Tile, contact_sheet
 from augment.report.html import Histogram, html_report
 from augment.seeding import seed_for
-from augment.types import EditStatus, PlannedSource, Source, Unit
+from augment.types import EditStatus, PlannedSource, Source
 
 T = TypeVar("T")
 CONTACT_SHEET, REPORT = "contact_sheet.png", "report.html"
@@ -39,21 +41,19 @@ def write_overview(ledger: Ledger, manifest: Mapping[str, Any], locators: Mappin
         locators: where the sources are now, by key; one that is not named is where the plan says. Sources that were
             shown before are not read again; one that never could be read leaves an empty tile.
     """
-    import numpy as np
-
     sheet = contact_sheet(
         _rows(ledger, locators),
         f"{manifest['planned']} planned = {manifest['accepted']} accepted + {manifest['rejected']} rejected "
         f"+ {manifest['failed']} failed; reconstruction {manifest['mean_reconstruction_psnr']:.2f} dB, "
         f"VAE {manifest['mean_vae_psnr']:.2f} dB",
     )
-    columns = read_index(
-        ledger.out / "index.parquet", ["status", "reconstruction_psnr", "vae_psnr", "label_probability"]
-    )
-    judged = [row for row in columns if row["status"] != EditStatus.FAILED]
-    kept = np.array([row["status"] == EditStatus.ACCEPTED for row in judged], dtype=bool)
-    gap = np.array([row["vae_psnr"] - row["reconstruction_psnr"] for row in judged], dtype=np.float64)
-    label = np.array([row["label_probability"] for row in judged], dtype=np.float64)
+    with ledger.store.open("index.parquet") as file:
+        columns = read_columns(file, ["status", "reconstruction_psnr", "vae_psnr", "label_probability"])
+    status = columns["status"].to_numpy()
+    judged = status != EditStatus.FAILED.value
+    kept = status[judged] == EditStatus.ACCEPTED.value
+    psnr, bound, label = (columns[name].to_numpy()[judged] for name in columns.column_names[1:])
+    gap = bound - psnr
     histograms = [
         _histogram(
             "PSNR gap: VAE round trip minus reconstruction, dB", gap, kept, float(max(gap.max(initial=0.0), 1.0))
@@ -61,8 +61,8 @@ def write_overview(ledger: Ledger, manifest: Mapping[str, Any], locators: Mappin
         _histogram("Label probability (CLIP, zero-shot)", label, kept, 1.0),
     ]
     page = html_report(manifest, histograms, sheet)
-    write_bytes_atomic(ledger.out / CONTACT_SHEET, sheet)
-    write_bytes_atomic(ledger.out / REPORT, page.encode())
+    ledger.store.write(CONTACT_SHEET, sheet)
+    ledger.store.write(REPORT, page.encode())
 
 
 def _histogram(title: str, values: Any, kept: Any, upper: float) -> Histogram:
@@ -79,31 +79,44 @@ def _rows(ledger: Ledger, locators: Mapping[str, str]) -> list[list[Tile]]:
     """Tiles of a few sources: spread over the plan, and some of which an edit was dropped."""
     plan = ledger.read_plan()
     assert plan is not None  # the folder is finalized
-    rows_of_index = read_index(ledger.out / "index.parquet", ["source_key", "status"])
-    dropped = list(dict.fromkeys(r["source_key"] for r in rows_of_index if r["status"] != EditStatus.ACCEPTED))
-    shown_dropped = set(_spread(dropped, _DROPPED_ROWS))
+    with ledger.store.open("index.parquet") as file:
+        edits = read_columns(file, ["source_key", "status"])
+    not_accepted = edits["source_key"].filter(edits["status"].to_numpy() != EditStatus.ACCEPTED.value)
+    shown_dropped = set(_spread(not_accepted.unique().to_pylist(), _DROPPED_ROWS))
     wanted = set(_spread(range(plan.sources), _ROWS - len(shown_dropped)))
-    size = int(plan.fingerprint["input.image_size"])
-    reports = ledger.committed()
-    kept_path = ledger.out / KEPT_SOURCES
-    kept = {key: files["png"] for key, files in iter_tar(kept_path)} if kept_path.is_file() else {}
-    before = len(kept)
-    rows = []
+    chosen: list[tuple[str, list[PlannedSource]]] = []
     place = 0
     for unit in ledger.units():
-        chosen = [p for i, p in enumerate(unit.sources, place) if i in wanted or p.source.key in shown_dropped]
+        some = [p for i, p in enumerate(unit.sources, place) if i in wanted or p.source.key in shown_dropped]
         place += len(unit.sources)
-        if chosen:
-            for planned in chosen:
-                if planned.source.key not in kept and (png := _read_source(planned.source, locators, size)):
-                    kept[planned.source.key] = png
-            pictures = {record.key: png for record, png in read_part(ledger, reports[unit.unit_id])}
-            reconstructions = read_reconstructions(ledger, reports[unit.unit_id])
-            index = read_rows(ledger.out / "index.parquet", sorted(_keys(unit)))
-            rows += [_row(p, kept, pictures, reconstructions, index) for p in chosen]
-    if len(kept) > before:
-        write_tar(kept_path, [(key, {"png": png}) for key, png in sorted(kept.items())])
+        if some:
+            chosen.append((unit.unit_id, some))
+    sources = [planned for _, some in chosen for planned in some]
+    with ledger.store.open("index.parquet") as file:
+        index = read_rows(file, [edit_key(p.source.key, v.index) for p in sources for v in p.variants])
+    originals = _keep_sources(ledger.store, [p.source for p in sources], locators, plan.fingerprint["input.image_size"])
+    rows = []
+    for unit_id, some in chosen:
+        samples = dict(read_samples(ledger, ledger.report_of(unit_id)))
+        rows += [_row(planned, originals, samples, index) for planned in some]
     return rows
+
+
+def _keep_sources(
+    store: Store, sources: Sequence[Source], locators: Mapping[str, str], size: int
+) -> Mapping[str, bytes]:
+    """The sources as PNG by key, from those that were kept, or read now and kept."""
+    try:
+        kept = {key: files["png"] for key, files in iter_tar(io.BytesIO(store.read(KEPT_SOURCES)))}
+    except FileNotFoundError:
+        kept = {}
+    found = {s.key: png for s in sources if s.key not in kept and (png := _read_source(s, locators, size))}
+    kept |= found
+    if found:
+        with store.scratch() as folder:
+            write_tar(folder / "sources.tar", [(key, {"png": png}) for key, png in sorted(kept.items())])
+            store.put(folder / "sources.tar", KEPT_SOURCES)
+    return kept
 
 
 def _spread(items: Sequence[T], count: int) -> list[T]:
@@ -127,25 +140,24 @@ def _read_source(source: Source, locators: Mapping[str, str], size: int) -> byte
         return b""
 
 
-def _keys(unit: Unit) -> set[str]:
-    return {edit_key(p.source.key, v.index) for p in unit.sources for v in p.variants}
-
-
 def _row(
     planned: PlannedSource,
     originals: Mapping[str, bytes],
-    pictures: Mapping[str, bytes],
-    reconstructions: Mapping[str, bytes],
+    samples: Mapping[str, Mapping[str, bytes]],
     index: Mapping[str, dict[str, Any]],
 ) -> list[Tile]:
     source = planned.source
     keys = [edit_key(source.key, v.index) for v in planned.variants]
     measured = next((index[k] for k in keys if index[k]["status"] != EditStatus.FAILED), None)
     quality = f"{measured['reconstruction_psnr']:.1f} dB (VAE {measured['vae_psnr']:.1f} dB)" if measured else ""
+
+    def picture(key: str) -> bytes:
+        return samples.get(key, {}).get("png", b"")
+
     row = [
         Tile(originals.get(source.key, b""), planned.source_prompt),
-        Tile(reconstructions.get(source.key, b""), quality),
+        Tile(picture(source.key + RECONSTRUCTION_SUFFIX), quality),
     ]
     for key, variant in list(zip(keys, planned.variants, strict=True))[:_EDITS_PER_ROW]:
-        row.append(Tile(pictures[key], variant.prompt, index[key]["status"], index[key]["reason"]))
+        row.append(Tile(picture(key), variant.prompt, index[key]["status"], index[key]["reason"]))
     return row

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Source:
     """One image of the input dataset, not yet read.
 
@@ -29,7 +29,7 @@ class Source:
     attributes: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Variant:
     """One planned edit of a source."""
 
@@ -38,7 +38,7 @@ class Variant:
     attributes: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PlannedSource:
     """A source with its source prompt and the edits that are wanted of it."""
 
@@ -47,7 +47,7 @@ class PlannedSource:
     variants: tuple[Variant, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Unit:
     """The atom of work, retry and statistics: a fixed number of sources, whoever runs it."""
 
@@ -68,7 +68,7 @@ class EditStatus(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """A filter's decision about one edit; `reason` is "" when it is kept."""
 
@@ -77,9 +77,42 @@ class Verdict:
     score: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class UnitTask:
+    """A unit as it is handed to a worker: what to do, and what is known about inputs that may kill it.
+
+    Attributes:
+        attempt: names this attempt; the worker's journal has this name.
+        alone: keys of inputs to be tried alone first, because a worker died on a batch that they were in. What is made
+            of them there is thrown away: which images share a batch must not depend on who died when.
+        quarantined: keys of inputs that are not to be touched -> why.
+        batch_size: at most so many images at once; 0: as many as the config says.
+        replaces: commit over the marker that the unit has already, rather than let the first one count.
+    """
+
+    unit: Unit
+    attempt: str = "0"
+    alone: tuple[str, ...] = ()
+    quarantined: dict[str, str] = field(default_factory=dict)
+    batch_size: int = 0
+    replaces: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class UnitReport:
-    """What a worker says when a unit is committed; `plan` is the digest of its plan. Timings in seconds."""
+    """What a worker says when a unit is committed.
+
+    Attributes:
+        plan: digest of the unit's plan. part, sha256: the tar with its edits.
+        planned, edited, failed: edits; the last two add up to the first.
+        seconds: by stage: `alone` (suspects), `read`, `wait` (for the model to be free), `model`, `encode`, `write`; and
+            `idle`, in which the model had waited for this unit's batches.
+        psnr_sum, vae_psnr_sum: dB over the `inverted` images.
+        failed_by_stage, failed_by_class, planned_by_class: edits.
+        provisional: edits by verdict under the thresholds of the moment (`accepted`, or the score that was too low), for
+            progress only: the verdict that counts is finalize's.
+        batch_size: images that fit into memory at once, as far as this worker knows.
+    """
 
     unit_id: str
     plan: str
@@ -92,3 +125,8 @@ class UnitReport:
     psnr_sum: float = 0.0
     vae_psnr_sum: float = 0.0
     inverted: int = 0
+    failed_by_stage: dict[str, int] = field(default_factory=dict)
+    failed_by_class: dict[str, int] = field(default_factory=dict)
+    planned_by_class: dict[str, int] = field(default_factory=dict)
+    provisional: dict[str, int] = field(default_factory=dict)
+    batch_size: int = 0

@@ -1,4 +1,5 @@
-"""One unit of work: read -> decode -> edit -> score -> write a part -> commit. A plain class that knows no cluster.
+"""One unit of work: read -> decode -> edit -> score -> encode -> write a part -> commit. A plain class that knows no
+cluster.
 
 What goes wrong with one image costs that image: its edits become failed records with a stage and a reason. What goes
 wrong with the process (a broken GPU context, a full disk, a signal) is raised, and the unit is somebody else's.
@@ -6,32 +7,41 @@ wrong with the process (a broken GPU context, a full disk, a signal) is raised, 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import hashlib
+import sys
+import threading
 import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from pydantic import Field
 
-from augment.batch import BatchConfig, BatchEditor, DecodedImage, EditedImage, failed_sample
+from augment.batch import BatchConfig, BatchEditor, DecodedImage, EditedImage, RawEdits, encode_image, failed_sample
 from augment.data.images import ImageError, decode_image
+from augment.data.journal import Journal
 from augment.data.ledger import Ledger
 from augment.data.locate import InputError
 from augment.data.readers import read_bytes
-from augment.data.shards import failed_records
-from augment.types import PlannedSource, Unit, UnitReport
+from augment.data.shards import EDITED, failed_records
+from augment.filters import FilterConfig, judge_edit
+from augment.types import EditStatus, PlannedSource, UnitReport, UnitTask
 
 
 class WorkerConfig(BatchConfig):
     """Everything a worker needs to know; sent to it once."""
 
-    output: Path = Field(description="the run's output folder, reachable from every worker")
+    output: str = Field(description="the run's output folder or URL, reachable from every worker")
     batch_size: int = Field(gt=0, description="source images inverted together")
     threads: int = Field(
         gt=0, description="CPU threads of torch; two runs with other numbers may differ in the last bit"
+    )
+    filters: FilterConfig = Field(
+        default=FilterConfig(), description="thresholds of the moment, to say how it is going; finalize decides"
     )
 
     def known_fields(self) -> dict[str, Any]:
@@ -39,62 +49,76 @@ class WorkerConfig(BatchConfig):
         return {"seed": self.seed, "model_id": self.model.name, "model_revision": self.model.revision}
 
 
-class Worker:
-    """Holds the models of one process: `setup()` once, then `run_unit` as often as there is work."""
+class Editor(Protocol):
+    """What a worker needs of `BatchEditor`."""
 
-    def __init__(self, config: WorkerConfig) -> None:
+    def edit(self, batch: Sequence[DecodedImage]) -> list[RawEdits]: ...
+
+
+class Worker:
+    """Holds the models of one process: `setup()` once, then `run_unit` as often as there is work.
+
+    `run_unit` may be called from several threads. The models do one batch at a time; meanwhile the other thread reads,
+    decodes, encodes and writes, so that of two units in flight one always has a batch for them.
+    """
+
+    def __init__(self, config: WorkerConfig, make_editor: Callable[[WorkerConfig], Editor] | None = None) -> None:
         self.config = config
+        self._make_editor = make_editor or _load_models
         self._ledger = Ledger(config.output)
         self._batch_size = config.batch_size  # halves for good when memory runs out
+        self._models = threading.Lock()
+        self._models_free_since: float | None = None  # not before the first batch: until then they were loaded
 
     def setup(self) -> None:
         """Load the models. Apart from `__init__`, so that a pool exists before anything heavy is imported."""
-        import torch
+        self._editor = self._make_editor(self.config)
 
-        torch.set_num_threads(self.config.threads)
-        self._editor = BatchEditor(self.config)
-
-    def run_unit(self, unit: Unit) -> UnitReport:
+    def run_unit(self, task: UnitTask) -> UnitReport:
         """Make all edits of a unit and commit them. Returns the report that counts: another's, if it was first.
 
         Raises:
             OSError: if the part cannot be written.
             RuntimeError: if the device is broken; this process should end.
         """
-        clock = [time.monotonic()]
-        results: dict[str, EditedImage] = {}  # by source key
-        images: list[DecodedImage] = []
-        for planned in unit.sources:
-            image = self._read(planned)
-            if isinstance(image, DecodedImage):
-                images.append(image)
-            else:
-                results[planned.source.key] = image
-        clock.append(time.monotonic())
+        unit, clock = task.unit, _Clock()
+        journal = Journal(self._ledger.store, unit.unit_id, task.attempt)
+        by_key = {planned.source.key: planned for planned in unit.sources}
+        with clock.stage("alone"):
+            for key in task.alone:
+                journal.begin([key], alone=True)
+                self._edit([by_key[key]], _Clock())
+                journal.clear(key)
+        results = {
+            key: self._failed(by_key[key], "quarantine", reason) for key, reason in task.quarantined.items()
+        }  # by source key
+        wanted = [planned for planned in unit.sources if planned.source.key not in results]
         start = 0
-        while start < len(images):
-            batch = images[start : start + self._batch_size]
+        while start < len(wanted):
+            batch = wanted[start : start + min(self._batch_size, task.batch_size or self._batch_size)]
             start += len(batch)
-            results |= self._edit(batch)
-        clock.append(time.monotonic())
+            journal.begin(planned.source.key for planned in batch)
+            results |= self._edit(batch, clock)
+        journal.begin(())  # what may go wrong from here on is no input's fault
         in_order = [results[planned.source.key] for planned in unit.sources]
-        part, sha256 = self._ledger.write_part(unit.unit_id, (s for image in in_order for s in image.samples))
-        clock.append(time.monotonic())
-        failed = sum(set(files) == {"json"} for image in in_order for _, files in image.samples)
-        report = UnitReport(
-            unit_id=unit.unit_id,
-            plan=self.config.config_hash,
-            part=part,
-            sha256=sha256,
-            planned=unit.planned,
-            edited=unit.planned - failed,
-            failed=failed,
-            seconds={"read": clock[1] - clock[0], "edit": clock[2] - clock[1], "write": clock[3] - clock[2]},
-            psnr_sum=sum(image.psnr for image in in_order if image.psnr is not None),
-            vae_psnr_sum=sum(image.vae_psnr for image in in_order if image.vae_psnr is not None),
-            inverted=sum(image.psnr is not None for image in in_order),
-        )
-        return self._ledger.commit(report)
+        with clock.stage("write"):
+            part, sha256 = self._ledger.write_part(unit.unit_id, (s for image in in_order for s in image.samples))
+        report = self._ledger.commit(self._report(task, in_order, part, sha256, clock.seconds), task.replaces)
+        journal.close()
+        return report
+
+    def _edit(self, batch: Sequence[PlannedSource], clock: _Clock) -> dict[str, EditedImage]:
+        """Read and edit some sources; results by source key."""
+        results: dict[str, EditedImage] = {}
+        images: list[DecodedImage] = []
+        with clock.stage("read"):
+            for planned in batch:
+                image = self._read(planned)
+                if isinstance(image, DecodedImage):
+                    images.append(image)
+                else:
+                    results[planned.source.key] = image
+        return results | self._edit_decoded(images, clock)
 
     def _read(self, planned: PlannedSource) -> DecodedImage | EditedImage:
         """The decoded source, or its failed edits."""
@@ -112,35 +136,97 @@ class Worker:
     def _failed(self, planned: PlannedSource, stage: str, reason: str, sha256: str = "") -> EditedImage:
         known = self.config.known_fields()
         records = failed_records(planned, self.config.config_hash, stage, reason, source_sha256=sha256, **known)
-        return EditedImage(tuple(map(failed_sample, records)), None, None)
+        return EditedImage(tuple(records), tuple(map(failed_sample, records)))
 
-    def _edit(self, batch: list[DecodedImage]) -> dict[str, EditedImage]:
+    def _edit_decoded(self, images: Sequence[DecodedImage], clock: _Clock) -> dict[str, EditedImage]:
         """Edit a batch; results by source key. A batch that fails is split until what fails stands alone."""
-        outcome = self._attempt(batch)
+        if not images:
+            return {}
+        outcome = self._attempt(images, clock)
         # Outside of the `except` block by now: its traceback held the tensors whose memory is wanted back.
         if not isinstance(outcome, _Failure):
-            return {image.planned.source.key: edited for image, edited in zip(batch, outcome, strict=True)}
-        if len(batch) == 1:
-            image = batch[0]
+            with clock.stage("encode"):
+                return {raw.image.planned.source.key: encode_image(raw, self.config.config_hash) for raw in outcome}
+        if len(images) == 1:
+            image = images[0]
             return {image.planned.source.key: self._failed(image.planned, "edit", outcome.reason, image.sha256)}
         size = 1
         if outcome.out_of_memory:
-            size = self._batch_size = max(1, len(batch) // 2)
+            size = max(1, len(images) // 2)
+            self._batch_size = min(self._batch_size, size)
             _release_memory()
         results: dict[str, EditedImage] = {}
-        for start in range(0, len(batch), size):
-            results |= self._edit(batch[start : start + size])
+        for start in range(0, len(images), size):
+            results |= self._edit_decoded(images[start : start + size], clock)
         return results
 
-    def _attempt(self, batch: list[DecodedImage]) -> list[EditedImage] | _Failure:
+    def _attempt(self, images: Sequence[DecodedImage], clock: _Clock) -> list[RawEdits] | _Failure:
+        with clock.stage("wait"):
+            self._models.acquire()
+        if self._models_free_since is not None:
+            clock.add("idle", time.monotonic() - self._models_free_since)
         try:
-            return self._editor.edit(batch)
+            with clock.stage("model"):
+                return self._editor.edit(images)
         except Exception as error:  # a model may raise anything; what it is worth is decided here
             if _is_out_of_memory(error):
                 return _Failure("out of memory with a single image", out_of_memory=True)
             if "CUDA error" in str(error):
                 raise  # sticky: every later CUDA call of this process would fail too
             return _Failure(f"{type(error).__name__}: {error}", out_of_memory=False)
+        finally:
+            self._models_free_since = time.monotonic()
+            self._models.release()
+
+    def _report(
+        self, task: UnitTask, images: Sequence[EditedImage], part: str, sha256: str, seconds: dict[str, float]
+    ) -> UnitReport:
+        records = [record for image in images for record in image.records]
+        failed = [record for record in records if record.status == EditStatus.FAILED]
+        verdicts = [judge_edit(r.scores(), self.config.filters) for r in records if r.status == EDITED]
+        return UnitReport(
+            unit_id=task.unit.unit_id,
+            plan=self.config.config_hash,
+            part=part,
+            sha256=sha256,
+            planned=len(records),
+            edited=len(records) - len(failed),
+            failed=len(failed),
+            seconds=seconds,
+            psnr_sum=sum(image.psnr for image in images if image.psnr is not None),
+            vae_psnr_sum=sum(image.vae_psnr for image in images if image.vae_psnr is not None),
+            inverted=sum(image.psnr is not None for image in images),
+            failed_by_stage=dict(Counter(record.stage for record in failed)),
+            failed_by_class=dict(Counter(record.class_name for record in failed)),
+            planned_by_class=dict(Counter(record.class_name for record in records)),
+            provisional=dict(Counter(EditStatus.ACCEPTED.value if v.keep else v.reason.split()[0] for v in verdicts)),
+            batch_size=self._batch_size,
+        )
+
+
+def _load_models(config: WorkerConfig) -> Editor:
+    import torch
+
+    torch.set_num_threads(config.threads)
+    return BatchEditor(config)
+
+
+class _Clock:
+    """Seconds by stage of one unit."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.add(name, time.monotonic() - began)
+
+    def add(self, name: str, seconds: float) -> None:
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
 
 @dataclass(frozen=True)
@@ -158,16 +244,12 @@ def _without_place(error: Exception, planned: PlannedSource) -> str:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    import torch
-
     text = str(error).lower()
-    kinds = (torch.OutOfMemoryError, MemoryError)
-    return isinstance(error, kinds) or "out of memory" in text or "can't allocate memory" in text
+    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
 
 
 def _release_memory() -> None:
-    import torch
-
     gc.collect()
-    if torch.cuda.is_available():
+    torch = sys.modules.get("torch")  # an editor without it has nothing to give back
+    if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()

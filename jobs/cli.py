@@ -1,7 +1,8 @@
 """The `augment` command. One function per command; anything heavy is imported inside it, so that `--help` is quick.
 
 Exit codes: 0 all is well; 1 the command ran and found problems; 2 the config, the input or the output cannot be used;
-130 and 143 stopped by SIGINT and SIGTERM, with everything finished so far kept.
+3 more failed than the budget allows; 130 and 143 stopped by SIGINT and SIGTERM, with everything finished so far kept.
+What programs read is on stdout; progress, warnings and errors are on stderr. See docs/commands.md.
 """
 
 from __future__ import annotations
@@ -9,11 +10,14 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Protocol
 
 import typer
+
+if TYPE_CHECKING:
+    from augment.report.progress import RunProgress
 
 app = typer.Typer(
     add_completion=False,
@@ -22,11 +26,18 @@ app = typer.Typer(
     help="Offline semantic augmentation of image-classification datasets.",
 )
 
-PROBLEMS, BAD_INPUT = 1, 2
+PROBLEMS, BAD_INPUT, OVER_BUDGET = 1, 2, 3
 ConfigFile = Annotated[Path, typer.Argument(help="YAML config, for example configs/expand/emoji.yaml")]
-Output = Annotated[Path, typer.Argument(help="output folder of `augment expand`")]
+Output = Annotated[str, typer.Argument(help="output folder of `augment expand`, or its URL (s3://...)")]
 Overrides = Annotated[list[str] | None, typer.Option("-o", help="override: dotted.key=value, repeatable")]
-AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object instead of text")]
+AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object instead of text, errors too")]
+
+
+class Result(Protocol):
+    """What a command prints."""
+
+    def as_dict(self) -> dict[str, Any]: ...
+    def lines(self) -> list[str]: ...
 
 
 @app.callback()
@@ -35,47 +46,118 @@ def _main() -> None:
 
 
 @contextlib.contextmanager
-def _messages() -> Iterator[None]:
-    """Errors that are the user's to solve as one message on stderr; everything else keeps its traceback."""
+def _messages(as_json: bool = False) -> Iterator[None]:
+    """Errors that are the user's to solve as one message; everything else keeps its traceback."""
     try:
         yield
     except KeyboardInterrupt:
-        _fail("stopped by SIGINT", 130)
+        _fail("stopped by SIGINT", 130, as_json)
     except (ValueError, OSError, RuntimeError) as error:
         # The errors made for users are ValueErrors, or RuntimeErrors, of our own modules; a bug's error is not.
         if not isinstance(error, OSError) and type(error).__module__.split(".")[0] not in ("augment", "jobs"):
             raise
-        _fail(str(error), BAD_INPUT)
+        _fail(str(error), OVER_BUDGET if type(error).__name__ == "BudgetExceeded" else BAD_INPUT, as_json)
     except BaseException as error:
         signum = getattr(error, "signum", None)  # of augment.distribute.Interrupted, which is not imported for --help
         if signum is None:
             raise
-        _fail(f"{error}; finished units are kept, the same command goes on from here", 128 + signum)
+        _fail(f"{error}; finished units are kept, the same command goes on from here", 128 + signum, as_json)
 
 
-def _fail(message: str, code: int) -> None:
-    print(f"error: {message}" if code <= BAD_INPUT else message, file=sys.stderr)
+def _fail(message: str, code: int, as_json: bool) -> NoReturn:
+    if as_json:
+        print(json.dumps({"error": message, "exit_code": code}), flush=True)
+    else:
+        print(f"error: {message}" if code <= OVER_BUDGET else message, file=sys.stderr)
     raise typer.Exit(code)
 
 
+def _show(result: Result, as_json: bool, problems: Iterable[str] = (), code: int = PROBLEMS) -> None:
+    """Print a result; leave with `code` if there are problems, which an object of JSON has in it already."""
+    found = list(problems)
+    print(json.dumps(result.as_dict()) if as_json else "\n".join(result.lines()), flush=True)
+    if found:
+        if not as_json:
+            print("\n".join(found), file=sys.stderr)
+        raise typer.Exit(code)
+
+
+def _display(progress: RunProgress) -> contextlib.AbstractContextManager[Callable[[], None]]:
+    from augment.report.progress import display
+
+    return display(progress, sys.stderr)
+
+
 @app.command()
-def expand(config: ConfigFile, overrides: Overrides = None) -> None:
+def validate(config: ConfigFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Find everything that is wrong with a config, its prompts, its input and its output, in a second."""
+    with _messages(as_json):
+        from jobs.validate import validate as run
+
+        result = run(config, overrides or [])
+        _show(result, as_json, (f"error: {problem}" for problem in result.problems), BAD_INPUT)
+
+
+@app.command()
+def plan(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    price: Annotated[
+        float | None, typer.Option("--price-per-gpu-hour", min=0, help="in any currency, to reckon the whole price")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Count what a run would do, and what it would take: disk, hours and price at the speed of the last preview."""
+    with _messages(as_json):
+        from augment.job import load_expand_config
+        from jobs.plan import plan as run
+
+        _show(run(load_expand_config(config, overrides or []), price), as_json)
+
+
+@app.command()
+def preview(
+    config: ConfigFile,
+    count: Annotated[int, typer.Option("-n", min=1, help="images, spread over the dataset")] = 12,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Edit a few images in <output.path>/preview: a contact sheet to look at, and the speed that `plan` reckons with."""
+    with _messages(as_json):
+        from augment.job import load_expand_config
+        from augment.report.outcome import problems
+        from jobs.preview import preview as run
+
+        result = run(load_expand_config(config, overrides or []), count, _display)
+        _show(result, as_json, problems(result.summary.manifest, result.summary.out))
+
+
+@app.command()
+def expand(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="make units anew in which something failed, quarantined inputs too")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Make edits of a dataset: plan, edit, publish shards. Run it again and it goes on where it stopped."""
-    with _messages():
+    with _messages(as_json):
+        from augment.report.outcome import problems
         from jobs.expand import expand as run
         from jobs.expand import load_expand_config
 
-        summary = run(load_expand_config(config, overrides or []), report=_progress)
-        print("\n".join(summary.lines()), flush=True)
-        if summary.manifest["failed"] == summary.manifest["planned"]:
-            _fail(f"every edit failed; the reasons are in {summary.out / 'index.parquet'}", PROBLEMS)
-        if lost := summary.manifest["reasons"].get("failed: worker"):
-            _fail(
-                f"{lost} edits were given up because no worker survived their units; the reasons are in "
-                f"{summary.out / 'index.parquet'} (stage `worker`). To try again, delete the files in "
-                f'{summary.out / "commits"} that have "edited": 0, and run the same command',
-                PROBLEMS,
-            )
+        summary = run(load_expand_config(config, overrides or []), display=_display, retry_failed=retry_failed)
+        _show(summary, as_json, problems(summary.manifest, summary.out))
+
+
+@app.command()
+def status(out: Output, as_json: AsJson = False) -> None:
+    """Say how far a run is: while it is at work, after it was stopped, when it is done."""
+    with _messages(as_json):
+        from jobs.status import status as run
+
+        _show(run(out), as_json)
 
 
 @app.command()
@@ -83,35 +165,40 @@ def finalize(
     out: Output,
     config: Annotated[Path | None, typer.Option("--config", help="take thresholds from this config")] = None,
     overrides: Overrides = None,
+    as_json: AsJson = False,
 ) -> None:
     """Publish an output folder again under other thresholds (-o filters.min_label_probability=0.8), or repair it.
 
     No GPU needed.
     """
-    with _messages():
+    with _messages(as_json):
         from jobs.expand import finalize as run
 
-        print("\n".join(run(out, overrides or [], config).lines()))
+        _show(run(out, overrides or [], config), as_json)
 
 
 @app.command()
 def verify(out: Output, as_json: AsJson = False) -> None:
     """Check an output folder: tars, hashes, schema, pictures, and that planned = accepted + rejected + failed."""
-    with _messages():
+    with _messages(as_json):
         from augment.data.verify import verify as run
         from augment.overview import FILES
 
         result = run(out, FILES)
-        if as_json:
-            print(json.dumps(result.as_dict()))
-        else:
-            print(
-                f"{result.planned} planned = {result.accepted} accepted + {result.rejected} rejected + "
-                f"{result.failed} failed; {result.shards} shards; {len(result.problems)} problems"
-            )
-            print("\n".join(result.problems), file=sys.stderr, end="\n" if result.problems else "")
-        if not result.ok:
-            raise typer.Exit(PROBLEMS)
+        _show(result, as_json, result.problems)
+
+
+@app.command()
+def doctor(
+    out: Annotated[str | None, typer.Argument(help="output folder or URL, to be tried with a small file")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check this machine: versions, GPU, memory, disk, caches, Ray, and pairs of packages known not to work."""
+    with _messages(as_json):
+        from augment.doctor import diagnose
+
+        result = diagnose(out)
+        _show(result, as_json, [] if result.ok else ["there are problems"])
 
 
 @app.command()
@@ -174,10 +261,6 @@ def evaluate_tiny(
         editing = load_expand_config(config).editing if config else EditConfig()
         quality = asdict(run(editing, split=split, limit=limit))
         print(json.dumps(quality) if as_json else "\n".join(f"{k:28} {v:.4g}" for k, v in quality.items()))
-
-
-def _progress(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

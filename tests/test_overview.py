@@ -19,7 +19,7 @@ def overview(ledger: Ledger, locators: dict[str, str]) -> list[bytes]:
         ledger, judge=lambda scores: Verdict(True, "", 1.0), judge_settings={}, limits=ShardLimits(), derived=FILES
     )
     write_overview(ledger, published.manifest, locators)
-    return [(ledger.out / name).read_bytes() for name in FILES]
+    return [ledger.store.read(name) for name in FILES]
 
 
 @pytest.fixture

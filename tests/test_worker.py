@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from augment.models.config import ModelConfig
 from augment.scoring import ClipConfig
 from augment.tiny.dataset import split_path
 from augment.tiny.world import CLASSES
-from augment.types import PlannedSource, Unit, UnitReport, Variant
+from augment.types import PlannedSource, Unit, UnitReport, UnitTask, Variant
 from augment.worker import Worker, WorkerConfig
 
 SOURCES = list_sources(split_path("val"), "webdataset")[:4]
@@ -32,6 +33,7 @@ def planned(index: int, **changes: Any) -> PlannedSource:
 
 
 UNIT = Unit("u000000", tuple(planned(i) for i in range(4)))
+TASK = UnitTask(UNIT)
 
 
 def worker_config(out: Path, batch_size: int = 4) -> WorkerConfig:
@@ -43,7 +45,7 @@ def worker_config(out: Path, batch_size: int = 4) -> WorkerConfig:
         class_names=dict(enumerate(CLASSES)),
         seed=0,
         config_hash="hash",
-        output=out,
+        output=str(out),
         batch_size=batch_size,
         threads=1,
     )
@@ -65,7 +67,7 @@ def worker(tmp_path: Path) -> Worker:
 
 
 def test_a_unit_is_edited_scored_and_committed(worker: Worker, tmp_path: Path) -> None:
-    report = worker.run_unit(UNIT)
+    report = worker.run_unit(TASK)
     assert Ledger(tmp_path).committed() == {"u000000": report}
     assert (report.planned, report.edited, report.failed, report.inverted) == (8, 8, 0, 4)
     assert sha256_file(tmp_path / "parts" / report.part) == report.sha256
@@ -92,16 +94,16 @@ def test_a_unit_is_edited_scored_and_committed(worker: Worker, tmp_path: Path) -
 
 
 def test_the_same_unit_gives_the_same_bytes_whatever_ran_before(worker: Worker, tmp_path: Path) -> None:
-    before = worker.run_unit(Unit("u000001", (planned(3), planned(1))))
-    report = worker.run_unit(UNIT)
-    fresh = make_worker(tmp_path / "fresh").run_unit(UNIT)
+    before = worker.run_unit(UnitTask(Unit("u000001", (planned(3), planned(1)))))
+    report = worker.run_unit(TASK)
+    fresh = make_worker(tmp_path / "fresh").run_unit(TASK)
     assert fresh.sha256 == report.sha256
     assert before.sha256 != report.sha256
 
 
 def test_an_edit_does_not_depend_on_its_place(worker: Worker, tmp_path: Path) -> None:
-    alone = records(tmp_path, worker.run_unit(Unit("u000001", (planned(2),))))
-    together = records(tmp_path, worker.run_unit(UNIT))
+    alone = records(tmp_path, worker.run_unit(UnitTask(Unit("u000001", (planned(2),)))))
+    together = records(tmp_path, worker.run_unit(TASK))
     for key, record in alone.items():
         assert together[key].aug_id == record.aug_id
         assert together[key].reconstruction_psnr == pytest.approx(record.reconstruction_psnr, abs=0.01)
@@ -109,8 +111,8 @@ def test_an_edit_does_not_depend_on_its_place(worker: Worker, tmp_path: Path) ->
 
 def test_a_unit_that_another_worker_committed_first_is_reported_as_its(worker: Worker, tmp_path: Path) -> None:
     unit = Unit("u000000", (planned(0, locator=str(tmp_path / "missing.png")),))
-    first = worker.run_unit(unit)
-    assert worker.run_unit(unit) == first
+    first = worker.run_unit(UnitTask(unit))
+    assert worker.run_unit(UnitTask(unit)) == first
     assert [p.name for p in (tmp_path / "parts").iterdir()] == [first.part]
 
 
@@ -126,7 +128,7 @@ def test_bad_images_cost_themselves_only(worker: Worker, tmp_path: Path) -> None
             planned(3, locator=str(tmp_path / "text.png")),
         ),
     )
-    report = worker.run_unit(unit)
+    report = worker.run_unit(UnitTask(unit))
     assert (report.planned, report.edited, report.failed, report.inverted) == (8, 2, 6, 1)
     found = records(tmp_path, report)
     assert list(found) == [f"{p.source.key}-v0{v}" for p in unit.sources for v in (0, 1)]
@@ -150,9 +152,9 @@ def test_nan_costs_the_image_it_is_in(worker: Worker, tmp_path: Path, monkeypatc
         latents = encode(images)
         return torch.cat([latents[:1], latents[1:2] * torch.nan, latents[2:]])
 
-    clean = records(tmp_path, worker.run_unit(Unit("u000001", (planned(0),))))
+    clean = records(tmp_path, worker.run_unit(UnitTask(Unit("u000001", (planned(0),)))))
     monkeypatch.setattr(model, "encode", encode_badly)
-    report = worker.run_unit(UNIT)
+    report = worker.run_unit(TASK)
     found = records(tmp_path, report)
     assert (report.edited, report.failed, report.inverted) == (6, 2, 3)
     for variant in ("v00", "v01"):
@@ -182,18 +184,18 @@ class SmallMemory:
 )
 def test_out_of_memory_halves_the_batch_and_remembers(worker: Worker, error: Exception) -> None:
     small = SmallMemory(worker._editor, 2, error)
-    worker._editor = small  # type: ignore[assignment]
-    report = worker.run_unit(UNIT)
-    assert (report.edited, report.failed) == (8, 0)
+    worker._editor = small
+    report = worker.run_unit(TASK)
+    assert (report.edited, report.failed, report.batch_size) == (8, 0, 2)
     assert small.sizes == [4, 2, 2]
     small.sizes.clear()
-    worker.run_unit(replace(UNIT, unit_id="u000001"))
+    worker.run_unit(UnitTask(replace(UNIT, unit_id="u000001")))
     assert small.sizes == [2, 2]
 
 
 def test_no_memory_for_a_single_image_fails_it(worker: Worker, tmp_path: Path) -> None:
-    worker._editor = SmallMemory(worker._editor, 0, MemoryError("12345 bytes"))  # type: ignore[assignment]
-    report = worker.run_unit(UNIT)
+    worker._editor = SmallMemory(worker._editor, 0, MemoryError("12345 bytes"))
+    report = worker.run_unit(TASK)
     assert (report.edited, report.failed) == (0, 8)
     reasons = {(r.stage, r.reason) for r in records(tmp_path, report).values()}
     assert reasons == {("edit", "out of memory with a single image")}
@@ -208,8 +210,8 @@ def test_an_error_in_a_batch_is_narrowed_down_to_one_image(worker: Worker, tmp_p
                 raise ValueError("I do not like this one")
             return editor.edit(batch)
 
-    worker._editor = Picky()  # type: ignore[assignment]
-    report = worker.run_unit(UNIT)
+    worker._editor = Picky()
+    report = worker.run_unit(TASK)
     assert (report.edited, report.failed) == (6, 2)
     assert worker._batch_size == 4  # no reason to go slower
     failed = [r for r in records(tmp_path, report).values() if r.status == "failed"]
@@ -219,7 +221,108 @@ def test_an_error_in_a_batch_is_narrowed_down_to_one_image(worker: Worker, tmp_p
 
 def test_a_broken_device_ends_the_process_not_the_image(worker: Worker, tmp_path: Path) -> None:
     error = RuntimeError("CUDA error: an illegal memory access was encountered")
-    worker._editor = SmallMemory(worker._editor, 0, error)  # type: ignore[assignment]
+    worker._editor = SmallMemory(worker._editor, 0, error)
     with pytest.raises(RuntimeError, match="illegal memory access"):
-        worker.run_unit(UNIT)
+        worker.run_unit(TASK)
     assert Ledger(tmp_path).committed() == {}
+    assert journal(tmp_path)["keys"] == [p.source.key for p in UNIT.sources]  # who was there
+
+
+def journal(out: Path, name: str = "u000000-0") -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((out / "run" / "journal" / f"{name}.json").read_bytes())
+    return content
+
+
+class Watched:
+    """A batch editor that notes the journal at each batch."""
+
+    def __init__(self, editor: Any, out: Path) -> None:
+        self.editor, self.out = editor, out
+        self.seen: list[tuple[list[str], bool, list[str]]] = []
+
+    def edit(self, batch: list[Any]) -> Any:
+        content = journal(self.out)
+        self.seen.append((content["keys"], content["alone"], content["cleared"]))
+        assert {image.planned.source.key for image in batch} == set(content["keys"])
+        return self.editor.edit(batch)
+
+
+def test_suspects_are_tried_alone_and_change_no_byte(worker: Worker, tmp_path: Path) -> None:
+    normal = worker.run_unit(TASK)
+    (tmp_path / "commits" / "u000000.json").unlink()
+    watched = Watched(worker._editor, tmp_path)
+    worker._editor = watched
+    keys = [p.source.key for p in UNIT.sources]
+    report = worker.run_unit(UnitTask(UNIT, alone=(keys[2], keys[0])))
+    assert watched.seen == [
+        ([keys[2]], True, []),
+        ([keys[0]], True, [keys[2]]),
+        (keys, False, [keys[2], keys[0]]),
+    ]
+    assert report.sha256 == normal.sha256
+    assert report.part != normal.part
+    assert not list((tmp_path / "run" / "journal").iterdir())
+
+
+def test_a_quarantined_input_is_not_touched(worker: Worker, tmp_path: Path) -> None:
+    key = SOURCES[1].key
+    watched = Watched(worker._editor, tmp_path)
+    worker._editor = watched
+    report = worker.run_unit(UnitTask(UNIT, quarantined={key: "killed its worker 2 times, alone"}))
+    assert [seen for seen, _, _ in watched.seen] == [[SOURCES[i].key for i in (0, 2, 3)]]
+    assert (report.edited, report.failed, report.failed_by_stage) == (6, 2, {"quarantine": 2})
+    assert report.failed_by_class == {SOURCES[1].class_name: 2}
+    assert sum(report.planned_by_class.values()) == 8
+    record = records(tmp_path, report)[f"{key}-v00"]
+    assert (record.status, record.reason) == ("failed", "killed its worker 2 times, alone")
+
+
+def test_a_task_may_limit_the_batch_for_itself_only(worker: Worker) -> None:
+    small = SmallMemory(worker._editor, 4, MemoryError())
+    worker._editor = small
+    worker.run_unit(UnitTask(UNIT, batch_size=3))
+    worker.run_unit(UnitTask(replace(UNIT, unit_id="u000001"), batch_size=9))
+    assert small.sizes == [3, 1, 4]
+
+
+def test_a_replacing_task_counts_instead_of_the_first(worker: Worker, tmp_path: Path) -> None:
+    first = worker.run_unit(UnitTask(UNIT, quarantined={SOURCES[0].key: "for a test"}))
+    second = worker.run_unit(UnitTask(UNIT, attempt="1", replaces=True))
+    assert (first.failed, second.failed) == (2, 0)
+    assert Ledger(tmp_path).committed() == {"u000000": second}
+
+
+def test_two_units_at_once_give_the_bytes_of_one_after_the_other(worker: Worker, tmp_path: Path) -> None:
+    tasks = [UnitTask(Unit(f"u00000{i}", (planned(i), planned(i + 1)))) for i in range(3)]
+    single = make_worker(tmp_path / "single")
+    one_by_one = [single.run_unit(task).sha256 for task in tasks]
+    with ThreadPoolExecutor(2) as threads:
+        reports = list(threads.map(worker.run_unit, tasks))
+    assert [report.sha256 for report in reports] == one_by_one
+    assert set(reports[2].seconds) == {"alone", "read", "wait", "idle", "model", "encode", "write"}
+
+
+def test_what_half_precision_cannot_hold_is_made_again_in_float32(tmp_path: Path) -> None:
+    config = worker_config(tmp_path)
+    half = Worker(config.model_copy(update={"model": ModelConfig(dtype="float16")}))
+    half.setup()
+    report = half.run_unit(UnitTask(replace(UNIT, sources=UNIT.sources[:1])))
+    assert {r.dtype for r in records(tmp_path, report).values()} == {"float16"}
+    model: Any = half._editor._model  # type: ignore[attr-defined]
+    model.network.conv_in.weight.data *= 3e4  # finite itself, but not what it gives
+    before = {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
+    report = half.run_unit(UnitTask(replace(UNIT, unit_id="u000001", sources=UNIT.sources[:1])))
+    assert (report.edited, report.failed) == (2, 0)
+    found = records(tmp_path, report).values()
+    assert {r.dtype for r in found} == {"float32"}
+    assert model.dtype == model.network.dtype == model.vae.dtype == torch.float16
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.network.state_dict().items())
+
+
+def test_what_float32_cannot_hold_either_is_a_failed_edit(tmp_path: Path) -> None:
+    half = Worker(worker_config(tmp_path).model_copy(update={"model": ModelConfig(dtype="bfloat16")}))
+    half.setup()
+    half._editor._model.network.conv_in.weight.data *= torch.nan  # type: ignore[attr-defined]
+    report = half.run_unit(UnitTask(replace(UNIT, sources=UNIT.sources[:1])))
+    assert (report.edited, report.failed_by_stage) == (0, {"invert": 2})
+    assert {r.dtype for r in records(tmp_path, report).values()} == {"float32"}

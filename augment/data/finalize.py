@@ -1,13 +1,14 @@
 """Committed parts -> the dataset: judge every edit, publish shards in plan order, account for everything planned.
 
-Needs no GPU and no torch. Everything is built beside (`.finalize/`) and moved into place at the end, the manifest last:
-a folder whose `manifest.json` exists is whole. The bytes depend on the parts, the thresholds and the shard limits.
+Needs no GPU and no torch. Everything is built beside (`.finalize/`, one shard after the other) and moved into place at
+the end, the manifest last: a folder whose `manifest.json` exists is whole. The bytes depend on the parts, the
+thresholds and the shard limits.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -22,7 +23,8 @@ from augment.data.ledger import Ledger, OutputError
 from augment.data.parts import read_part
 from augment.data.plan import Plan, digest_of
 from augment.data.shards import EDITED, EditRecord, edit_files
-from augment.data.tar import sha256_file, write_bytes_atomic, write_tar
+from augment.data.store import Store
+from augment.data.tar import sha256_file, write_tar
 from augment.types import EditStatus, UnitReport, Verdict
 
 MANIFEST_FORMAT = 1
@@ -76,56 +78,73 @@ def finalize(
     """
     plan = ledger.read_plan()
     if plan is None:
-        raise OutputError(f"{ledger.out} has no plan/plan.json: it is no output folder of `augment expand`.")
+        raise OutputError(f"{ledger.store} has no plan/plan.json: it is no output folder of `augment expand`.")
     reports = ledger.recover(plan)  # again: a worker that outlived its driver may have written since
     if missing := plan.units - len(reports):
-        raise OutputError(f"{ledger.out}: {missing} of {plan.units} units are not done. Run `augment expand` to go on.")
-    ordered = [reports[unit_id] for unit_id in sorted(reports)]
+        raise OutputError(
+            f"{ledger.store}: {missing} of {plan.units} units are not done. Run `augment expand` to go on."
+        )
+    ordered = [reports[unit_id] for unit_id in sorted(reports, key=lambda unit_id: (len(unit_id), unit_id))]
     inputs = digest_of(
         [MANIFEST_FORMAT, plan.digest, [r.sha256 for r in ordered], dict(judge_settings), limits.model_dump()]
     )
-    published = read_manifest(ledger.out)
-    if published is not None and published.get("inputs") == inputs and _is_whole(ledger.out, published, check_hashes):
+    store = ledger.store
+    published = read_manifest(store)
+    if published is not None and published.get("inputs") == inputs and _is_whole(store, published, check_hashes):
         return Finalized(False, published)
 
-    staging = ledger.out / STAGING
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir()
-    builder = _Builder(staging, limits)
-    for report in ordered:
-        for record, png in read_part(ledger, report):
-            builder.add(record, png, judge)
-    manifest = builder.close(plan, ordered, dict(judge_settings), inputs)
+    store.clear(STAGING)
+    with store.scratch() as scratch:
+        builder = _Builder(store, scratch, limits)
+        for report in ordered:
+            for record, png in read_part(ledger, report):
+                builder.add(record, png, judge)
+        manifest = builder.close(plan, ordered, dict(judge_settings), inputs)
     if manifest["planned"] != plan.planned:
         raise OutputError(
-            f"{ledger.out}: the plan wants {plan.planned} edits, the parts account for {manifest['planned']}. "
+            f"{store}: the plan wants {plan.planned} edits, the parts account for {manifest['planned']}. "
             "Delete commits/ and run `augment expand` again."
         )
-    _publish(ledger.out, staging, manifest, derived)
+    _publish(store, manifest, derived)
     return Finalized(True, manifest)
 
 
-def read_manifest(out: Path) -> dict[str, Any] | None:
+def read_manifest(store: Store) -> dict[str, Any] | None:
     """The published manifest, or None if there is none (or only the ruin of one)."""
     try:
-        manifest = json.loads((out / "manifest.json").read_bytes())
+        manifest = json.loads(store.read("manifest.json"))
         [(entry["sha256"], entry["bytes"]) for entry in manifest["files"].values()]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return dict(manifest)
+
+
+class _Staging:
+    """Files built in the scratch folder and put beside the published ones, with the manifest's entry for each."""
+
+    def __init__(self, store: Store, scratch: Path) -> None:
+        self.store, self.scratch = store, scratch
+        self.files: dict[str, dict[str, Any]] = {}
+
+    def take(self, path: Path, name: str, **known: Any) -> None:
+        """Move a finished file to where it is published from."""
+        self.files[name] = {"sha256": sha256_file(path), "bytes": path.stat().st_size} | known
+        self.store.put(path, f"{STAGING}/{name}")
+
+    def write(self, name: str, data: bytes) -> None:
+        self.files[name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        self.store.write(f"{STAGING}/{name}", data)
 
 
 class _ShardSeries:
     """`<folder>/<name>-000000.tar` and its statistics, one after the other, each within the limits."""
 
-    def __init__(self, staging: Path, folder: str, name: str, limits: ShardLimits) -> None:
+    def __init__(self, staging: _Staging, folder: str, name: str, limits: ShardLimits) -> None:
         self.staging, self.folder, self.name, self.limits = staging, folder, name, limits
         self.pending: list[tuple[str, dict[str, bytes]]] = []
         self.records: list[EditRecord] = []
         self.bytes = 0
-        self.files: dict[str, dict[str, Any]] = {}
         self.count = 0
-        (staging / folder).mkdir()
 
     def add(self, record: EditRecord, png: bytes) -> str:
         """Take a sample; returns the shard it will be in."""
@@ -147,25 +166,23 @@ class _ShardSeries:
     def flush(self) -> None:
         if not self.pending:
             return
-        shard, stats = self._path("tar"), self._path("json")
-        write_tar(self.staging / shard, self.pending)
-        content = _statistics(self.records)
-        write_bytes_atomic(self.staging / stats, _json_bytes(content))
-        self.files[shard] = _file_entry(self.staging / shard) | {"samples": len(self.pending)}
-        self.files[stats] = _file_entry(self.staging / stats)
+        path = self.staging.scratch / f"{self.name}.tar"
+        write_tar(path, self.pending)
+        self.staging.take(path, self._path("tar"), samples=len(self.pending))
+        self.staging.write(self._path("json"), _json_bytes(_statistics(self.records)))
         self.pending, self.records, self.bytes, self.count = [], [], 0, self.count + 1
 
 
 class _Builder:
-    """Judges edits one by one and writes them, and a row for each, under the staging folder."""
+    """Judges edits one by one and stages them, and a row for each."""
 
-    def __init__(self, staging: Path, limits: ShardLimits) -> None:
-        self.staging = staging
+    def __init__(self, store: Store, scratch: Path, limits: ShardLimits) -> None:
+        self.staging = _Staging(store, scratch)
         self.series: dict[EditStatus, _ShardSeries] = {
-            EditStatus.ACCEPTED: _ShardSeries(staging, "shards", "train", limits),
-            EditStatus.REJECTED: _ShardSeries(staging, "rejected", "rejected", limits),
+            EditStatus.ACCEPTED: _ShardSeries(self.staging, "shards", "train", limits),
+            EditStatus.REJECTED: _ShardSeries(self.staging, "rejected", "rejected", limits),
         }
-        self.index = IndexWriter(staging / "index.parquet")
+        self.index = IndexWriter(scratch / "index.parquet")
         self.counts: Counter[str] = Counter()
         self.by_class: dict[str, Counter[str]] = {}
         self.reasons: Counter[str] = Counter()
@@ -188,12 +205,11 @@ class _Builder:
     def close(
         self, plan: Plan, reports: list[UnitReport], judge_settings: dict[str, Any], inputs: str
     ) -> dict[str, Any]:
-        """Write what is left and return the manifest."""
-        self.index.close()
-        files: dict[str, dict[str, Any]] = {}
+        """Stage what is left and return the manifest."""
         for series in self.series.values():
             series.flush()
-            files |= series.files
+        self.index.close()
+        self.staging.take(self.staging.scratch / "index.parquet", "index.parquet")
         inverted = sum(r.inverted for r in reports)
         manifest: dict[str, Any] = {
             "format": MANIFEST_FORMAT,
@@ -213,10 +229,8 @@ class _Builder:
             "mean_reconstruction_psnr": sum(r.psnr_sum for r in reports) / max(1, inverted),
             "mean_vae_psnr": sum(r.vae_psnr_sum for r in reports) / max(1, inverted),
         }
-        write_bytes_atomic(self.staging / "README.md", dataset_card(manifest).encode())
-        for name in ("index.parquet", "README.md"):
-            files[name] = _file_entry(self.staging / name)
-        return manifest | {"files": dict(sorted(files.items()))}
+        self.staging.write("README.md", dataset_card(manifest).encode())
+        return manifest | {"files": dict(sorted(self.staging.files.items()))}
 
 
 def reason_kind(record: EditRecord) -> str:
@@ -244,33 +258,26 @@ def _json_bytes(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
-def _file_entry(path: Path) -> dict[str, Any]:
-    return {"sha256": sha256_file(path), "bytes": path.stat().st_size}
-
-
-def _is_whole(out: Path, manifest: Mapping[str, Any], check_hashes: bool) -> bool:
+def _is_whole(store: Store, manifest: Mapping[str, Any], check_hashes: bool) -> bool:
     """Whether every published file is there with its size (and its hash), and no other shard is."""
     files: Mapping[str, Any] = manifest["files"]
-    for name, entry in files.items():
-        path = out / name
-        if not path.is_file() or path.stat().st_size != entry["bytes"]:
-            return False
-        if check_hashes and sha256_file(path) != entry["sha256"]:
-            return False
-    present = {f"{d}/{p.name}" for d in ("shards", "rejected") for p in (out / d).glob("*")}
-    return present == {name for name in files if "/" in name}
+    present = store.list("shards") | store.list("rejected")
+    if present.keys() != {name for name in files if "/" in name}:
+        return False
+    present |= store.list()
+    if any(present.get(name) != entry["bytes"] for name, entry in files.items()):
+        return False
+    if not check_hashes:
+        return True
+    return all(store.sha256(name) == entry["sha256"] for name, entry in files.items())
 
 
-def _publish(out: Path, staging: Path, manifest: Mapping[str, Any], derived: tuple[str, ...]) -> None:
+def _publish(store: Store, manifest: Mapping[str, Any], derived: tuple[str, ...]) -> None:
     """Move the staged files into place. Until the manifest is back, the folder counts as unpublished."""
     data = _json_bytes(manifest)  # whatever is wrong with it, nothing is removed for it
-    for name in ("manifest.json", *derived):
-        (out / name).unlink(missing_ok=True)
-    for folder in ("shards", "rejected"):
-        if (out / folder).exists():
-            (out / folder).replace(staging / f"old-{folder}")
-        (staging / folder).replace(out / folder)
-    for name in ("index.parquet", "README.md"):
-        (staging / name).replace(out / name)
-    write_bytes_atomic(out / "manifest.json", data)
-    shutil.rmtree(staging)
+    store.remove(["manifest.json", *derived])
+    files: Mapping[str, Any] = manifest["files"]
+    store.move({f"{STAGING}/{name}": name for name in files})
+    store.remove((store.list("shards") | store.list("rejected")).keys() - files.keys())
+    store.write("manifest.json", data)
+    store.clear(STAGING)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from collections.abc import Collection, Iterator
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -32,7 +33,7 @@ class IndexWriter:
         self._rows: list[dict[str, Any]] = []
 
     def add(self, record: EditRecord, shard: str) -> None:
-        row: dict[str, Any] = asdict(record) | {"shard": shard}
+        row: dict[str, Any] = vars(record) | {"shard": shard}
         if record.status == EditStatus.FAILED:
             row |= dict.fromkeys(_MEASURED)
         self._rows.append(row)
@@ -49,13 +50,21 @@ class IndexWriter:
         self._writer.close()
 
 
-def read_index(path: Path, columns: list[str] | None = None) -> list[dict[str, Any]]:
+def read_index(source: Path | BinaryIO, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
     """The rows of an index, in plan order. Raises OSError or ValueError if it is damaged or lacks a column."""
-    rows: list[dict[str, Any]] = pq.read_table(path, columns=columns).to_pylist()
-    return rows
+    file = pq.ParquetFile(source)
+    if lacking := set(columns or ()) - set(file.schema_arrow.names):
+        raise ValueError(f"it has no column {', '.join(sorted(lacking))}")
+    for batch in file.iter_batches(columns=columns):
+        yield from batch.to_pylist()
 
 
-def read_rows(path: Path, keys: list[str]) -> dict[str, dict[str, Any]]:
+def read_columns(source: Path | BinaryIO, columns: list[str]) -> pa.Table:
+    """Whole columns of an index, in plan order, for arithmetic."""
+    return pq.read_table(source, columns=columns)
+
+
+def read_rows(source: Path | BinaryIO, keys: Collection[str]) -> dict[str, dict[str, Any]]:
     """The rows of some edits, by key."""
-    rows: list[dict[str, Any]] = pq.read_table(path, filters=[("key", "in", keys)]).to_pylist()
+    rows: list[dict[str, Any]] = pq.read_table(source, filters=[("key", "in", list(keys))]).to_pylist()
     return {row["key"]: row for row in rows}

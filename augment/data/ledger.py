@@ -1,38 +1,36 @@
-"""Who has done what: the plan, the parts and the commits of one output folder.
+"""Who has done what: the plan, the parts and the commits of one output folder, on a local disk or an object store.
 
     plan/plan.json, plan/units-000000.jsonl   written once; the fingerprint of everything that changes pixels
     parts/<unit>-<attempt>.tar                every attempt under a name of its own
     commits/<unit>.json                       created only if absent, naming the one part that counts
 
 A unit with a commit is done. Two attempts at a unit may race: both write a part, one of the commits is first, the other
-part is an orphan. Nothing here needs a server, only a file system on which `link` fails if the name exists.
+part is an orphan. Nothing here needs a server, only a store that can create a file on condition that it is absent.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
-import os
-import socket
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from augment.data.errors import OutputError
+from augment.data.lease import Lease, acquire, kept_alive
 from augment.data.plan import Plan, fingerprint_difference, plan_from_json, unit_from_json
-from augment.data.tar import sha256_file, write_bytes_atomic, write_tar
+from augment.data.store import Store, open_store
+from augment.data.tar import sha256_file, write_tar
 from augment.types import Unit, UnitReport
+
+__all__ = ["Ledger", "OutputError"]
 
 PLAN_FORMAT = 1
 UNITS_PER_FILE = 1000
-
-
-class OutputError(ValueError):
-    """The output folder cannot be used as asked; the message says why and what to do."""
-
+EVENTS_SECONDS = 30.0
 
 # What reading JSON of another shape raises, on the way into our own types.
 _WRONG_SHAPE = (ValueError, KeyError, TypeError, AttributeError)
@@ -41,55 +39,56 @@ _REPORT_KINDS: dict[str, type | tuple[type, ...]] = {
     "int": int,
     "float": (int, float),
     "dict[str, float]": dict,
+    "dict[str, int]": dict,
 }
 
 
 class Ledger:
-    """The books of one output folder on a POSIX file system. Cheap to make; nothing is read before it is asked for."""
+    """The books of one output folder. Cheap to make; nothing is read before it is asked for.
+
+    Args:
+        out: the folder as a path or a URL.
+
+    Raises:
+        StoreError: if no store can be had for the URL.
+    """
 
     def __init__(self, out: Path | str) -> None:
-        self.out = Path(out)
+        self.store: Store = open_store(out)
+        self._events: list[str] = []
+        self._events_since = time.monotonic()
 
     # ---- who may write --------------------------------------------------------------------------------------------
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Be the only driver of this folder. The kernel drops the lock with the process, however that ends.
+    def lock(self, also: Callable[[], None] = lambda: None) -> Iterator[Lease]:
+        """Be the only driver of this folder; `also` is called every few seconds while it lasts.
 
         Raises:
-            OutputError: if another living process has it, or the folder cannot be written.
+            OutputError: if another living process is, or the folder cannot be written.
         """
-        path = self.out / "run" / "lock"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
+            lease = acquire(self.store)
+        except OutputError:
+            raise
+        except Exception as error:  # object stores have errors of their own for missing buckets and credentials
+            reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
             raise OutputError(
-                f"output.path: {self.out} cannot be written ({error.strerror}). Name a folder you can write to."
+                f"output.path: {self.store} cannot be written ({reason}). Name a folder you can write to."
             ) from error
-        try:
+        with kept_alive(lease, also):
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.pread(file, 200, 0).decode(errors="replace").strip() or "unknown"
-                raise OutputError(
-                    f"{self.out} is being written by another run ({holder}). "
-                    "Wait for it, stop it, or choose another output.path."
-                ) from None
-            os.ftruncate(file, 0)
-            os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-            yield
-        finally:
-            os.close(file)
+                yield lease
+            finally:
+                self.flush_events()
 
     # ---- plan -----------------------------------------------------------------------------------------------------
     def read_plan(self) -> Plan | None:
         """The plan of this folder, or None if it has none yet."""
-        path = self.out / "plan" / "plan.json"
         try:
-            head = json.loads(path.read_bytes())
+            head = json.loads(self.store.read("plan/plan.json"))
             if head["format"] != PLAN_FORMAT:
                 raise OutputError(
-                    f"{self.out} has a plan of format {head['format']!r}; this version writes format {PLAN_FORMAT}. "
+                    f"{self.store} has a plan of format {head['format']!r}; this version writes format {PLAN_FORMAT}. "
                     "Choose another output.path."
                 )
             return plan_from_json(head)
@@ -99,7 +98,8 @@ class Ledger:
             raise
         except (OSError, *_WRONG_SHAPE) as error:
             raise OutputError(
-                f"{path} is not readable ({_short(error)}). Restore it, or choose another output.path."
+                f"{self.store.at('plan/plan.json')} is not readable ({_short(error)}). Restore it, or choose another "
+                "output.path."
             ) from error
 
     def write_plan(self, fingerprint: Mapping[str, Any], units: Iterable[Unit], class_names: Mapping[int, str]) -> Plan:
@@ -108,23 +108,24 @@ class Ledger:
         Raises:
             OutputError: if the folder holds results, which would be taken for results of this plan, or be replaced.
         """
-        folder = self.out / "plan"
-        whose = "of another plan than this job's" if (folder / "plan.json").exists() else "but no plan"
-        if any((self.out / "commits").glob("u*.json")):
-            raise OutputError(f"{self.out} has commits/, {whose}. Restore plan/, or choose another output.path.")
-        if foreign := [n for n in ("shards", "rejected", "manifest.json") if (self.out / n).exists()]:
+        listed = self.store.list("plan")
+        whose = "of another plan than this job's" if "plan/plan.json" in listed else "but no plan"
+        if self.store.list("commits"):
+            raise OutputError(f"{self.store} has commits/, {whose}. Restore plan/, or choose another output.path.")
+        published = ("shards", self.store.list("shards")), ("rejected", self.store.list("rejected"))
+        foreign = [name for name, files in published if files]
+        if foreign := foreign + ["manifest.json"] * self.store.exists("manifest.json"):
             raise OutputError(
-                f"{self.out} already has {', '.join(foreign)}, {whose}: this job would replace them. "
+                f"{self.store} already has {', '.join(foreign)}, {whose}: this job would replace them. "
                 "Choose another output.path."
             )
-        for path in [folder / "plan.json", *folder.glob("units-*.jsonl")]:
-            path.unlink(missing_ok=True)
+        self.store.remove(["plan/plan.json", *(name for name in listed if name.startswith("plan/units-"))])
         lines: list[str] = []
         totals = {"units": 0, "sources": 0, "planned": 0}
 
         def flush() -> None:
-            name = f"units-{(totals['units'] - 1) // UNITS_PER_FILE:06d}.jsonl"
-            write_bytes_atomic(folder / name, "".join(lines).encode())
+            name = f"plan/units-{(totals['units'] - 1) // UNITS_PER_FILE:06d}.jsonl"
+            self.store.write(name, "".join(lines).encode())
             lines.clear()
 
         for unit in units:
@@ -140,7 +141,7 @@ class Ledger:
         plain = json.loads(json.dumps(dict(fingerprint)))
         plan = Plan(plain, totals["units"], totals["sources"], totals["planned"], dict(class_names))
         head = {"format": PLAN_FORMAT, **dataclasses.asdict(plan)}
-        write_bytes_atomic(folder / "plan.json", (json.dumps(head, indent=2, sort_keys=True) + "\n").encode())
+        self.store.write("plan/plan.json", (json.dumps(head, indent=2, sort_keys=True) + "\n").encode())
         return plan
 
     def check_fingerprint(self, plan: Plan, fingerprint: Mapping[str, Any]) -> None:
@@ -151,7 +152,7 @@ class Ledger:
         """
         if difference := fingerprint_difference(plan.fingerprint, fingerprint):
             raise OutputError(
-                f"{self.out} was planned with other inputs or settings:\n  "
+                f"{self.store} was planned with other inputs or settings:\n  "
                 + "\n  ".join(difference)
                 + "\nRestore them to go on, or choose another output.path. "
                 "(Thresholds, workers, batch size and paths may change.)"
@@ -159,72 +160,91 @@ class Ledger:
 
     def units(self) -> Iterator[Unit]:
         """All planned units, in plan order, one file in memory at a time."""
-        for path in sorted((self.out / "plan").glob("units-*.jsonl")):
-            with path.open() as file:
-                for number, line in enumerate(file, 1):
-                    try:
-                        unit = unit_from_json(json.loads(line))
-                    except _WRONG_SHAPE as error:
-                        raise OutputError(
-                            f"{path}: line {number} is not readable ({_short(error)}). Restore it, or choose another "
-                            "output.path."
-                        ) from error
-                    yield unit
+        for name in self.store.list("plan"):
+            if not name.startswith("plan/units-"):
+                continue
+            for number, line in enumerate(self.store.read(name).splitlines(), 1):
+                try:
+                    unit = unit_from_json(json.loads(line))
+                except _WRONG_SHAPE as error:
+                    raise OutputError(
+                        f"{self.store.at(name)}: line {number} is not readable ({_short(error)}). Restore it, or "
+                        "choose another output.path."
+                    ) from error
+                yield unit
 
     # ---- about the run --------------------------------------------------------------------------------------------
     def write_run_file(self, name: str, content: str | Mapping[str, Any]) -> None:
         """Keep a text, or a mapping as JSON, under `run/`; a file that says the same already is left alone."""
         text = content if isinstance(content, str) else json.dumps(content, indent=2, sort_keys=True) + "\n"
-        path = self.out / "run" / name
-        if not path.is_file() or path.read_text() != text:
-            write_bytes_atomic(path, text.encode())
+        with contextlib.suppress(FileNotFoundError):
+            if self.store.read(f"run/{name}") == text.encode():
+                return
+        self.store.write(f"run/{name}", text.encode())
 
     def log_event(self, kind: str, content: Mapping[str, Any]) -> None:
-        """Append a line with the time to `run/events.jsonl`."""
+        """Add a line with the time to `run/events.jsonl`. Lines are written together, half a minute's at once."""
         row = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": kind, **content}
-        with (self.out / "run" / "events.jsonl").open("a") as file:
-            file.write(json.dumps(row, sort_keys=True) + "\n")
+        self._events.append(json.dumps(row, sort_keys=True) + "\n")
+        if time.monotonic() - self._events_since > EVENTS_SECONDS:
+            self.flush_events()
+
+    def flush_events(self) -> None:
+        """Write the lines that are waiting."""
+        self._events_since = time.monotonic()
+        if self._events:
+            self.store.append("run/events.jsonl", "".join(self._events).encode())
+            self._events.clear()
 
     # ---- parts and commits ----------------------------------------------------------------------------------------
     def write_part(self, unit_id: str, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> tuple[str, str]:
         """Write an attempt at a unit under a name that no other attempt has. Returns its file name and sha256."""
-        path = self.out / "parts" / f"{unit_id}-{uuid.uuid4().hex[:12]}.tar"
-        write_tar(path, samples)
-        return path.name, sha256_file(path)
+        name = f"{unit_id}-{uuid.uuid4().hex[:12]}.tar"
+        with self.store.scratch() as folder:
+            write_tar(folder / name, samples)
+            sha256 = sha256_file(folder / name)
+            self.store.put(folder / name, f"parts/{name}")
+        return name, sha256
 
-    def commit(self, report: UnitReport) -> UnitReport:
+    def commit(self, report: UnitReport, replaces: bool = False) -> UnitReport:
         """Make a part count, unless one of the same plan does already. Returns the report that counts.
 
         If that is another's, the part of `report` is removed. A marker that counts for nothing (of another plan, or
-        without its part: a worker that outlived its driver may leave one) is replaced.
+        without its part: a worker that outlived its driver may leave one) is replaced; with `replaces`, any is.
 
         Raises:
             OutputError: if the folder has got another plan meanwhile; the part is removed.
         """
-        marker = self.out / "commits" / f"{report.unit_id}.json"
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        beside = marker.parent / f".{report.unit_id}.{uuid.uuid4().hex}.tmp"
-        write_bytes_atomic(beside, (json.dumps(dataclasses.asdict(report), sort_keys=True) + "\n").encode())
-        try:
-            os.link(beside, marker)
-        except FileExistsError:
-            winner = None
-            with contextlib.suppress(OutputError, FileNotFoundError):  # not readable: counts for nothing; gone: swept
-                winner = _read_commit(marker)
-            if winner is not None and winner.plan == report.plan and self.part_path(winner).is_file():
-                self.part_path(report).unlink(missing_ok=True)
-                return winner
-            plan = self.read_plan()
-            if plan is not None and plan.digest != report.plan:
-                self.part_path(report).unlink(missing_ok=True)
-                raise OutputError(
-                    f"{self.out} was planned anew while unit {report.unit_id} of the old plan was at work; its part is "
-                    "not wanted any more."
-                ) from None
-            os.replace(beside, marker)
-        finally:
-            beside.unlink(missing_ok=True)
+        marker = f"commits/{report.unit_id}.json"
+        data = (json.dumps(dataclasses.asdict(report), sort_keys=True) + "\n").encode()
+        if self.store.create(marker, data):
+            return report
+        winner = None
+        with contextlib.suppress(OutputError, FileNotFoundError):  # not readable: counts for nothing; gone: swept
+            winner = self.report_of(report.unit_id)
+        if winner is not None and winner.part == report.part:
+            return report  # this very commit, which a store carried out before it was asked a second time
+        if winner is not None and not replaces and winner.plan == report.plan and self.has_part(winner):
+            self.store.remove([f"parts/{report.part}"])
+            return winner
+        plan = self.read_plan()
+        if plan is not None and plan.digest != report.plan:
+            self.store.remove([f"parts/{report.part}"])
+            raise OutputError(
+                f"{self.store} was planned anew while unit {report.unit_id} of the old plan was at work; its part is "
+                "not wanted any more."
+            ) from None
+        self.store.write(marker, data)
         return report
+
+    def report_of(self, unit_id: str) -> UnitReport:
+        """The report of a unit that is done.
+
+        Raises:
+            FileNotFoundError: if it is not done. OutputError: if its report is not readable.
+        """
+        marker = f"commits/{unit_id}.json"
+        return _parse_commit(self.store.at(marker), self.store.read(marker))
 
     def committed(self) -> dict[str, UnitReport]:
         """The reports of all units that are done, by unit.
@@ -232,7 +252,8 @@ class Ledger:
         Raises:
             OutputError: if one is not readable.
         """
-        return {path.stem: _read_commit(path) for path in sorted((self.out / "commits").glob("u*.json"))}
+        found = self.store.read_many(name for name in self.store.list("commits") if name.endswith(".json"))
+        return {Path(name).stem: _parse_commit(self.store.at(name), data) for name, data in found}
 
     def recover(self, plan: Plan) -> dict[str, UnitReport]:
         """Put the books in order after whatever happened before; call it under the lock. Returns what is done.
@@ -240,26 +261,21 @@ class Ledger:
         A commit of another plan, or whose part is gone, is taken back. Parts that no commit names, and unfinished
         files, are removed.
         """
-        done = {}
-        for unit_id, report in self.committed().items():
-            if report.plan == plan.digest and self.part_path(report).is_file():
-                done[unit_id] = report
-            else:
-                (self.out / "commits" / f"{unit_id}.json").unlink()
-        named = {report.part for report in done.values()}
-        unfinished = [p for name in ("", "run", "plan", "commits") for p in (self.out / name).glob(".*.tmp")]
-        for path in [*unfinished, *(p for p in (self.out / "parts").glob("*") if p.name not in named)]:
-            path.unlink(missing_ok=True)
+        reports, parts = self.committed(), self.store.list("parts")
+        done = {u: r for u, r in reports.items() if r.plan == plan.digest and f"parts/{r.part}" in parts}
+        self.store.remove(f"commits/{unit_id}.json" for unit_id in reports.keys() - done.keys())
+        self.store.remove(parts.keys() - {f"parts/{report.part}" for report in done.values()})
+        self.store.sweep()
         return done
 
-    def part_path(self, report: UnitReport) -> Path:
-        """Where a committed part lies."""
-        return self.out / "parts" / report.part
+    def has_part(self, report: UnitReport) -> bool:
+        """Whether a committed part is there."""
+        return self.store.exists(f"parts/{report.part}")
 
 
-def _read_commit(path: Path) -> UnitReport:
+def _parse_commit(path: str, data: bytes) -> UnitReport:
     try:
-        report = UnitReport(**json.loads(path.read_bytes()))
+        report = UnitReport(**json.loads(data))
         for field in dataclasses.fields(report):
             if not isinstance(value := getattr(report, field.name), _REPORT_KINDS[str(field.type)]):
                 raise TypeError(f"{field.name} is {value!r}")

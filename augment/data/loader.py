@@ -38,7 +38,7 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from augment.data.images import ImageError, decode_image
 from augment.data.locate import InputError, expand_shards
-from augment.data.readers import SHARD_IMAGE_EXTENSIONS, parse_label
+from augment.data.shard_listing import SHARD_IMAGE_EXTENSIONS, parse_label
 from augment.seeding import seed_for
 
 SHUFFLE_BUFFER = 1000  # encoded images held by a stream per source

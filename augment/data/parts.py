@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 from collections.abc import Iterator
 
 from augment.data.ledger import Ledger, OutputError
 from augment.data.shards import RECONSTRUCTION_SUFFIX, EditRecord
-from augment.data.tar import iter_tar, sha256_file
+from augment.data.tar import iter_tar
 from augment.types import UnitReport
 
 
-def read_part(ledger: Ledger, report: UnitReport) -> Iterator[tuple[EditRecord, bytes]]:
-    """The records of a committed part with their pictures (b"" where there is none); checked against its sha256.
+def read_samples(ledger: Ledger, report: UnitReport) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """The samples of a committed part as they were written; read once, and whole, to check its sha256 first.
 
     Raises:
         OutputError: if the part is missing or has other bytes than were committed.
     """
-    path = ledger.part_path(report)
-    if not path.is_file() or sha256_file(path) != report.sha256:
+    name = f"parts/{report.part}"
+    try:
+        data = ledger.store.read(name)
+    except FileNotFoundError:
+        data = b""
+    if hashlib.sha256(data).hexdigest() != report.sha256:
         raise OutputError(
-            f"{path} is missing or damaged (its sha256 is not the committed one). "
-            f"Delete {ledger.out / 'commits' / report.unit_id}.json and run `augment expand` again: it redoes it."
+            f"{ledger.store.at(name)} is missing or damaged (its sha256 is not the committed one). Delete "
+            f"{ledger.store.at(f'commits/{report.unit_id}.json')} and run `augment expand` again: it redoes it."
         )
-    for _, files in iter_tar(path):
+    yield from iter_tar(io.BytesIO(data))
+
+
+def read_part(ledger: Ledger, report: UnitReport) -> Iterator[tuple[EditRecord, bytes]]:
+    """The records of a committed part with their pictures (b"" where there is none). Raises as `read_samples`."""
+    for _, files in read_samples(ledger, report):
         if "json" in files:
             yield EditRecord.from_json(files["json"]), files.get("png", b"")
 
 
 def read_reconstructions(ledger: Ledger, report: UnitReport) -> dict[str, bytes]:
-    """The PNGs of a part's reconstructed sources, by source key."""
-    pictures = iter_tar(ledger.part_path(report))
+    """The PNGs of a part's reconstructed sources, by source key. Raises as `read_samples`."""
     return {
         key.removesuffix(RECONSTRUCTION_SUFFIX): files["png"]
-        for key, files in pictures
+        for key, files in read_samples(ledger, report)
         if key.endswith(RECONSTRUCTION_SUFFIX) and "json" not in files
     }

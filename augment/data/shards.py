@@ -50,7 +50,8 @@ class EditRecord:
         text_alignment, source_similarity: cosine of the edit with its prompt, and with its source, -1..1.
         model_id, model_revision: of an image that failed as a whole, as configured.
         match_noise: 1 if the noise the sampler adds was drawn given the image; of no account where it adds none.
-        sampler ... solver_settings: empty or zero for an image that failed as a whole.
+        dtype: of the network that made it: `float32` also where half precision gave NaN and it was made again.
+        sampler ... dtype: empty or zero for an image that failed as a whole.
         config_hash: fingerprint of the plan this edit belongs to.
     """
 
@@ -80,6 +81,7 @@ class EditRecord:
     match_noise: int
     solver: str
     solver_settings: str
+    dtype: str
     inversion_status: str
     inversion_iterations: float
     inversion_evaluations: float

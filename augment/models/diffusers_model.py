@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -34,12 +35,33 @@ class DiffusersModel(LatentDiffusion):
         self.revision = revision
         self.vae = frozen(pipeline.vae)
         self.network = frozen(network)
+        self._networks = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
         self.device = self.network.device
         self.dtype = self.network.dtype
         self.latent_factor = 2 ** (len(self.vae.config.block_out_channels) - 1)  # pixels per latent position
         self.factor = self.latent_factor * patch_size
         self._scale = self.vae.config.scaling_factor
         self._shift = self.vae.config.shift_factor or 0.0  # None for the families without
+
+    @contextmanager
+    def in_float32(self) -> Iterator[None]:
+        tensors = [
+            tensor
+            for network in self._networks
+            for tensor in (*network.parameters(), *network.buffers())
+            if tensor.is_floating_point() and tensor.dtype != torch.float32
+        ]
+        dtype, dtypes = self.dtype, [tensor.dtype for tensor in tensors]
+        try:
+            self.dtype = torch.float32
+            for tensor in tensors:
+                tensor.data = tensor.data.float()
+            yield
+        finally:
+            # Every value came from half precision, so going back loses nothing.
+            for tensor, before in zip(tensors, dtypes, strict=True):
+                tensor.data = tensor.data.to(before)
+            self.dtype = dtype
 
     @torch.no_grad()
     def encode(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -81,6 +82,10 @@ class LatentDiffusion(ABC):
 
         Families of flow models answer the velocity instead, which their schedules expect.
         """
+
+    @abstractmethod
+    def in_float32(self) -> AbstractContextManager[None]:
+        """Run the networks in float32 within the block; afterwards they are as they were, bit for bit."""
 
     @abstractmethod
     def schedule(self, num_steps: int, sampler: str) -> Schedule:

@@ -77,7 +77,7 @@ def commit_unit(ledger: Ledger, plan: Plan, unit: Unit) -> UnitReport:
     return ledger.commit(report)
 
 
-def finished_ledger(out: Path, count: int = 5, unit_size: int = 2) -> Ledger:
+def finished_ledger(out: Path | str, count: int = 5, unit_size: int = 2) -> Ledger:
     """A folder with all units committed: 5 sources x 2 edits, of which 2 failed, by default."""
     ledger = Ledger(out)
     plan = ledger.write_plan(FINGERPRINT, cut_units(planned_sources(count), unit_size), CLASS_NAMES)

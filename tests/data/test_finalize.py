@@ -179,8 +179,8 @@ def test_a_ruined_manifest_is_none(tmp_path: Path, content: str) -> None:
     ledger = finished_ledger(tmp_path)
     manifest = run(ledger).manifest
     (tmp_path / "manifest.json").write_text(content)
-    assert read_manifest(tmp_path) is None
-    assert run(ledger).manifest == manifest == read_manifest(tmp_path)
+    assert read_manifest(ledger.store) is None
+    assert run(ledger).manifest == manifest == read_manifest(ledger.store)
 
 
 def test_what_cannot_be_written_as_json_removes_nothing(tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_unfinished_runs_are_not_published(tmp_path: Path) -> None:
 
 def test_a_damaged_part_is_an_error_that_says_what_to_delete(tmp_path: Path) -> None:
     ledger = finished_ledger(tmp_path)
-    part = ledger.part_path(ledger.committed()["u000001"])
+    part = tmp_path / "parts" / ledger.report_of("u000001").part
     part.write_bytes(part.read_bytes()[:-1] + b"x")
     with pytest.raises(OutputError, match=r"missing or damaged.*Delete .*u000001\.json"):
         run(ledger)

@@ -174,7 +174,7 @@ def test_recover_sweeps_orphans_and_takes_back_commits_without_part(tmp_path: Pa
     for folder in ("", "run", "plan", "commits"):
         (tmp_path / folder).mkdir(exist_ok=True)
         (tmp_path / folder / ".x.123.tmp").write_bytes(b"half")
-    ledger.part_path(done["u000002"]).unlink()
+    (tmp_path / "parts" / done["u000002"].part).unlink()
     recovered = ledger.recover(plan_of(ledger))
     assert sorted(recovered) == ["u000000", "u000001"]
     assert sorted(ledger.committed()) == ["u000000", "u000001"]
@@ -187,7 +187,7 @@ def test_recovered_unit_can_be_committed_again(tmp_path: Path) -> None:
     ledger = finished_ledger(tmp_path)
     plan = plan_of(ledger)
     before = ledger.committed()["u000001"]
-    ledger.part_path(before).unlink()
+    (tmp_path / "parts" / before.part).unlink()
     ledger.recover(plan)
     after = commit_unit(ledger, plan, list(ledger.units())[1])
     assert after.sha256 == before.sha256

@@ -17,19 +17,10 @@ import pytest
 from augment.data.ledger import Ledger
 from augment.data.parts import read_part
 from augment.data.plan import cut_units
-from augment.distribute import (
-    Interrupted,
-    MakeWorker,
-    RunConfig,
-    WorkerError,
-    give_up,
-    interruptible,
-    run_local,
-    run_ray,
-    usable_workers,
-)
+from augment.distribute import Interrupted, MakeWorker, RunConfig, Watch, WorkerError, interruptible, run_local, run_ray
+from augment.distribute.pool import usable_workers
 from augment.models.config import ModelConfig
-from augment.types import PlannedSource, Source, Unit, UnitReport, Variant
+from augment.types import PlannedSource, Source, UnitReport, UnitTask, Variant
 from augment.worker import WorkerConfig
 from tests.test_worker import worker_config
 
@@ -38,7 +29,7 @@ UNITS = list(
         (PlannedSource(Source(f"s{i}", "", 1, 0, "fox"), "a fox", (Variant(0, "a fox at night"),)) for i in range(6)), 1
     )
 )
-RAY_RUN = RunConfig(executor="ray", num_workers=2, max_attempts=2)
+RAY_RUN = RunConfig(executor="ray", num_workers=2, max_attempts=2, units_in_flight=1)
 
 
 def plain_worker(behaviour: str = "") -> MakeWorker:
@@ -58,8 +49,8 @@ def plain_worker(behaviour: str = "") -> MakeWorker:
             if behaviour == "bad config":
                 raise ValueError("model.name: no such model")
 
-        def run_unit(self, unit: Unit) -> UnitReport:
-            log = self.config.output / "attempts"
+        def run_unit(self, task: UnitTask) -> UnitReport:
+            unit, log = task.unit, Path(self.config.output) / "attempts"
             log.mkdir(parents=True, exist_ok=True)
             attempt = len(list(log.glob(f"{unit.unit_id}-*")))
             (log / f"{unit.unit_id}-{attempt}-{os.getpid()}").touch()
@@ -162,20 +153,20 @@ def test_a_full_disk_ends_the_run_and_fails_no_unit(ray_session: Any, tmp_path: 
     assert "u000001" not in Ledger(tmp_path).committed()
 
 
-def test_a_unit_given_up_too_late_keeps_what_was_committed(tmp_path: Path) -> None:
-    config = worker_config(tmp_path)
-    (done,) = run_local(config, UNITS[:1], RunConfig(), plain_worker())
-    assert give_up(config, UNITS[0], "the worker process died") == done
-    assert Ledger(tmp_path).committed() == {"u000000": done}
-    assert [p.name for p in (tmp_path / "parts").iterdir()] == [done.part]
-
-
 def test_there_are_no_more_workers_than_gpus(caplog: pytest.LogCaptureFixture) -> None:
     assert usable_workers(RAY_RUN, "cpu", {"CPU": 1.0}) == 2
     assert usable_workers(RAY_RUN, "cuda", {"CPU": 1.0, "GPU": 4.0}) == 2
     assert not caplog.records
     assert usable_workers(RAY_RUN, "cuda", {"CPU": 9.0, "GPU": 1.0}) == 1
     assert "run.num_workers is 2, but Ray has 1 GPU(s)" in caplog.text
+
+
+def test_a_cluster_is_asked_for_what_it_may_get_later() -> None:
+    joined = RAY_RUN.model_copy(update={"address": "auto", "num_workers": 64})
+    assert usable_workers(joined, "cuda", {"CPU": 8.0}) == 64
+    every = joined.model_copy(update={"num_workers": "all", "threads_per_worker": 2})
+    assert [usable_workers(every, "cuda", {"GPU": gpus}) for gpus in (0.0, 3.0)] == [0, 3]
+    assert [usable_workers(every, "cpu", {"CPU": cpus}) for cpus in (1.0, 8.0)] == [1, 4]
 
 
 @pytest.mark.ray
@@ -209,18 +200,89 @@ def test_no_worker_outlives_an_abandoned_run(ray_session: Any, tmp_path: Path) -
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_becomes_an_exception_once(signum: int, code: int) -> None:
-    def be_stopped() -> None:
-        with interruptible():
-            os.kill(os.getpid(), signum)
-            time.sleep(10)
+class Counting(Watch):
+    def __init__(self) -> None:
+        self.workers: list[int] = []
+        self.kinds: list[str] = []
 
-    before = signal.getsignal(signum)
+    def tick(self, workers: int) -> None:
+        self.workers.append(workers)
+
+    def event(self, kind: str, content: Any) -> None:
+        self.kinds.append(kind)
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(90)
+def test_whoever_watches_is_told(ray_session: Any, tmp_path: Path) -> None:
+    watch = Counting()
+    list(run_ray(worker_config(tmp_path), UNITS, RAY_RUN, plain_worker("die once"), watch=watch))
+    assert watch.kinds == ["worker died"]
+    assert {0, 1} <= set(watch.workers) <= {0, 1, 2}
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(90)
+def test_a_pool_of_all_cpus_has_two_units_in_flight_each(ray_session: Any, tmp_path: Path) -> None:
+    run = RAY_RUN.model_copy(update={"num_workers": "all", "units_in_flight": 2})
+    watch = Counting()
+    reports = list(run_ray(worker_config(tmp_path), iter(UNITS), run, plain_worker("together"), watch=watch))
+    assert sorted(r.unit_id for r in reports) == [u.unit_id for u in UNITS]
+    assert max(watch.workers) == 2
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("drain_seconds", [0.0, 0.05])
+def test_a_signal_becomes_an_exception_once(signum: int, code: int, drain_seconds: float) -> None:
+    reached = []
+
+    def be_stopped() -> None:
+        with interruptible(drain_seconds) as stop:
+            assert not stop.requested
+            os.kill(os.getpid(), signum)
+            reached.append(stop.requested)
+            signal.pause()  # until the time is up
+
+    before = [signal.getsignal(s) for s in (signum, signal.SIGALRM)]
     with pytest.raises(Interrupted, match="stopped by SIG") as caught:
         be_stopped()
+    assert reached == ([True] if drain_seconds else [])
     assert 128 + caught.value.signum == code
-    assert signal.getsignal(signum) == before
+    assert [signal.getsignal(s) for s in (signum, signal.SIGALRM)] == before
+
+
+def test_a_second_signal_does_not_wait() -> None:
+    def be_stopped() -> None:
+        with interruptible(3600.0) as stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert stop.requested
+            os.kill(os.getpid(), signal.SIGINT)
+            pytest.fail("went on")
+
+    with pytest.raises(Interrupted, match="SIGINT"):
+        be_stopped()
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("executor", ["local", pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.timeout(90)])])
+def test_a_signal_lets_units_in_flight_finish(executor: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    if executor == "ray":
+        request.getfixturevalue("ray_session")
+    run = RAY_RUN.model_copy(update={"num_workers": 1, "drain_seconds": 60.0})
+    done: list[str] = []
+
+    def be_stopped() -> None:
+        runner = run_ray if executor == "ray" else run_local
+        for report in runner(worker_config(tmp_path), UNITS, run, plain_worker()):
+            done.append(report.unit_id)
+            if len(done) == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        be_stopped()
+    assert 1 <= len(done) < 6
+    assert Ledger(tmp_path).committed().keys() == set(done)
+    assert len(list((tmp_path / "attempts").iterdir())) == len(done)  # none was cut off
 
 
 def test_importing_the_runners_does_not_import_ray() -> None:

@@ -1,0 +1,43 @@
+"""Names of images -> keys that are legal in tars, distinct, and the same whatever else is in the dataset."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from augment.data.locate import InputError
+from augment.data.tar import KEY_PATTERN
+
+
+def unique_keys(names: Sequence[str], full_name: Callable[[int], str], where: Callable[[int], str]) -> list[str]:
+    """A key per image. A hash of the full name is added wherever the name alone could stand for two images.
+
+    Args:
+        names: a short name per image, such as its path without extension.
+        full_name: index -> what tells the image from every other one, such as its path.
+        where: index -> the place to name in a message.
+
+    Raises:
+        InputError: if two images have the same full name.
+    """
+    clean = [name if KEY_PATTERN.fullmatch(name) else re.sub(r"[^A-Za-z0-9_/-]", "_", name) for name in names]
+    counts = Counter(clean)
+    hashed: dict[str, int] = {}
+    keys = []
+    for i, (key, name) in enumerate(zip(clean, names, strict=True)):
+        # Also when it is unique today: the key of an image must not change because another one joins the dataset.
+        if key != name or counts[key] > 1:
+            key = f"{key}-{_short_hash(full_name(i))}"
+            if key in hashed:
+                both = f"{where(hashed[key])} and {where(i)} are both called {full_name(i)!r}"
+                raise InputError(f"{both}; give the images distinct names")
+            hashed[key] = i
+        keys.append(key)
+    return keys
+
+
+def _short_hash(name: str) -> str:
+    """Of a file name, which on POSIX is bytes and need not be UTF-8."""
+    return hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:8]

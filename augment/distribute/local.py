@@ -1,0 +1,48 @@
+"""The runner for tests, debuggers and small jobs: everything in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Generator, Iterable
+
+from augment.distribute.run_config import MakeWorker, RunConfig, Watch
+from augment.distribute.signals import Interrupted, interruptible
+from augment.distribute.task_queue import TaskQueue
+from augment.types import Unit, UnitReport
+from augment.worker import Worker, WorkerConfig
+
+
+def run_local(
+    config: WorkerConfig,
+    units: Iterable[Unit],
+    run: RunConfig,
+    make_worker: MakeWorker = Worker,
+    *,
+    replaces: Container[str] = frozenset(),
+    watch: Watch | None = None,
+) -> Generator[UnitReport, None, None]:
+    """Do the units one after the other in this process, and yield a report as each is committed.
+
+    An input that kills the process is found by the runs that follow: the first tries the suspects alone.
+
+    Args:
+        replaces: ids of units whose commit is to be replaced.
+
+    Raises:
+        Interrupted: on SIGTERM or SIGINT, after the unit at work if that ends within `run.drain_seconds`.
+    """
+    watch = watch or Watch()
+    queue = TaskQueue(config, units, run, replaces, watch)
+    with interruptible(run.drain_seconds) as stop:
+        queue.absorb()
+        worker = make_worker(config)
+        worker.setup()
+        while (task := queue.next()) is not None:
+            stop.check()
+            try:
+                report = worker.run_unit(task)
+            except Interrupted:
+                queue.put_back(task)
+                raise
+            queue.done(task, report)
+            watch.tick(1)
+            yield report

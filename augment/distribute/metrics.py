@@ -1,0 +1,97 @@
+"""What each worker is doing, for Prometheus: through the metrics agent that runs on every node of a Ray.
+
+Ray exports a counter `augment_x` as `ray_augment_x_total` and a gauge as `ray_augment_x`, and adds labels of its own
+(`WorkerId`, `NodeAddress`, `SessionName`). What is counted is gone with its node: totals are the ledger's business.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from augment.types import UnitReport
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric as it is declared to Ray. Its `tags` become labels."""
+
+    kind: Literal["counter", "gauge"]
+    description: str
+    tags: tuple[str, ...] = ()
+
+
+METRICS: Mapping[str, Metric] = {
+    "augment_units": Metric("counter", "units committed"),
+    "augment_edits": Metric(
+        "counter", "edits by status, `edited` or `failed`; the stage is that of a failure", ("status", "stage")
+    ),
+    "augment_provisional": Metric(
+        "counter", "edits by verdict under the thresholds of the moment: `accepted`, or the score too low", ("verdict",)
+    ),
+    "augment_seconds": Metric("counter", "seconds of the worker by stage; stages may overlap", ("stage",)),
+    "augment_psnr_db": Metric("gauge", "mean PSNR of the last unit's reconstructions"),
+    "augment_psnr_gap_db": Metric("gauge", "how far that is below the autoencoder's own round trip"),
+    "augment_batch_size": Metric("gauge", "images that fit into memory at once, as far as the worker knows"),
+    "augment_memory_bytes": Metric(
+        "gauge", "memory by kind: `rss`, and on a GPU `cuda_allocated`, `cuda_reserved`, `cuda_peak`", ("kind",)
+    ),
+}
+
+
+def exported_name(name: str) -> str:
+    """The name under which Prometheus finds a metric of `METRICS`."""
+    return f"ray_{name}_total" if METRICS[name].kind == "counter" else f"ray_{name}"
+
+
+class WorkerMetrics:
+    """The metrics of one worker; to be made inside its Ray actor."""
+
+    def __init__(self) -> None:
+        from ray.util.metrics import Counter, Gauge  # importing this module must not cost an import of Ray
+
+        kinds = {"counter": Counter, "gauge": Gauge}
+        self._metrics = {name: kinds[m.kind](name, m.description, m.tags) for name, m in METRICS.items()}
+
+    def observe(self, report: UnitReport) -> None:
+        """Add a committed unit."""
+        self._add("augment_units", 1)
+        self._add("augment_edits", report.edited, status="edited", stage="")
+        for stage, edits in report.failed_by_stage.items():
+            self._add("augment_edits", edits, status="failed", stage=stage)
+        for verdict, edits in report.provisional.items():
+            self._add("augment_provisional", edits, verdict=verdict)
+        for stage, seconds in report.seconds.items():
+            self._add("augment_seconds", seconds, stage=stage)
+        if report.inverted:
+            self._metrics["augment_psnr_db"].set(report.psnr_sum / report.inverted)
+            self._metrics["augment_psnr_gap_db"].set((report.vae_psnr_sum - report.psnr_sum) / report.inverted)
+        if report.batch_size:
+            self._metrics["augment_batch_size"].set(report.batch_size)
+
+    def observe_memory(self) -> None:
+        """Set the memory gauges; their `rss` is also how a dashboard counts the workers that are alive."""
+        for kind, size in memory_bytes().items():
+            self._metrics["augment_memory_bytes"].set(size, {"kind": kind})
+
+    def _add(self, name: str, amount: float, **tags: str) -> None:
+        if amount > 0:  # Ray refuses to add nothing
+            self._metrics[name].inc(amount, tags)
+
+
+def memory_bytes() -> dict[str, int]:
+    """Memory of this process in bytes by kind; that of the GPU only if this process uses one already."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    memory = {"rss": pages * os.sysconf("SC_PAGE_SIZE")}
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        memory |= {
+            "cuda_allocated": torch.cuda.memory_allocated(),
+            "cuda_reserved": torch.cuda.memory_reserved(),
+            "cuda_peak": torch.cuda.max_memory_allocated(),
+        }
+    return memory

@@ -1,0 +1,296 @@
+"""The runner for real work: Ray actors, one per GPU, that come and go with the machines of the cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import time
+from collections.abc import Container, Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from augment.distribute.metrics import WorkerMetrics
+from augment.distribute.run_config import MakeWorker, RunConfig, Watch, WorkerError
+from augment.distribute.signals import Stop, interruptible
+from augment.distribute.task_queue import TaskQueue
+from augment.types import Unit, UnitReport, UnitTask
+from augment.worker import Worker, WorkerConfig
+
+logger = logging.getLogger(__name__)
+SCALE_SECONDS = 2.0  # between two looks at what the cluster has
+# Errors of an output that no other worker would do better with.
+_HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def run_ray(
+    config: WorkerConfig,
+    units: Iterable[Unit],
+    run: RunConfig,
+    make_worker: MakeWorker = Worker,
+    *,
+    replaces: Container[str] = frozenset(),
+    watch: Watch | None = None,
+) -> Generator[UnitReport, None, None]:
+    """Do the units on a pool of Ray actors, and yield a report as each is committed, in any order.
+
+    A unit whose worker dies or raises goes to a fresh actor, which tries the inputs that were at work alone first.
+    After `run.max_attempts` deaths that this does not explain, its edits are committed as failed with the last reason.
+    Ray itself retries nothing: its own retries would not be counted.
+
+    Args:
+        replaces: ids of units whose commit is to be replaced.
+
+    Raises:
+        Interrupted: on SIGTERM or SIGINT, when the units in flight are done or `run.drain_seconds` are over.
+        WorkerError: if workers cannot be set up, or there is no machine for them.
+        OSError: if a worker cannot write its part, and another one could not either.
+    """
+    import ray
+
+    watch = watch or Watch()
+    with ray_session(run), interruptible(run.drain_seconds) as stop:
+        queue = TaskQueue(config, units, run, replaces, watch)
+        queue.forget()
+        pool = _Pool(ray, config, run, make_worker, queue, watch, stop)
+        try:
+            yield from pool.work()
+        finally:
+            pool.close()
+
+
+def usable_workers(run: RunConfig, device: str, resources: Mapping[str, float]) -> int:
+    """How many workers to ask of a Ray with these resources; on GPUs, one each.
+
+    A number is asked for even if the cluster has fewer now: what cannot be placed yet makes an autoscaler add machines.
+
+    Raises:
+        WorkerError: if they need GPUs, and this machine alone, which cannot grow, has none.
+    """
+    gpu = device.startswith("cuda")
+    have = int(resources.get("GPU" if gpu else "CPU", 0))
+    if run.address == "local" and gpu:
+        if have == 0:
+            raise WorkerError(
+                f"model.device is {device!r}, but Ray has no GPU; set model.device: cpu, or run.address to a cluster "
+                "that has GPUs"
+            )
+        if run.num_workers != "all" and have < run.num_workers:
+            logger.warning("run.num_workers is %d, but Ray has %d GPU(s): one worker on each", run.num_workers, have)
+            return have
+    if run.num_workers != "all":
+        return run.num_workers
+    return have if gpu else max(1, have // run.threads_per_worker)
+
+
+@contextlib.contextmanager
+def ray_session(run: RunConfig) -> Iterator[None]:
+    """Join or start a Ray, and leave it as it was found."""
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # otherwise Ray warns about a coming default
+    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if run.address == "local":
+        wanted = 0 if run.num_workers == "all" else run.num_workers
+        options |= {
+            # Nothing goes through the object store, and its default share of memory is not always there.
+            "object_store_memory": 100 * 2**20,
+            "include_dashboard": False,
+            # More workers than CPUs is slow, but a user's choice; Ray would wait for CPUs for ever.
+            "num_cpus": max(wanted, os.cpu_count() or 1),
+        }
+    ray.init(address=run.address, **options)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+class _Actor:
+    """A worker's life in a process of its own."""
+
+    def __init__(self, make_worker: MakeWorker, config: WorkerConfig) -> None:
+        self._worker = make_worker(config)
+
+    def setup(self) -> str:
+        """Load the models. Returns the id of the machine."""
+        import ray
+
+        self._worker.setup()
+        self._metrics = WorkerMetrics()
+        return str(ray.get_runtime_context().get_node_id())
+
+    def run_unit(self, task: UnitTask) -> UnitReport:
+        report = self._worker.run_unit(task)
+        self._metrics.observe(report)
+        self._metrics.observe_memory()
+        return report
+
+
+@dataclass
+class _Member:
+    """An actor as the driver sees it; not ready until its setup is over. `machine` is "" until then."""
+
+    actor: Any
+    setup: Any
+    machine: str = ""
+    tasks: dict[Any, UnitTask] = field(default_factory=dict)  # by object ref
+
+    @property
+    def ready(self) -> bool:
+        return self.setup is None
+
+
+class _Pool:
+    def __init__(
+        self,
+        ray: Any,
+        config: WorkerConfig,
+        run: RunConfig,
+        make_worker: MakeWorker,
+        queue: TaskQueue,
+        watch: Watch,
+        stop: Stop,
+    ) -> None:
+        self._ray, self._config, self._run, self._make_worker = ray, config, run, make_worker
+        self._queue, self._watch, self._stop = queue, watch, stop
+        self._members: list[_Member] = []
+        self._owners: dict[Any, _Member] = {}  # object ref of a setup or a task -> its actor
+        self._failed_setups = 0
+        self._wanted, self._scaled = 0, -SCALE_SECONDS
+        self._alone_since = time.monotonic()  # without a worker
+
+    def work(self) -> Iterator[UnitReport]:
+        while self._queue.at_work or (not self._stop.requested and self._queue.waiting(1)):
+            if not self._stop.requested:
+                self._scale()
+                self._hand_out()
+            self._watch.tick(sum(member.ready for member in self._members))
+            # A timeout, so that a signal is seen soon even where Ray waits in native code.
+            refs = list(self._owners)
+            if not refs:  # the cluster has no machine now
+                time.sleep(1.0)
+                continue
+            ready, rest = self._ray.wait(refs, num_returns=1, timeout=1.0)
+            if rest and ready:
+                ready += self._ray.wait(rest, num_returns=len(rest), timeout=0)[0]
+            del refs, rest
+            for ref in ready:
+                if ref in self._owners:  # its actor was not given up meanwhile
+                    yield from self._collect(ref)
+            del ready
+        self._stop.check()
+
+    def _scale(self) -> None:
+        """Start actors, as long as there are units for them; ask anew what the cluster has now and then."""
+        now = time.monotonic()
+        if now - self._scaled >= SCALE_SECONDS:
+            self._scaled = now
+            self._wanted = usable_workers(self._run, self._config.model.device, self._ray.cluster_resources())
+            if any(member.ready for member in self._members):
+                self._alone_since = now
+            elif now - self._alone_since > self._run.wait_for_workers:
+                raise WorkerError(
+                    f"no worker could be started within run.wait_for_workers = {self._run.wait_for_workers:.0f} s; "
+                    "does the cluster have machines with what a worker needs? `ray status` says what it has"
+                )
+        starting = sum(not member.ready for member in self._members)
+        # No more actors than units: loading a model for nothing can take minutes.
+        room = self._wanted - len(self._members)
+        for _ in range(min(room, self._queue.waiting(starting + max(0, room)) - starting)):
+            gpu = self._config.model.device.startswith("cuda")
+            resources = {"num_gpus": 1, "num_cpus": 0} if gpu else {"num_cpus": 1}
+            remote = self._ray.remote(
+                max_restarts=0, max_task_retries=0, max_concurrency=self._run.units_in_flight, **resources
+            )(_Actor)
+            actor = remote.remote(self._make_worker, self._config)
+            member = _Member(actor, actor.setup.remote())
+            self._members.append(member)
+            self._owners[member.setup] = member
+
+    def _hand_out(self) -> None:
+        """Units to whoever has room for them; who has nothing to do, and will not, is let go."""
+        for depth in range(self._run.units_in_flight):  # everybody's first unit before anybody's second
+            for member in [m for m in self._members if m.ready and len(m.tasks) == depth]:
+                if any(self._queue.is_careful(task) for task in member.tasks.values()):
+                    continue
+                task = self._queue.next(idle=not member.tasks)
+                if task is not None:
+                    ref = member.actor.run_unit.remote(task)
+                    member.tasks[ref] = task
+                    self._owners[ref] = member
+                elif depth == 0:
+                    self._let_go(member)
+
+    def _let_go(self, member: _Member) -> None:
+        self._members.remove(member)
+        for ref in [ref for ref, owner in self._owners.items() if owner is member]:
+            del self._owners[ref]
+        self._ray.kill(member.actor)
+
+    def _collect(self, ref: Any) -> Iterator[UnitReport]:
+        """The reports that a finished setup or task gives: of its unit, or of units that are given up with it."""
+        member = self._owners.pop(ref)
+        task = member.tasks.pop(ref, None)
+        try:
+            result = self._ray.get(ref)
+        except self._ray.exceptions.RayTaskError as error:
+            cause, reason = error.cause, f"{type(error.cause).__name__}: {error.cause}"
+            died = lost = False
+        except self._ray.exceptions.RayError as error:
+            # Without Ray's words, which name processes and machines: the reason becomes part of the output.
+            cause, reason, died, lost = None, "the worker process died", True, self._machine_lost(member, error)
+        else:
+            if task is None:
+                member.setup, member.machine, self._failed_setups = None, result, 0
+            else:
+                self._queue.done(task, result)
+                yield result
+            return
+        # Outside of `except`: the exception would keep the dead actor's handle, and its GPU, reserved.
+        others = list(member.tasks.values())
+        self._let_go(member)  # a fresh one will come: this one's process may be damaged
+        if task is None:
+            self._setup_failed(cause, reason, lost)
+            return
+        if isinstance(cause, OSError) and cause.errno in _HOPELESS:
+            raise cause
+        for each in [task, *others]:
+            if lost:
+                given_up = self._queue.machine_lost(each)
+            elif died or each is task:
+                given_up = self._queue.worker_died(each, reason)
+            else:
+                self._queue.put_back(each)
+                continue
+            if given_up is not None:
+                yield given_up
+
+    def _setup_failed(self, cause: Exception | None, reason: str, lost: bool) -> None:
+        if lost:
+            return
+        if isinstance(cause, ValueError):
+            raise cause  # a mistake in the config
+        self._failed_setups += 1
+        if self._failed_setups > self._run.max_attempts:
+            raise WorkerError(f"workers cannot be set up ({self._failed_setups} attempts); the last error: {reason}")
+        logger.warning("a worker could not be set up, trying another: %s", reason)
+
+    def _machine_lost(self, member: _Member, error: Exception) -> bool:
+        """Whether an actor died because its whole machine went away."""
+        if getattr(error, "preempted", False) or "node has died" in str(error):
+            return True
+        alive = {node["NodeID"] for node in self._ray.nodes() if node["Alive"]}
+        return bool(member.machine) and member.machine not in alive
+
+    def close(self) -> None:
+        for member in list(self._members):
+            tasks = list(member.tasks.values())
+            self._let_go(member)
+            for task in tasks:
+                self._queue.put_back(task)

@@ -1,0 +1,106 @@
+"""What a run talks to: the model cache and the hub, Ray, the output's store."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import urllib.error
+import urllib.request
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from augment.data.store import LocalStore, open_store
+from augment.doctor.check import Finding, Status, gib
+from augment.doctor.machine import writable
+
+_PORTS = {"http": 80, "https": 443, "ray": 10001}
+
+
+def model_cache() -> Finding:
+    """Where models from the hub are kept."""
+    from huggingface_hub import constants
+
+    folder = Path(constants.HF_HUB_CACHE)
+    models = list(folder.glob("models--*"))
+    size = sum(blob.stat().st_size for model in models for blob in model.glob("blobs/*"))
+    can_write, offline = writable(folder), constants.HF_HUB_OFFLINE
+    mode = ("writable" if can_write else "read-only") + (", offline" if offline else "")
+    found = f"{folder}: {len(models)} models, {gib(size)}; {mode}"
+    if not can_write and not offline:
+        advice = (
+            "models cannot be downloaded: set HF_HOME to a writable folder, or HF_HUB_OFFLINE=1 to use what is there"
+        )
+        return Finding(Status.WARNING, found, advice)
+    return Finding(Status.OK, found)
+
+
+def hub() -> Finding:
+    """Whether the hub answers, by way of the proxy if there is one."""
+    from huggingface_hub import constants
+
+    start = time.monotonic()
+    # Any answer will do, also that this page is not for everybody.
+    with suppress(urllib.error.HTTPError):
+        urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=5.0).close()
+    return Finding(Status.OK, f"{constants.ENDPOINT} answers in {time.monotonic() - start:.1f} s")
+
+
+def ray_token() -> Finding:
+    """Ray keeps a token under the home directory, and does not start without one."""
+    if os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled":
+        return Finding(Status.OK, "not used (RAY_AUTH_MODE=disabled)")
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return Finding(Status.OK, "from RAY_AUTH_TOKEN")
+    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    token = Path(named) if named else Path.home() / ".ray" / "auth_token"
+    if token.is_file():
+        return Finding(Status.OK, str(token))
+    if named:
+        return Finding(Status.PROBLEM, f"RAY_AUTH_TOKEN_PATH: no file {named}", "unset it, or put the token there")
+    if not writable(token):
+        advice = "set HOME to a writable folder (a container's user needs a home), or set RAY_AUTH_TOKEN"
+        return Finding(Status.PROBLEM, f"none, and {token} cannot be made", advice)
+    return Finding(Status.OK, f"{token} will be made")
+
+
+def ray_address() -> Finding:
+    """Whether the cluster that `run.address: auto` and `ray job submit` would go to answers."""
+    address = os.environ.get("RAY_ADDRESS", "")
+    if address in ("", "auto", "local"):
+        return Finding(Status.OK, f"RAY_ADDRESS is {address or 'not set'}")
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    port = parts.port or _PORTS.get(parts.scheme)
+    if not parts.hostname or port is None:
+        return Finding(Status.PROBLEM, f"RAY_ADDRESS={address} has no host and port", "write it as host:6379")
+    start = time.monotonic()
+    try:
+        socket.create_connection((parts.hostname, port), timeout=3.0).close()
+    except OSError as error:
+        raise OSError(f"RAY_ADDRESS={address} does not answer: {error}") from error
+    return Finding(Status.OK, f"RAY_ADDRESS={address} answers in {(time.monotonic() - start) * 1000:.0f} ms")
+
+
+def output(out: str) -> Finding:
+    """Of two who create one file one must succeed, or a unit could count twice."""
+    store = open_store(out)
+    folders = [store.root / "run", store.root, *store.root.parents] if isinstance(store, LocalStore) else []
+    made_here = [folder for folder in folders if not folder.exists()]
+    name = f"run/doctor-{uuid.uuid4().hex}"
+    start = time.monotonic()
+    try:
+        created = [store.create(name, b"") for _ in range(2)]
+        seconds = time.monotonic() - start
+        store.remove([name])
+    finally:
+        for folder in made_here:
+            with suppress(OSError):  # not made after all, or in use by somebody else meanwhile
+                folder.rmdir()
+    if created != [True, False]:
+        found = f"{out}: two who created one file were answered {created}, not [True, False]"
+        return Finding(Status.PROBLEM, found, "use a disk with hard links, or a store that honours If-None-Match")
+    return Finding(
+        Status.OK, f"{out}: reachable and writable, of two who create one file one succeeds; {seconds:.2f} s"
+    )

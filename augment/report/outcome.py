@@ -1,0 +1,27 @@
+"""What the manifest of a finished run says: to programs, and about what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_COUNTS = ("planned", "accepted", "rejected", "failed", "shards", "reasons")
+_QUALITY = ("mean_reconstruction_psnr", "mean_vae_psnr")
+
+
+def counts(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of a manifest that sum a run up."""
+    return {name: manifest[name] for name in (*_COUNTS, *_QUALITY)}
+
+
+def problems(manifest: Mapping[str, Any], out: str) -> list[str]:
+    """What a run that has ended must not be called a success for; one line each."""
+    rows, again = f"the reasons are in {out}/index.parquet", "--retry-failed tries them again"
+    if manifest["failed"] == manifest["planned"]:
+        return [f"every edit failed; {rows}"]
+    found = []
+    if lost := manifest["reasons"].get("failed: worker"):
+        found.append(f"{lost} edits were given up because no worker survived their units; {rows}; {again}")
+    if lost := manifest["reasons"].get("failed: quarantine"):
+        found.append(f"{lost} edits of inputs that kill workers were not made; {rows}; {again}")
+    return found

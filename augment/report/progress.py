@@ -1,0 +1,227 @@
+"""How far a run is: counts, rate and time left, as numbers, as one line of a log, and as a live display."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TextIO
+
+from augment.types import EditStatus, UnitReport
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+PROGRESS_SECONDS = 30.0  # between two lines where there is no terminal
+WINDOW_SECONDS = 180.0  # over which the rate is measured
+_REDRAW_SECONDS = 0.2
+
+
+class RunProgress:
+    """The counts of a run, kept by one thread; others may read them, `as_dict()` too, at any time.
+
+    Args:
+        planned: edits of the whole plan.
+        done: reports of the units that were done before this run began.
+        clock: seconds that never go back.
+
+    Attributes:
+        edited, failed: edits made, and edits that could not be made, by this run and before; together, `done`.
+        rejected: edits below a threshold of the moment, by score. Provisional: `finalize` decides.
+        failed_by_stage: the failed edits, by where they failed.
+    """
+
+    def __init__(
+        self, planned: int, done: Iterable[UnitReport] = (), clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.planned, self.clock = planned, clock
+        self.edited = self.failed = 0
+        self.rejected: Counter[str] = Counter()
+        self.failed_by_stage: Counter[str] = Counter()
+        self._psnr_sum = self._vae_psnr_sum = 0.0
+        self._inverted = self._workers = 0
+        for report in done:
+            self._count(report)
+        # Times, and edits done by then. The first one is where the window begins; there is always one.
+        self._window = deque([(clock(), self.done)])
+
+    def observe(self, report: UnitReport) -> None:
+        """Count a unit that this run has done."""
+        self._count(report)
+        now = self.clock()
+        self._window.append((now, self.done))
+        while len(self._window) > 2 and self._window[1][0] <= now - WINDOW_SECONDS:
+            self._window.popleft()
+
+    def _count(self, report: UnitReport) -> None:
+        self.edited += report.edited
+        self.failed += report.failed
+        self.rejected.update({k: n for k, n in report.provisional.items() if k != EditStatus.ACCEPTED and n})
+        self.failed_by_stage.update(report.failed_by_stage)
+        self._psnr_sum += report.psnr_sum
+        self._vae_psnr_sum += report.vae_psnr_sum
+        self._inverted += report.inverted
+
+    @property
+    def workers(self) -> int:
+        """Workers that are ready or at work. Until the first one is, no time counts towards the rate."""
+        return self._workers
+
+    @workers.setter
+    def workers(self, count: int) -> None:
+        if count and not self._workers and len(self._window) == 1:
+            self._window[0] = (self.clock(), self.done)
+        self._workers = count
+
+    @property
+    def done(self) -> int:
+        """Edits that are made or failed."""
+        return self.edited + self.failed
+
+    @property
+    def rate(self) -> float | None:
+        """Edits per second of this run, failed ones too, over the last minutes; None before its first unit is done.
+
+        The window ends now and begins with a unit: with few long units a fixed one would jump, or hold none.
+        """
+        (began, before), (_, after) = self._window[0], self._window[-1]
+        seconds = self.clock() - began
+        return (after - before) / seconds if after > before and seconds > 0 else None
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """Seconds until all is done at this rate; None if that is not known yet."""
+        left, rate = self.planned - self.done, self.rate
+        return 0.0 if left <= 0 else left / rate if rate else None
+
+    @property
+    def mean_reconstruction_psnr(self) -> float | None:
+        """In dB, over the images inverted so far; None if there are none."""
+        return self._psnr_sum / self._inverted if self._inverted else None
+
+    @property
+    def mean_vae_psnr(self) -> float | None:
+        """The bound: the same images encoded and decoded only."""
+        return self._vae_psnr_sum / self._inverted if self._inverted else None
+
+    def line(self) -> str:
+        """One line of a log: `412/1536 edits, 14.2/s, ETA 1 min 19 s, 2 workers, rejected 0, failed 0`."""
+        rate, eta = self.rate, self.eta_seconds
+        words = [
+            f"{self.done}/{self.planned} edits",
+            *([f"{_number(rate)}/s"] if rate else []),
+            *([f"ETA {duration(eta)}"] if eta else []),
+            f"{self.workers} worker{'' if self.workers == 1 else 's'}",
+            f"rejected {_counted(self.rejected)}",
+            f"failed {_counted(self.failed_by_stage, self.failed)}",
+        ]
+        return ", ".join(words)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as numbers, for `run/status.json`."""
+        # dict(counter) copies in one step: the thread that counts may be at work.
+        return {
+            "planned": self.planned,
+            "done": self.done,
+            "edited": self.edited,
+            "failed": self.failed,
+            "failed_by_stage": dict(self.failed_by_stage),
+            "rejected_by_reason": dict(self.rejected),
+            "edits_per_second": self.rate,
+            "eta_seconds": self.eta_seconds,
+            "workers": self.workers,
+            "mean_reconstruction_psnr": self.mean_reconstruction_psnr,
+            "mean_vae_psnr": self.mean_vae_psnr,
+        }
+
+
+@contextlib.contextmanager
+def display(progress: RunProgress, stream: TextIO) -> Iterator[Callable[[], None]]:
+    """Show a run while the block lasts: live on a terminal, elsewhere a line every `PROGRESS_SECONDS`, first and last.
+
+    Yields a function to be called as often as something may have changed. It draws in the caller's thread: a thread
+    of its own would be in the way of signals.
+    """
+    from rich.console import Console
+
+    console = Console(file=stream)
+    if stream.isatty() and not console.is_dumb_terminal:
+        from rich.live import Live
+
+        # What is printed to stdout is for programs and stays there; warnings on stderr appear above the display.
+        with Live(_panel(progress), console=console, auto_refresh=False, redirect_stdout=False) as live:
+            drawn = [progress.clock()]
+
+            def draw() -> None:
+                if progress.clock() - drawn[0] >= _REDRAW_SECONDS:
+                    drawn[0] = progress.clock()
+                    live.update(_panel(progress), refresh=True)
+
+            try:
+                yield draw
+            finally:
+                live.update(_panel(progress))  # drawn once more as the display ends
+        return
+
+    def tell() -> None:
+        told[0] = progress.clock()
+        print(progress.line(), file=stream, flush=True)
+
+    def tick() -> None:
+        if progress.clock() - told[0] >= PROGRESS_SECONDS:
+            tell()
+
+    told = [progress.clock()]
+    tell()
+    try:
+        yield tick
+    finally:
+        tell()
+
+
+def _panel(progress: RunProgress) -> RenderableType:
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    rate, eta = progress.rate, progress.eta_seconds
+    psnr, bound = progress.mean_reconstruction_psnr, progress.mean_vae_psnr
+    head = Table.grid(padding=(0, 1))
+    head.add_row(
+        ProgressBar(total=max(1, progress.planned), completed=progress.done, width=30),
+        Text(f"{progress.done}/{progress.planned} edits"),
+        Text(f"{_number(rate)}/s" if rate else "-/s", style="cyan"),
+        Text(f"ETA {'-' if eta is None else duration(eta)}", style="cyan"),
+        Text(f"{progress.workers} worker{'' if progress.workers == 1 else 's'}"),
+    )
+    failed = Text(f"failed {_counted(progress.failed_by_stage, progress.failed)}", style="red" * (progress.failed > 0))
+    quality = "-" if psnr is None or bound is None else f"{psnr:.2f} dB; VAE alone, the bound: {bound:.2f} dB"
+    rejected = f"rejected {_counted(progress.rejected)}"
+    return Group(head, Text(rejected), failed, Text(f"reconstruction {quality}"))
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `1 min 19 s`, `3 h 05 min`, `2 d 4 h`: two units are enough to plan with."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    minutes = round(seconds / 60)
+    if minutes < 24 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    hours = round(seconds / 3600)
+    return f"{hours // 24} d {hours % 24} h"
+
+
+def _number(rate: float) -> str:
+    return f"{rate:.1f}" if rate >= 1 else f"{rate:.2g}"
+
+
+def _counted(counts: Mapping[str, int], total: int | None = None) -> str:
+    """`6 (label_probability 4, psnr_gap 2)`: the commonest first."""
+    by_count = sorted(dict(counts).items(), key=lambda item: (-item[1], item[0]))
+    details = ", ".join(f"{name} {count}" for name, count in by_count)
+    return f"{sum(counts.values()) if total is None else total}" + (f" ({details})" if details else "")

@@ -1,0 +1,129 @@
+"""How much of their time simulated GPUs are at work, and what a unit costs the driver, by the number of workers.
+
+python -m jobs.benchmark_scaling --workers 1 4 16 64 --out out/benchmark_scaling
+
+Everything is real but the model: Ray, the pool, decoding, encoding, parts, commits. The model sleeps for a trace of
+batch times, as a process does that waits for its GPU. Busy share is its seconds over these and those in which it had
+nothing to do between two batches. The last row has a model that takes no time: how many units a second the driver feeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from augment.data.images import encode_png
+from augment.data.plan import cut_units
+from augment.data.tar import write_bytes_atomic
+from augment.distribute import RunConfig, run_ray
+from augment.edit_config import EditConfig
+from augment.models.config import ModelConfig
+from augment.scoring import ClipConfig
+from augment.simulation import SimulatedEditor
+from augment.types import PlannedSource, Source, Unit, Variant
+from augment.worker import Worker, WorkerConfig
+
+# Seconds of successive batches: a mean of 1.25 s with the unevenness of a stop per image.
+TRACE = (1.0, 1.1, 1.6, 1.0, 1.3, 1.2, 1.9, 1.0, 1.1, 1.3)
+BATCH, BATCHES_PER_UNIT, VARIANTS, SIZE = 4, 4, 4, 64
+
+
+def measure(workers: int, units_per_worker: int, trace: Sequence[float], out: Path) -> dict[str, Any]:
+    """One run; its row of the table. Seconds of CPU are this process's, the driver's."""
+    shutil.rmtree(out, ignore_errors=True)
+    config = WorkerConfig(
+        model=ModelConfig(),
+        editing=EditConfig(),
+        clip=ClipConfig(),
+        image_size=SIZE,
+        class_names={0: "fox"},
+        seed=0,
+        config_hash="scaling",
+        output=str(out),
+        batch_size=BATCH,
+        threads=1,
+    )
+    run = RunConfig(num_workers=workers)
+    units = _units(out, workers * units_per_worker)
+    began, seconds, committed = 0.0, dict[str, float](), 0
+    cpu, finished = 0.0, 0.0
+    make_editor = partial(SimulatedEditor, seconds_per_batch=trace)
+    for report in run_ray(config, units, run, partial(Worker, make_editor=make_editor)):
+        now = time.monotonic()
+        if committed == 0:
+            began, cpu = now, time.process_time()  # workers are up: what follows is the steady state
+        committed, finished = committed + 1, now
+        for stage, value in report.seconds.items():
+            seconds[stage] = seconds.get(stage, 0.0) + value
+    cpu_per_unit = (time.process_time() - cpu) / max(1, committed - 1)
+    model, idle = seconds.get("model", 0.0), seconds.get("idle", 0.0)
+    return {
+        "workers": workers,
+        "units": committed,
+        "busy_share": model / (model + idle) if model + idle else 0.0,
+        "units_per_second": (committed - 1) / (finished - began),
+        "driver_cpu_ms_per_unit": 1000 * cpu_per_unit,
+        "seconds_by_stage_per_unit": {stage: value / committed for stage, value in sorted(seconds.items())},
+    }
+
+
+def _units(out: Path, count: int) -> list[Unit]:
+    """Units of noise pictures; all sources read the same few files."""
+    random = np.random.default_rng(0)
+    files = []
+    for i in range(BATCH):
+        path = out / "input" / f"{i}.png"
+        write_bytes_atomic(path, encode_png(random.integers(0, 256, (SIZE, SIZE, 3), np.uint8)))
+        files.append(path)
+    variants = tuple(Variant(v, f"a fox in place {v}") for v in range(VARIANTS))
+    per_unit = BATCH * BATCHES_PER_UNIT
+    planned = (
+        PlannedSource(Source(f"s{i:07d}", str(files[i % BATCH].absolute()), 1, 0, "fox"), "a fox", variants)
+        for i in range(count * per_unit)
+    )
+    return list(cut_units(planned, per_unit))
+
+
+def lines(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The table in Markdown."""
+    head = ["| workers | units | busy | units/s | driver CPU per unit |", "|---|---|---|---|---|"]
+    return head + [
+        f"| {row['name']} | {row['units']} | {row['busy_share']:.1%} | {row['units_per_second']:.2f} | "
+        f"{row['driver_cpu_ms_per_unit']:.1f} ms |"
+        for row in rows
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 4, 16, 64])
+    parser.add_argument("--units-per-worker", type=int, default=5)
+    parser.add_argument("--feed-units", type=int, default=400, help="units of the row without model time; 0: no row")
+    parser.add_argument("--out", type=Path, default=Path("out/benchmark_scaling"))
+    options = parser.parse_args()
+    rows = []
+    for workers in options.workers:
+        row = measure(workers, options.units_per_worker, TRACE, options.out / "run")
+        rows.append(row | {"name": str(workers)})
+        print(lines(rows)[-1], flush=True)
+    if options.feed_units:
+        row = measure(4, options.feed_units // 4, (), options.out / "run")
+        rows.append(row | {"name": "4, no model time"})
+    shutil.rmtree(options.out / "run")
+    report = {"trace": TRACE, "cpus": os.cpu_count(), "machine": platform.platform(), "rows": rows}
+    write_bytes_atomic(options.out / "report.json", (json.dumps(report, indent=2) + "\n").encode())
+    print("\n".join(lines(rows)))
+
+
+if __name__ == "__main__":
+    main()
