@@ -35,7 +35,7 @@ _BINS = 24
 
 
 def write_overview(ledger: Ledger, manifest: Mapping[str, Any], locators: Mapping[str, str]) -> None:
-    """Write both files, atomically.
+    """Write both files, each whole or not at all.
 
     Args:
         locators: where the sources are now, by key; one that is not named is where the plan says. Sources that were
@@ -47,12 +47,13 @@ def write_overview(ledger: Ledger, manifest: Mapping[str, Any], locators: Mappin
         f"+ {manifest['failed']} failed; reconstruction {manifest['mean_reconstruction_psnr']:.2f} dB, "
         f"VAE {manifest['mean_vae_psnr']:.2f} dB",
     )
+    import pyarrow.compute as pc
+
     with ledger.store.open("index.parquet") as file:
         columns = read_columns(file, ["status", "reconstruction_psnr", "vae_psnr", "label_probability"])
-    status = columns["status"].to_numpy()
-    judged = status != EditStatus.FAILED.value
-    kept = status[judged] == EditStatus.ACCEPTED.value
-    psnr, bound, label = (columns[name].to_numpy()[judged] for name in columns.column_names[1:])
+    judged = columns.filter(pc.field("status") != EditStatus.FAILED.value)
+    kept = pc.equal(judged["status"], EditStatus.ACCEPTED.value).to_numpy()
+    psnr, bound, label = (judged[name].to_numpy() for name in judged.column_names[1:])
     gap = bound - psnr
     histograms = [
         _histogram(
@@ -77,12 +78,14 @@ def _histogram(title: str, values: Any, kept: Any, upper: float) -> Histogram:
 
 def _rows(ledger: Ledger, locators: Mapping[str, str]) -> list[list[Tile]]:
     """Tiles of a few sources: spread over the plan, and some of which an edit was dropped."""
+    import pyarrow.compute as pc
+
     plan = ledger.read_plan()
     assert plan is not None  # the folder is finalized
     with ledger.store.open("index.parquet") as file:
         edits = read_columns(file, ["source_key", "status"])
-    not_accepted = edits["source_key"].filter(edits["status"].to_numpy() != EditStatus.ACCEPTED.value)
-    shown_dropped = set(_spread(not_accepted.unique().to_pylist(), _DROPPED_ROWS))
+    dropped = edits.filter(pc.field("status") != EditStatus.ACCEPTED.value)["source_key"].unique().to_pylist()
+    shown_dropped = set(_spread(dropped, _DROPPED_ROWS))
     wanted = set(_spread(range(plan.sources), _ROWS - len(shown_dropped)))
     chosen: list[tuple[str, list[PlannedSource]]] = []
     place = 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import hashlib
+import socket
 import sys
 import threading
 import time
@@ -24,7 +25,7 @@ from pydantic import Field
 from augment.batch import BatchConfig, BatchEditor, DecodedImage, EditedImage, RawEdits, encode_image, failed_sample
 from augment.data.images import ImageError, decode_image
 from augment.data.journal import Journal
-from augment.data.ledger import Ledger
+from augment.data.ledger import Ledger, OutputError
 from augment.data.locate import InputError
 from augment.data.readers import read_bytes
 from augment.data.shards import EDITED, failed_records
@@ -49,6 +50,10 @@ class WorkerConfig(BatchConfig):
         return {"seed": self.seed, "model_id": self.model.name, "model_revision": self.model.revision}
 
 
+class DeviceError(RuntimeError):
+    """The device is broken for this process, which should end."""
+
+
 class Editor(Protocol):
     """What a worker needs of `BatchEditor`."""
 
@@ -71,15 +76,24 @@ class Worker:
         self._models_free_since: float | None = None  # not before the first batch: until then they were loaded
 
     def setup(self) -> None:
-        """Load the models. Apart from `__init__`, so that a pool exists before anything heavy is imported."""
+        """Load the models. Apart from `__init__`, so that a pool exists before anything heavy is imported.
+
+        Raises:
+            OutputError: if the output cannot be seen from here.
+        """
+        if not self._ledger.store.exists("plan/plan.json"):
+            raise OutputError(
+                f"output.path: {self.config.output} has no plan as seen from {socket.gethostname()}. Every worker must "
+                "reach it: name a folder that all machines share, or an object store."
+            )
         self._editor = self._make_editor(self.config)
 
     def run_unit(self, task: UnitTask) -> UnitReport:
         """Make all edits of a unit and commit them. Returns the report that counts: another's, if it was first.
 
         Raises:
-            OSError: if the part cannot be written.
-            RuntimeError: if the device is broken; this process should end.
+            OSError: if the part, or the journal, cannot be written.
+            DeviceError: if the device is broken; this process should end.
         """
         unit, clock = task.unit, _Clock()
         journal = Journal(self._ledger.store, unit.unit_id, task.attempt)
@@ -172,7 +186,7 @@ class Worker:
             if _is_out_of_memory(error):
                 return _Failure("out of memory with a single image", out_of_memory=True)
             if "CUDA error" in str(error):
-                raise  # sticky: every later CUDA call of this process would fail too
+                raise DeviceError(str(error)) from None  # sticky: every later CUDA call of this process would fail too
             return _Failure(f"{type(error).__name__}: {error}", out_of_memory=False)
         finally:
             self._models_free_since = time.monotonic()

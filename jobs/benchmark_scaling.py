@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from augment.data.images import encode_png
+from augment.data.ledger import Ledger
 from augment.data.plan import cut_units
 from augment.data.tar import write_bytes_atomic
 from augment.distribute import RunConfig, run_ray
@@ -55,6 +56,7 @@ def measure(workers: int, units_per_worker: int, trace: Sequence[float], out: Pa
     )
     run = RunConfig(num_workers=workers)
     units = _units(out, workers * units_per_worker)
+    Ledger(out).write_plan({}, units, config.class_names)
     began, seconds, committed = 0.0, dict[str, float](), 0
     cpu, finished = 0.0, 0.0
     make_editor = partial(SimulatedEditor, seconds_per_batch=trace)

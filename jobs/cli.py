@@ -12,7 +12,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -31,13 +31,6 @@ ConfigFile = Annotated[Path, typer.Argument(help="YAML config, for example confi
 Output = Annotated[str, typer.Argument(help="output folder of `augment expand`, or its URL (s3://...)")]
 Overrides = Annotated[list[str] | None, typer.Option("-o", help="override: dotted.key=value, repeatable")]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object instead of text, errors too")]
-
-
-class Result(Protocol):
-    """What a command prints."""
-
-    def as_dict(self) -> dict[str, Any]: ...
-    def lines(self) -> list[str]: ...
 
 
 @app.callback()
@@ -72,10 +65,13 @@ def _fail(message: str, code: int, as_json: bool) -> NoReturn:
     raise typer.Exit(code)
 
 
-def _show(result: Result, as_json: bool, problems: Iterable[str] = (), code: int = PROBLEMS) -> None:
-    """Print a result; leave with `code` if there are problems, which an object of JSON has in it already."""
+def _show(
+    content: dict[str, Any], lines: list[str], as_json: bool, problems: Iterable[str] = (), code: int = PROBLEMS
+) -> None:
+    """Print a result; leave with `code` if there are problems, which `content` has in it already."""
     found = list(problems)
-    print(json.dumps(result.as_dict()) if as_json else "\n".join(result.lines()), flush=True)
+    if as_json or lines:
+        print(json.dumps(content) if as_json else "\n".join(lines), flush=True)
     if found:
         if not as_json:
             print("\n".join(found), file=sys.stderr)
@@ -95,7 +91,8 @@ def validate(config: ConfigFile, overrides: Overrides = None, as_json: AsJson = 
         from jobs.validate import validate as run
 
         result = run(config, overrides or [])
-        _show(result, as_json, (f"error: {problem}" for problem in result.problems), BAD_INPUT)
+        problems = [f"error: {problem}" for problem in result.problems]
+        _show(result.as_dict(), result.lines(), as_json, problems, BAD_INPUT)
 
 
 @app.command()
@@ -112,7 +109,8 @@ def plan(
         from augment.job import load_expand_config
         from jobs.plan import plan as run
 
-        _show(run(load_expand_config(config, overrides or []), price), as_json)
+        result = run(load_expand_config(config, overrides or []), price)
+        _show(result.as_dict(), result.lines(), as_json)
 
 
 @app.command()
@@ -122,14 +120,13 @@ def preview(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Edit a few images in <output.path>/preview: a contact sheet to look at, and the speed that `plan` reckons with."""
+    """Edit a few images, in OUTPUT/preview: a contact sheet to look at, and the speed that `plan` reckons with."""
     with _messages(as_json):
         from augment.job import load_expand_config
-        from augment.report.outcome import problems
         from jobs.preview import preview as run
 
         result = run(load_expand_config(config, overrides or []), count, _display)
-        _show(result, as_json, problems(result.summary.manifest, result.summary.out))
+        _show(result.as_dict(), result.lines(), as_json, [f"error: {problem}" for problem in result.problems])
 
 
 @app.command()
@@ -143,12 +140,15 @@ def expand(
 ) -> None:
     """Make edits of a dataset: plan, edit, publish shards. Run it again and it goes on where it stopped."""
     with _messages(as_json):
-        from augment.report.outcome import problems
+        from augment.report.outcome import counts, problems
         from jobs.expand import expand as run
         from jobs.expand import load_expand_config
 
         summary = run(load_expand_config(config, overrides or []), display=_display, retry_failed=retry_failed)
-        _show(summary, as_json, problems(summary.manifest, summary.out))
+        found = problems(summary.manifest, summary.out)
+        made = {"edits_made": summary.edits_made, "seconds": summary.seconds, "problems": found}
+        content = {"out": summary.out, **counts(summary.manifest), **made}
+        _show(content, summary.lines(), as_json, [f"error: {problem}" for problem in found])
 
 
 @app.command()
@@ -157,7 +157,8 @@ def status(out: Output, as_json: AsJson = False) -> None:
     with _messages(as_json):
         from jobs.status import status as run
 
-        _show(run(out), as_json)
+        result = run(out)
+        _show(result.as_dict(), result.lines(), as_json)
 
 
 @app.command()
@@ -172,9 +173,11 @@ def finalize(
     No GPU needed.
     """
     with _messages(as_json):
+        from augment.report.outcome import counts
         from jobs.expand import finalize as run
 
-        _show(run(out, overrides or [], config), as_json)
+        summary = run(out, overrides or [], config)
+        _show({"out": summary.out, **counts(summary.manifest)}, summary.lines(), as_json)
 
 
 @app.command()
@@ -185,7 +188,11 @@ def verify(out: Output, as_json: AsJson = False) -> None:
         from augment.overview import FILES
 
         result = run(out, FILES)
-        _show(result, as_json, result.problems)
+        line = (
+            f"{result.planned} planned = {result.accepted} accepted + {result.rejected} rejected + "
+            f"{result.failed} failed; {result.shards} shards; {len(result.problems)} problems"
+        )
+        _show(result.as_dict(), [line], as_json, result.problems)
 
 
 @app.command()
@@ -195,10 +202,12 @@ def doctor(
 ) -> None:
     """Check this machine: versions, GPU, memory, disk, caches, Ray, and pairs of packages known not to work."""
     with _messages(as_json):
-        from augment.doctor import diagnose
+        from augment.doctor import diagnose, lines
 
         result = diagnose(out)
-        _show(result, as_json, [] if result.ok else ["there are problems"])
+        _show(result.as_dict(), lines(result), as_json)
+        if not result.ok:
+            raise typer.Exit(PROBLEMS)
 
 
 @app.command()

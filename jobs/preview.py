@@ -15,7 +15,7 @@ from augment.estimate import PREVIEW_FILE, PREVIEW_FOLDER, Measured, relevant_se
 from augment.expansion import Display, Summary, expand, no_display
 from augment.job import ExpandConfig, output_url
 from augment.overview import FILES
-from augment.report.outcome import counts
+from augment.report.outcome import counts, problems
 from augment.seeding import seed_for
 from augment.types import Source
 
@@ -31,10 +31,16 @@ class Preview:
     summary: Summary
     measured: Measured | None
 
+    @property
+    def problems(self) -> list[str]:
+        """As of a run."""
+        return problems(self.summary.manifest, self.summary.out)
+
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
         measured = self.measured.model_dump(mode="json", exclude={"settings"}) if self.measured else None
-        return {"out": self.summary.out, **counts(self.summary.manifest), "measured": measured}
+        about = {"measured": measured, "problems": self.problems}
+        return {"out": self.summary.out, **counts(self.summary.manifest), **about}
 
     def lines(self) -> list[str]:
         """For people."""
@@ -83,8 +89,8 @@ def _make_room(ledger: Ledger) -> None:
     held = [name for name in _FILES if store.exists(name)] + [f"{name}/" for name in _FOLDERS if store.list(name)]
     if held and PREVIEW_FILE not in held:
         raise OutputError(
-            f"{store} holds {', '.join(held)}, but no {PREVIEW_FILE}: it is no preview, and is left alone. Move it away, "
-            "or choose another output.path."
+            f"{store} holds {', '.join(held)}, but no {PREVIEW_FILE}: it is no preview, and is left alone. Move it "
+            "away, or choose another output.path."
         )
     with ledger.lock():
         for folder in (*_FOLDERS, "run/journal"):

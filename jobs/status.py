@@ -29,8 +29,8 @@ class RunStatus:
             budget; `finished`: every unit is done and published.
         driver: which process is at it, and when it was seen last; "" if none is.
         units, units_done: of the plan; 0 before there is one.
-        counts: as `RunProgress.as_dict` gives them, of all units done. The rate, the time left and the workers are those
-            of the run that is at work, and unknown (None, None, 0) if there is none.
+        counts: as `RunProgress.as_dict` gives them, of all units done. The rate, the time left and the workers are
+            those of the run that is at work, and unknown (None, None, 0) if there is none.
         verdicts: `accepted`, `rejected` and `reasons` of what is published; None before.
         heartbeat_seconds: since the driver wrote its status last; None if it never did.
         quarantined: keys of inputs that kill workers.
@@ -63,7 +63,8 @@ class RunStatus:
     def lines(self) -> list[str]:
         """For people."""
         c = self.counts
-        seen = "" if self.heartbeat_seconds is None else f", heard of {duration(self.heartbeat_seconds)} ago"
+        silent = self.heartbeat_seconds is None or self.state == "finished"
+        seen = "" if silent else f", heard of {duration(self.heartbeat_seconds or 0.0)} ago"
         lines = [
             f"state           {self.state}{f' ({self.driver})' if self.driver else ''}{seen}",
             f"units           {self.units_done} of {self.units} done",
@@ -122,7 +123,9 @@ def status(out: Path | str) -> RunStatus:
         units=units,
         units_done=len(done),
         counts=counts,
-        verdicts={n: published[n] for n in (EditStatus.ACCEPTED, EditStatus.REJECTED, "reasons")} if published else None,
+        verdicts={n: published[n] for n in (EditStatus.ACCEPTED, EditStatus.REJECTED, "reasons")}
+        if published
+        else None,
         heartbeat_seconds=max(0.0, time.time() - said["time"]) if "time" in said else None,
         quarantined=tuple(sorted(key for key, count in deaths.items() if count >= DEATHS_ALONE)),
     )

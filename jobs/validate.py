@@ -45,15 +45,15 @@ class Validation:
         return {"ok": self.ok, "problems": list(self.problems), **counts}
 
     def lines(self) -> list[str]:
-        """For people, if there is no problem."""
-        return [f"ok: {self.sources} images of {self.classes} classes, {self.planned} edits"]
+        """For people: nothing, if there are problems."""
+        return [f"ok: {self.sources} images of {self.classes} classes, {self.planned} edits"] if self.ok else []
 
 
 def validate(path: Path | str, overrides: Sequence[str] = ()) -> Validation:
     """Check all that `expand` checks before it starts a worker, and go on after a problem.
 
-    Reads the listing of the input but no image; loads no model; writes nothing. Whether a local folder can be written is
-    asked of the system, whether a bucket can is not known before it is tried.
+    Reads the listing of the input but no image; loads no model; writes nothing. Whether a local folder can be written
+    is asked of the system; whether a bucket can be, is known only when it is tried: `augment doctor OUT`.
     """
     problems: list[str] = []
     config, sound = _load(path, overrides, problems)
@@ -115,9 +115,10 @@ def _prompt_problems(
         yield from (f"{config.prompts}: {problem}" for problem in error.problems)
     # Whether a prompt can be made depends on the class and on these attributes only: one source of each kind will do.
     kinds = {
-        (s.class_name, *(s.attributes.get(name, "") for name in prompts.differ_from_source)): s for s in reversed(sources)
+        (s.class_name, *(s.attributes.get(name, "") for name in prompts.differ_from_source)): s
+        for s in reversed(sources)
     }
-    refused = {}
+    refused: dict[str, str] = {}
     for source in kinds.values():
         try:
             plan_source(source, prompts, 1, 0)

@@ -1,4 +1,7 @@
-"""An S3 on loopback, as a fixture: `from tests.object_store import object_store` (and `faults`, to make it fail)."""
+"""An S3 on loopback, as fixtures: a `conftest.py` imports `object_store`, and `faults` to make it fail.
+
+All of them share one server, which runs from its first use to the end of the session.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ import gc
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import pytest
@@ -18,20 +23,22 @@ Request = dict[str, Any]  # a WSGI environment
 
 @dataclass
 class Fault:
-    """An answer that is wrong, to requests of one method for a path that ends so.
+    """What a server does wrong, for requests of one method to a path that ends so.
 
     Attributes:
         times: how many of them; then all is well again.
         carried_out: whether the request is done nevertheless, as when only its answer is lost.
         code: S3's word for the error, in the answer's body.
+        ignores: a header of the request (as WSGI names it) that the server does not know; it answers as it will.
     """
 
     method: str
     path_end: str
-    status: str
-    code: str
+    status: str = "500 Internal Server Error"
+    code: str = "InternalError"
     times: int = 1
     carried_out: bool = False
+    ignores: str = ""
 
 
 @dataclass
@@ -44,10 +51,12 @@ class Faults:
     def __call__(self, request: Request, start_response: Any) -> Iterable[bytes]:
         path, method = request["PATH_INFO"], request["REQUEST_METHOD"]
         fault = next((f for f in self.wanted if f.method == method and path.endswith(f.path_end) and f.times), None)
-        if fault is None:
-            answer: Iterable[bytes] = self.server(request, start_response)
+        if fault is not None:
+            fault.times -= 1
+        if fault is None or fault.ignores:
+            known = {name: value for name, value in request.items() if fault is None or name != fault.ignores}
+            answer: Iterable[bytes] = self.server(known, start_response)
             return answer
-        fault.times -= 1
         if fault.carried_out:
             list(self.server(request, lambda *_: None))
         else:
@@ -56,8 +65,12 @@ class Faults:
         return [f"<Error><Code>{fault.code}</Code><Message>a fault of the test</Message></Error>".encode()]
 
 
-@pytest.fixture(scope="session")
-def _server() -> Iterator[Faults]:
+_closing = ExitStack()
+_numbers = itertools.count()
+
+
+@cache
+def _running() -> Faults:
     """moto's S3 at a free port of loopback, and the environment that leads every client there, in any process."""
     from fsspec.core import url_to_fs
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
@@ -67,22 +80,21 @@ def _server() -> Iterator[Faults]:
     server = make_server("127.0.0.1", 0, faults, threaded=True, request_handler=MotoRequestHandler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
-            "AWS_CONFIG_FILE": "/dev/null",  # whoever runs the tests may have another account there
-            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
-        }.items():
-            patch.setenv(name, value)
-        url_to_fs(f"s3://{BUCKET}", use_listings_cache=False)[0].mkdir(BUCKET)
-        yield faults
-        _close_clients()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    for stop in (server.server_close, thread.join, server.shutdown):
+        _closing.callback(stop)
+    patch = _closing.enter_context(pytest.MonkeyPatch.context())
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
+        "AWS_CONFIG_FILE": "/dev/null",  # whoever runs the tests may have another account there
+        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+    }.items():
+        patch.setenv(name, value)
+    _closing.callback(_close_clients)
+    url_to_fs(f"s3://{BUCKET}", use_listings_cache=False)[0].mkdir(BUCKET)
+    return faults
 
 
 def _close_clients() -> None:
@@ -93,14 +105,16 @@ def _close_clients() -> None:
 
 
 @pytest.fixture(scope="session")
-def object_store(_server: Faults) -> FreshUrl:
+def object_store() -> Iterator[FreshUrl]:
     """Gives a new `s3://` URL under which there is nothing yet, at each call."""
-    numbers = itertools.count()
-    return lambda: f"s3://{BUCKET}/out-{next(numbers)}"
+    _running()
+    yield lambda: f"s3://{BUCKET}/out-{next(_numbers)}"
+    _closing.close()
+    _running.cache_clear()
 
 
 @pytest.fixture
-def faults(_server: Faults) -> Iterator[list[Fault]]:
+def faults(object_store: FreshUrl) -> Iterator[list[Fault]]:
     """The faults that the object store is to make; put some in."""
-    yield _server.wanted
-    _server.wanted.clear()
+    yield _running().wanted
+    _running().wanted.clear()

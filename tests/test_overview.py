@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from augment.data.finalize import ShardLimits, finalize
+from augment.data.finalize import ShardLimits, finalize, read_manifest
 from augment.data.images import encode_png
 from augment.data.ledger import Ledger
-from augment.overview import FILES, write_overview
+from augment.data.tar import iter_tar
+from augment.overview import FILES, KEPT_SOURCES, write_overview
 from augment.types import Verdict
 from tests.data.parts import finished_ledger
+from tests.object_store import FreshUrl, object_store  # noqa: F401
 
 
 def overview(ledger: Ledger, locators: dict[str, str]) -> list[bytes]:
@@ -43,3 +45,32 @@ def test_a_source_that_was_not_there_is_shown_once_it_is(tmp_path: Path, locator
     ledger = finished_ledger(tmp_path / "out")
     without = overview(ledger, {})
     assert overview(ledger, locators) != without
+
+
+def test_on_an_object_store(
+    tmp_path: Path,
+    locators: dict[str, str],
+    object_store: FreshUrl,  # noqa: F811
+) -> None:
+    local, remote = finished_ledger(tmp_path / "out"), finished_ledger(object_store())
+    files = overview(local, locators)
+    assert overview(remote, locators) == files
+    assert overview(remote, {}) == files  # from the sources that it has kept
+    assert remote.store.read(KEPT_SOURCES) == local.store.read(KEPT_SOURCES)
+
+
+def test_only_what_is_shown_is_read(tmp_path: Path, locators: dict[str, str]) -> None:
+    """Of 25 sources 12 are shown: parts of the others, and their sources, may be gone."""
+    ledger = finished_ledger(tmp_path, count=25, unit_size=1)
+    files = overview(
+        ledger, dict.fromkeys((p.source.key for u in ledger.units() for p in u.sources), next(iter(locators.values())))
+    )
+    kept = {key for key, _ in iter_tar(tmp_path / KEPT_SOURCES)}
+    assert len(kept) == 12
+    for unit in ledger.units():
+        if unit.sources[0].source.key not in kept:
+            ledger.store.remove([f"parts/{ledger.report_of(unit.unit_id).part}"])
+    manifest = read_manifest(ledger.store)
+    assert manifest is not None
+    write_overview(ledger, manifest, {})
+    assert [ledger.store.read(name) for name in FILES] == files

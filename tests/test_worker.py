@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from augment.data.ledger import Ledger
+from augment.data.ledger import Ledger, OutputError
 from augment.data.parts import read_part, read_reconstructions
 from augment.data.readers import list_sources
 from augment.data.shards import EDITED, EditRecord
-from augment.data.tar import sha256_file
+from augment.data.tar import sha256_file, write_bytes_atomic
 from augment.editing import EditConfig
 from augment.models.config import ModelConfig
 from augment.scoring import ClipConfig
@@ -37,6 +37,8 @@ TASK = UnitTask(UNIT)
 
 
 def worker_config(out: Path, batch_size: int = 4) -> WorkerConfig:
+    """For a folder that has a plan, as far as a worker looks."""
+    write_bytes_atomic(out / "plan" / "plan.json", b"{}")
     return WorkerConfig(
         model=ModelConfig(),
         editing=EditConfig(num_steps=4),
@@ -245,6 +247,13 @@ class Watched:
         self.seen.append((content["keys"], content["alone"], content["cleared"]))
         assert {image.planned.source.key for image in batch} == set(content["keys"])
         return self.editor.edit(batch)
+
+
+def test_an_output_that_this_machine_does_not_see(tmp_path: Path) -> None:
+    config = worker_config(tmp_path)
+    (tmp_path / "plan" / "plan.json").unlink()
+    with pytest.raises(OutputError, match=r"has no plan as seen from .*name a folder that all machines share"):
+        Worker(config).setup()
 
 
 def test_suspects_are_tried_alone_and_change_no_byte(worker: Worker, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from augment.data.card import dataset_card
 from augment.data.index import IndexWriter
 from augment.data.ledger import Ledger, OutputError
-from augment.data.parts import read_part
+from augment.data.parts import read_parts
 from augment.data.plan import Plan, digest_of
 from augment.data.shards import EDITED, EditRecord, edit_files
 from augment.data.store import Store
@@ -96,9 +96,8 @@ def finalize(
     store.clear(STAGING)
     with store.scratch() as scratch:
         builder = _Builder(store, scratch, limits)
-        for report in ordered:
-            for record, png in read_part(ledger, report):
-                builder.add(record, png, judge)
+        for record, png in read_parts(ledger, ordered):
+            builder.add(record, png, judge)
         manifest = builder.close(plan, ordered, dict(judge_settings), inputs)
     if manifest["planned"] != plan.planned:
         raise OutputError(
@@ -167,10 +166,11 @@ class _ShardSeries:
         if not self.pending:
             return
         path = self.staging.scratch / f"{self.name}.tar"
-        write_tar(path, self.pending)
-        self.staging.take(path, self._path("tar"), samples=len(self.pending))
+        samples = write_tar(path, self.pending)
+        self.pending = []  # before the upload, which may hold the whole shard
+        self.staging.take(path, self._path("tar"), samples=samples)
         self.staging.write(self._path("json"), _json_bytes(_statistics(self.records)))
-        self.pending, self.records, self.bytes, self.count = [], [], 0, self.count + 1
+        self.records, self.bytes, self.count = [], 0, self.count + 1
 
 
 class _Builder:

@@ -64,13 +64,12 @@ class Suspects:
         """Take over the journal of an attempt whose worker is dead: what it had begun are suspects, and what it had
         begun alone has one death more. Returns what the journal said; None if nothing had begun."""
         begun = _read_journal(self._store, _name(unit_id, attempt))
-        if begun is None:
-            return None
-        for key in begun.keys:
-            self._deaths[key] = self._deaths.get(key, 0) + begun.alone
-        for key in begun.cleared:
-            self._deaths.pop(key, None)
-        self._save()
+        if begun is not None:
+            for key in begun.keys:
+                self._deaths[key] = self._deaths.get(key, 0) + begun.alone
+            for key in begun.cleared:
+                self._deaths.pop(key, None)
+            self._save()
         self._store.remove([_name(unit_id, attempt)])
         return begun
 

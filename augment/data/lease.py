@@ -12,17 +12,21 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import re
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from augment.data.errors import OutputError
 from augment.data.store import Store
+
+logger = logging.getLogger(__name__)
 
 SECONDS = 60.0
 _NAME = re.compile(r"run/lease-(\d+)\.json")
@@ -33,14 +37,25 @@ class Lease:
 
     def __init__(self, store: Store, number: int) -> None:
         self._store, self._number = store, number
+        self._token = uuid.uuid4().hex
         self._lost = False
+
+    def take(self) -> bool:
+        """Become the holder, unless another one is, or was meanwhile."""
+        name = _name(self._number)
+        if not self._store.create(name, self._content(released=False)):
+            # It may be this very one, which a store carried out before it was asked a second time.
+            held = _read(self._store, self._number)
+            if held is None or held.get("token") != self._token:
+                return False
+        return max(_numbers(self._store), default=0) == self._number
 
     def renew(self) -> None:
         """Say that the holder lives; remembers if another driver has taken over."""
         if max(_numbers(self._store), default=0) > self._number:
             self._lost = True
         else:
-            self._store.write(_name(self._number), _content(released=False))
+            self._store.write(_name(self._number), self._content(released=False))
 
     def check(self) -> None:
         """Raise OutputError if another driver has taken over."""
@@ -53,7 +68,14 @@ class Lease:
     def release(self) -> None:
         """Let the next driver in at once. The file stays, so that numbers only grow."""
         if not self._lost:
-            self._store.write(_name(self._number), _content(released=True))
+            self._store.write(_name(self._number), self._content(released=True))
+
+    def _content(self, released: bool) -> bytes:
+        who = _here() | {"process": os.getpid(), "started": _started(os.getpid()), "token": self._token}
+        return (json.dumps(who | {"renewed": time.time(), "released": released}) + "\n").encode()
+
+    def __str__(self) -> str:
+        return self._store.at(_name(self._number))
 
 
 def acquire(store: Store) -> Lease:
@@ -68,10 +90,16 @@ def acquire(store: Store) -> Lease:
             f"{store} is being written by another run ({holder}). Wait for it, stop it, or choose another output.path. "
             f"(Should its machine be gone: the lease ends {SECONDS:.0f} s after it was renewed last.)"
         )
-    if not store.create(_name(number + 1), _content(released=False)):
+    lease = Lease(store, number + 1)
+    if not lease.take():
         raise OutputError(f"{store} was taken by another run at this moment. Choose another output.path, or wait.")
+    if store.create(_name(number + 1), b""):
+        raise OutputError(
+            f"{store}: this store lets two writers create the same file, so two workers could both finish a unit. "
+            "Choose another output.path, on a store with conditional writes."
+        )
     store.remove(_name(n) for n in _numbers(store) if n <= number)
-    return Lease(store, number + 1)
+    return lease
 
 
 @contextlib.contextmanager
@@ -85,8 +113,10 @@ def kept_alive(lease: Lease, also: Callable[[], None] = lambda: None) -> Iterato
     def beat() -> None:
         while not stop.wait(SECONDS / 6):
             for action in (lease.renew, also):
-                with contextlib.suppress(OSError):
+                try:
                     action()
+                except Exception as error:  # whatever it is, the next turn is wanted
+                    logger.warning("%s: %s: %s", lease, type(error).__name__, error)
 
     thread = threading.Thread(target=beat, name="augment-lease", daemon=True)
     thread.start()
@@ -95,7 +125,10 @@ def kept_alive(lease: Lease, also: Callable[[], None] = lambda: None) -> Iterato
     finally:
         stop.set()
         thread.join()
-        lease.release()
+        try:
+            lease.release()
+        except OSError as error:  # it ends by itself; what happened in the block is more important
+            logger.warning("%s: not released: %s", lease, error)
 
 
 def _numbers(store: Store) -> list[int]:
@@ -106,24 +139,38 @@ def _name(number: int) -> str:
     return f"run/lease-{number:06d}.json"
 
 
-def _content(released: bool) -> bytes:
-    who = {"host": socket.gethostname(), "process": os.getpid(), "started": _started(os.getpid())}
-    return (json.dumps(who | {"renewed": time.time(), "released": released}) + "\n").encode()
+def _read(store: Store, number: int) -> dict[str, Any] | None:
+    """What a lease says; None if it is gone or ruined."""
+    try:
+        content = json.loads(store.read(_name(number)))
+    except (FileNotFoundError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def _holder(store: Store, number: int) -> str:
     """Who holds a lease now, for people; "" if nobody does."""
+    lease = _read(store, number)
+    if lease is None:
+        return ""  # nobody can renew it
     try:
-        lease: dict[str, Any] = json.loads(store.read(_name(number)))
-        host, process, started = str(lease["host"]), int(lease["process"]), str(lease["started"])
+        process, started = int(lease["process"]), str(lease["started"])
         age = time.time() - float(lease["renewed"])
         if lease["released"] or age > SECONDS:
             return ""
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return ""  # gone or ruined: nobody renews it
-    if host == socket.gethostname() and _started(process) != started:
+    except (ValueError, KeyError, TypeError):
+        return ""
+    if _here().items() <= lease.items() and _started(process) != started:
         return ""  # its process is no more, or its number belongs to another one
-    return f"process {process} on {host}, seen {max(age, 0.0):.0f} s ago"
+    return f"process {process} on {lease.get('host')}, seen {max(age, 0.0):.0f} s ago"
+
+
+def _here() -> dict[str, str]:
+    """Where the number of a process means something; containers may share a host name, but not the numbers."""
+    try:
+        return {"host": socket.gethostname(), "numbers": os.readlink("/proc/self/ns/pid")}
+    except OSError:
+        return {"host": socket.gethostname(), "numbers": ""}
 
 
 def _started(process: int) -> str:
@@ -132,4 +179,5 @@ def _started(process: int) -> str:
         stat = Path(f"/proc/{process}/stat").read_text()
     except OSError:
         return ""
-    return stat.rpartition(")")[2].split()[19]
+    fields = stat.rpartition(")")[2].split()
+    return "" if fields[0] in "ZX" else fields[19]  # a zombie does nothing any more

@@ -27,7 +27,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-import fsspec
 import numpy as np
 import torch
 import torch.distributed
@@ -37,7 +36,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from augment.data.images import ImageError, decode_image
-from augment.data.locate import InputError, expand_shards
+from augment.data.locate import InputError, expand_shards, open_file, reaching
 from augment.data.shard_listing import SHARD_IMAGE_EXTENSIONS, parse_label
 from augment.seeding import seed_for
 
@@ -65,7 +64,7 @@ def mixed_loader(
 
     Args:
         real, synthetic: shards with an image and `cls` per sample: a tar, a folder of tars, a pattern with `*` or
-            `{000..009}`, a list of these, or fsspec URLs. Without `synthetic` every sample is real.
+            `{000..009}`, or a list of these; paths or fsspec URLs. Without `synthetic` every sample is real.
         batch_size: samples per batch on each rank; only the last batch of an epoch may be smaller.
         epoch_samples: samples of one epoch over all ranks together; must divide by `world_size`, so that no rank
             waits for another's batch that never comes.
@@ -79,7 +78,7 @@ def mixed_loader(
         a loader that yields images, float32 [B, 3, image_size, image_size] in -1..1, and labels, int64 [B].
 
     Raises:
-        InputError: if there are no such shards.
+        InputError: if there are no such shards; while iterating, if one cannot be read.
         ValueError: for a number out of its range; the message names it.
     """
     rank, world_size = _rank_and_world_size(rank, world_size)
@@ -222,7 +221,7 @@ def _samples(shards: tuple[str, ...], stream: int, num_streams: int, seed: int) 
 
 
 def _read_shard(shard: str) -> Iterator[_Sample]:
-    with fsspec.open(shard, "rb") as stream:
+    with reaching(shard), open_file(shard) as stream:
         try:
             for files in group_by_keys(tar_file_expander([{"url": shard, "stream": stream}])):
                 where = f"{shard}: sample {files['__key__']!r}"

@@ -227,7 +227,8 @@ def _expand_url(url: str, extensions: tuple[str, ...]) -> list[str]:
         (fs, pattern), (_, root) = filesystem(url), filesystem(folder)
         with reaching(url):
             fs.invalidate_cache()
-            matches = [join(folder, _below(root, path)) for path in fs.glob(pattern) if path.endswith(extensions)]
+            names = [_below(root, path) for path in fs.glob(pattern) if path.endswith(extensions)]
+        matches = [join(folder, name) for name in names if not name.startswith(".") and "/." not in name]
         if not matches:
             raise InputError(f"{url}: nothing there has such a name")
         return matches

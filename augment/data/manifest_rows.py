@@ -60,7 +60,7 @@ def read_rows(file: str, problems: Problems) -> Iterator[Row]:
 
 def _csv_rows(file: str, problems: Problems) -> Iterator[Row]:
     with reaching(file), _open_text(file) as text:
-        reader = csv.reader(text, strict=True)
+        reader = csv.reader(text, strict=True, skipinitialspace=True)
         header: list[str] = []
         places: list[int] = []  # of our columns in a row, as far as it has them
         while True:

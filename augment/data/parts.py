@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from augment.data.ledger import Ledger, OutputError
 from augment.data.shards import RECONSTRUCTION_SUFFIX, EditRecord
 from augment.data.tar import iter_tar
 from augment.types import UnitReport
+
+_AHEAD = 2  # parts
 
 
 def read_samples(ledger: Ledger, report: UnitReport) -> Iterator[tuple[str, dict[str, bytes]]]:
@@ -18,6 +22,36 @@ def read_samples(ledger: Ledger, report: UnitReport) -> Iterator[tuple[str, dict
     Raises:
         OutputError: if the part is missing or has other bytes than were committed.
     """
+    yield from iter_tar(io.BytesIO(_checked(ledger, report)))
+
+
+def read_part(ledger: Ledger, report: UnitReport) -> Iterator[tuple[EditRecord, bytes]]:
+    """The records of a committed part with their pictures (b"" where there is none). Raises as `read_samples`."""
+    return _records(_checked(ledger, report))
+
+
+def read_parts(ledger: Ledger, reports: Iterable[UnitReport]) -> Iterator[tuple[EditRecord, bytes]]:
+    """What `read_part` gives, of many parts one after the other; meanwhile the next ones are on their way."""
+    with ThreadPoolExecutor(_AHEAD) as pool:
+        coming: deque[Future[bytes]] = deque()
+        for report in reports:
+            coming.append(pool.submit(_checked, ledger, report))
+            if len(coming) > _AHEAD:
+                yield from _records(coming.popleft().result())
+        while coming:
+            yield from _records(coming.popleft().result())
+
+
+def read_reconstructions(ledger: Ledger, report: UnitReport) -> dict[str, bytes]:
+    """The PNGs of a part's reconstructed sources, by source key. Raises as `read_samples`."""
+    return {
+        key.removesuffix(RECONSTRUCTION_SUFFIX): files["png"]
+        for key, files in read_samples(ledger, report)
+        if key.endswith(RECONSTRUCTION_SUFFIX) and "json" not in files
+    }
+
+
+def _checked(ledger: Ledger, report: UnitReport) -> bytes:
     name = f"parts/{report.part}"
     try:
         data = ledger.store.read(name)
@@ -28,20 +62,10 @@ def read_samples(ledger: Ledger, report: UnitReport) -> Iterator[tuple[str, dict
             f"{ledger.store.at(name)} is missing or damaged (its sha256 is not the committed one). Delete "
             f"{ledger.store.at(f'commits/{report.unit_id}.json')} and run `augment expand` again: it redoes it."
         )
-    yield from iter_tar(io.BytesIO(data))
+    return data
 
 
-def read_part(ledger: Ledger, report: UnitReport) -> Iterator[tuple[EditRecord, bytes]]:
-    """The records of a committed part with their pictures (b"" where there is none). Raises as `read_samples`."""
-    for _, files in read_samples(ledger, report):
+def _records(part: bytes) -> Iterator[tuple[EditRecord, bytes]]:
+    for _, files in iter_tar(io.BytesIO(part)):
         if "json" in files:
             yield EditRecord.from_json(files["json"]), files.get("png", b"")
-
-
-def read_reconstructions(ledger: Ledger, report: UnitReport) -> dict[str, bytes]:
-    """The PNGs of a part's reconstructed sources, by source key. Raises as `read_samples`."""
-    return {
-        key.removesuffix(RECONSTRUCTION_SUFFIX): files["png"]
-        for key, files in read_samples(ledger, report)
-        if key.endswith(RECONSTRUCTION_SUFFIX) and "json" not in files
-    }

@@ -111,8 +111,8 @@ class LocalStore(Store):
     """A folder of a POSIX file system, on which `link` fails if the name exists. It may be shared between machines."""
 
     def __init__(self, path: Path | str) -> None:
-        super().__init__(str(path))
         self.root = Path(path)
+        super().__init__(str(self.root))
 
     def read(self, name: str) -> bytes:
         return (self.root / name).read_bytes()

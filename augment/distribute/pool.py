@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
-import os
 import time
-from collections.abc import Container, Generator, Iterable, Iterator, Mapping
+from collections.abc import Container, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from augment.distribute.cluster import ray_session, usable_workers
 from augment.distribute.metrics import WorkerMetrics
 from augment.distribute.run_config import MakeWorker, RunConfig, Watch, WorkerError
 from augment.distribute.signals import Stop, interruptible
 from augment.distribute.task_queue import TaskQueue
 from augment.types import Unit, UnitReport, UnitTask
-from augment.worker import Worker, WorkerConfig
+from augment.worker import DeviceError, Worker, WorkerConfig
 
 logger = logging.getLogger(__name__)
 SCALE_SECONDS = 2.0  # between two looks at what the cluster has
+PAUSE_SECONDS, OUTAGE_SECONDS = 10.0, 600.0  # of a worker that cannot write; of a run in which none can
 # Errors of an output that no other worker would do better with.
 _HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -60,57 +60,6 @@ def run_ray(
             pool.close()
 
 
-def usable_workers(run: RunConfig, device: str, resources: Mapping[str, float]) -> int:
-    """How many workers to ask of a Ray with these resources; on GPUs, one each.
-
-    A number is asked for even if the cluster has fewer now: what cannot be placed yet makes an autoscaler add machines.
-
-    Raises:
-        WorkerError: if they need GPUs, and this machine alone, which cannot grow, has none.
-    """
-    gpu = device.startswith("cuda")
-    have = int(resources.get("GPU" if gpu else "CPU", 0))
-    if run.address == "local" and gpu:
-        if have == 0:
-            raise WorkerError(
-                f"model.device is {device!r}, but Ray has no GPU; set model.device: cpu, or run.address to a cluster "
-                "that has GPUs"
-            )
-        if run.num_workers != "all" and have < run.num_workers:
-            logger.warning("run.num_workers is %d, but Ray has %d GPU(s): one worker on each", run.num_workers, have)
-            return have
-    if run.num_workers != "all":
-        return run.num_workers
-    return have if gpu else max(1, have // run.threads_per_worker)
-
-
-@contextlib.contextmanager
-def ray_session(run: RunConfig) -> Iterator[None]:
-    """Join or start a Ray, and leave it as it was found."""
-    import ray
-
-    if ray.is_initialized():
-        yield
-        return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # otherwise Ray warns about a coming default
-    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if run.address == "local":
-        wanted = 0 if run.num_workers == "all" else run.num_workers
-        options |= {
-            # Nothing goes through the object store, and its default share of memory is not always there.
-            "object_store_memory": 100 * 2**20,
-            "include_dashboard": False,
-            # More workers than CPUs is slow, but a user's choice; Ray would wait for CPUs for ever.
-            "num_cpus": max(wanted, os.cpu_count() or 1),
-        }
-    ray.init(address=run.address, **options)
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
 class _Actor:
     """A worker's life in a process of its own."""
 
@@ -139,6 +88,7 @@ class _Member:
     actor: Any
     setup: Any
     machine: str = ""
+    paused_until: float = 0.0
     tasks: dict[Any, UnitTask] = field(default_factory=dict)  # by object ref
 
     @property
@@ -161,9 +111,10 @@ class _Pool:
         self._queue, self._watch, self._stop = queue, watch, stop
         self._members: list[_Member] = []
         self._owners: dict[Any, _Member] = {}  # object ref of a setup or a task -> its actor
-        self._failed_setups = 0
+        self._failed_setups, self._no_starts_until = 0, 0.0
         self._wanted, self._scaled = 0, -SCALE_SECONDS
         self._alone_since = time.monotonic()  # without a worker
+        self._outage_since: float | None = None  # no unit could be written
 
     def work(self) -> Iterator[UnitReport]:
         while self._queue.at_work or (not self._stop.requested and self._queue.waiting(1)):
@@ -201,7 +152,7 @@ class _Pool:
                 )
         starting = sum(not member.ready for member in self._members)
         # No more actors than units: loading a model for nothing can take minutes.
-        room = self._wanted - len(self._members)
+        room = self._wanted - len(self._members) if now >= self._no_starts_until else 0
         for _ in range(min(room, self._queue.waiting(starting + max(0, room)) - starting)):
             gpu = self._config.model.device.startswith("cuda")
             resources = {"num_gpus": 1, "num_cpus": 0} if gpu else {"num_cpus": 1}
@@ -216,7 +167,8 @@ class _Pool:
     def _hand_out(self) -> None:
         """Units to whoever has room for them; who has nothing to do, and will not, is let go."""
         for depth in range(self._run.units_in_flight):  # everybody's first unit before anybody's second
-            for member in [m for m in self._members if m.ready and len(m.tasks) == depth]:
+            now = time.monotonic()
+            for member in [m for m in self._members if m.ready and len(m.tasks) == depth and m.paused_until <= now]:
                 if any(self._queue.is_careful(task) for task in member.tasks.values()):
                     continue
                 task = self._queue.next(idle=not member.tasks)
@@ -249,22 +201,24 @@ class _Pool:
             if task is None:
                 member.setup, member.machine, self._failed_setups = None, result, 0
             else:
+                self._outage_since = None
                 self._queue.done(task, result)
                 yield result
             return
         # Outside of `except`: the exception would keep the dead actor's handle, and its GPU, reserved.
+        if task is not None and isinstance(cause, OSError):
+            self._cannot_write(member, task, cause)
+            return
         others = list(member.tasks.values())
         self._let_go(member)  # a fresh one will come: this one's process may be damaged
         if task is None:
             self._setup_failed(cause, reason, lost)
             return
-        if isinstance(cause, OSError) and cause.errno in _HOPELESS:
-            raise cause
         for each in [task, *others]:
             if lost:
                 given_up = self._queue.machine_lost(each)
             elif died or each is task:
-                given_up = self._queue.worker_died(each, reason)
+                given_up = self._queue.worker_died(each, reason, suspect=died or isinstance(cause, DeviceError))
             else:
                 self._queue.put_back(each)
                 continue
@@ -274,12 +228,27 @@ class _Pool:
     def _setup_failed(self, cause: Exception | None, reason: str, lost: bool) -> None:
         if lost:
             return
+        self._watch.event("setup failed", {"reason": reason})
+        logger.warning("a worker could not be set up, trying another: %s", reason)
+        if any(member.ready for member in self._members):
+            self._no_starts_until = time.monotonic() + PAUSE_SECONDS  # some machine is at fault, not the job
+            return
         if isinstance(cause, ValueError):
             raise cause  # a mistake in the config
         self._failed_setups += 1
         if self._failed_setups > self._run.max_attempts:
             raise WorkerError(f"workers cannot be set up ({self._failed_setups} attempts); the last error: {reason}")
-        logger.warning("a worker could not be set up, trying another: %s", reason)
+
+    def _cannot_write(self, member: _Member, task: UnitTask, error: OSError) -> None:
+        """The output, not the worker, has a problem; object stores have some that pass. Raises it if it does not."""
+        now = time.monotonic()
+        self._outage_since = self._outage_since or now
+        if error.errno in _HOPELESS or now - self._outage_since > OUTAGE_SECONDS:
+            raise error
+        logger.warning("unit %s could not be written, it is tried again: %s", task.unit.unit_id, error)
+        self._watch.event("not written", {"unit": task.unit.unit_id, "reason": str(error)})
+        member.paused_until = now + PAUSE_SECONDS
+        self._queue.put_back(task)
 
     def _machine_lost(self, member: _Member, error: Exception) -> bool:
         """Whether an actor died because its whole machine went away."""

@@ -123,14 +123,19 @@ class TaskQueue:
         self._again.append(entry)
         return None
 
-    def worker_died(self, task: UnitTask, reason: str) -> UnitReport | None:
+    def worker_died(self, task: UnitTask, reason: str, suspect: bool = True) -> UnitReport | None:
         """A worker died on a task, or failed as a whole. Returns a report if the unit is given up.
+
+        Args:
+            suspect: whether an input may have been the cause.
 
         A death of a worker that had one suspect alone explains itself and is not counted; deaths are counted anew once
         an input is in quarantine. Both can happen only so many times, as a unit has only so many inputs.
         """
         entry, unit_id = self._at_work.pop(task.attempt), task.unit.unit_id
-        begun = self._suspects.died(unit_id, task.attempt)
+        begun = self._suspects.died(unit_id, task.attempt) if suspect else None
+        if not suspect:
+            self._suspects.innocent(unit_id, task.attempt)
         _, quarantined = self._suspects.of(entry.unit)
         new = quarantined.keys() - task.quarantined.keys()
         entry.careful = True

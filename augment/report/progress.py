@@ -30,17 +30,18 @@ class RunProgress:
         edited, failed: edits made, and edits that could not be made, by this run and before; together, `done`.
         rejected: edits below a threshold of the moment, by score. Provisional: `finalize` decides.
         failed_by_stage: the failed edits, by where they failed.
+        workers: how many are ready or at work; for whoever runs them to set.
     """
 
     def __init__(
         self, planned: int, done: Iterable[UnitReport] = (), clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.planned, self.clock = planned, clock
-        self.edited = self.failed = 0
+        self.edited = self.failed = self.workers = 0
         self.rejected: Counter[str] = Counter()
         self.failed_by_stage: Counter[str] = Counter()
         self._psnr_sum = self._vae_psnr_sum = 0.0
-        self._inverted = self._workers = 0
+        self._inverted = 0
         for report in done:
             self._count(report)
         # Times, and edits done by then. The first one is where the window begins; there is always one.
@@ -62,17 +63,6 @@ class RunProgress:
         self._psnr_sum += report.psnr_sum
         self._vae_psnr_sum += report.vae_psnr_sum
         self._inverted += report.inverted
-
-    @property
-    def workers(self) -> int:
-        """Workers that are ready or at work. Until the first one is, no time counts towards the rate."""
-        return self._workers
-
-    @workers.setter
-    def workers(self, count: int) -> None:
-        if count and not self._workers and len(self._window) == 1:
-            self._window[0] = (self.clock(), self.done)
-        self._workers = count
 
     @property
     def done(self) -> int:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from augment.data.finalize import Finalized, Judge, ShardLimits, finalize
 from augment.data.images import encode_png
 from augment.data.ledger import Ledger
 from augment.data.plan import Plan, cut_units
 from augment.data.shards import EDITED, RECONSTRUCTION_SUFFIX, edit_files, failed_records, planned_record
-from augment.types import PlannedSource, Source, Unit, UnitReport, Variant
+from augment.types import PlannedSource, Source, Unit, UnitReport, Variant, Verdict
 
 CLASS_NAMES = {0: "fox", 1: "owl"}
 FINGERPRINT = {"seed": 0, "input.count": 5, "input.image_size": 8, "prompts.templates": ("a {class}",)}
@@ -84,3 +86,24 @@ def finished_ledger(out: Path | str, count: int = 5, unit_size: int = 2) -> Ledg
     for unit in ledger.units():
         commit_unit(ledger, plan, unit)
     return ledger
+
+
+def at_least(minimum: float) -> Judge:
+    """Keeps edits by their label probability alone."""
+
+    def judge(scores: Mapping[str, float]) -> Verdict:
+        value = scores["label_probability"]
+        return Verdict(value >= minimum, "" if value >= minimum else f"label_probability {value} < {minimum}", value)
+
+    return judge
+
+
+def publish(ledger: Ledger, minimum: float = 0.35, check_hashes: bool = False, **limits: int) -> Finalized:
+    """Finalize with `at_least(minimum)`; `limits` are those of the shards."""
+    return finalize(
+        ledger,
+        judge=at_least(minimum),
+        judge_settings={"min": minimum},
+        limits=ShardLimits(**limits),
+        check_hashes=check_hashes,
+    )

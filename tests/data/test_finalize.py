@@ -1,39 +1,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from augment.data.finalize import Finalized, Judge, ShardLimits, finalize, read_manifest
+from augment.data.finalize import ShardLimits, finalize, read_manifest
 from augment.data.index import IndexWriter, read_index, read_rows
 from augment.data.ledger import Ledger, OutputError
 from augment.data.parts import read_part, read_reconstructions
 from augment.data.shards import SCORE_FIELDS, EditRecord, planned_record
 from augment.data.tar import iter_tar, sha256_file
-from augment.types import UnitReport, Verdict
-from tests.data.parts import finished_ledger, planned_sources
-
-
-def at_least(minimum: float) -> Judge:
-    def judge(scores: Mapping[str, float]) -> Verdict:
-        value = scores["label_probability"]
-        return Verdict(value >= minimum, "" if value >= minimum else f"label_probability {value} < {minimum}", value)
-
-    return judge
-
-
-def run(ledger: Ledger, minimum: float = 0.35, check_hashes: bool = False, **limits: int) -> Finalized:
-    return finalize(
-        ledger,
-        judge=at_least(minimum),
-        judge_settings={"min": minimum},
-        limits=ShardLimits(**limits),
-        check_hashes=check_hashes,
-    )
+from augment.types import UnitReport
+from tests.data.parts import at_least, finished_ledger, planned_sources, publish
 
 
 def tree(out: Path) -> dict[str, tuple[str, int, int]]:
@@ -54,7 +35,7 @@ REJECTED = ["00_fox-v00", "00_fox-v01", "01_owl-v00", "04_fox-v01"]
 
 
 def test_everything_planned_is_accounted_for(tmp_path: Path) -> None:
-    manifest = run(finished_ledger(tmp_path)).manifest
+    manifest = publish(finished_ledger(tmp_path)).manifest
     assert keys_in(tmp_path, "shards") == [ACCEPTED]
     assert keys_in(tmp_path, "rejected") == [REJECTED]
     counts = {name: manifest[name] for name in ("planned", "accepted", "rejected", "failed", "shards")}
@@ -65,7 +46,7 @@ def test_everything_planned_is_accounted_for(tmp_path: Path) -> None:
 
 
 def test_manifest_names_every_published_file_with_its_hash(tmp_path: Path) -> None:
-    manifest = run(finished_ledger(tmp_path)).manifest
+    manifest = publish(finished_ledger(tmp_path)).manifest
     assert json.loads((tmp_path / "manifest.json").read_bytes()) == manifest
     assert sorted(manifest["files"]) == [
         "README.md",
@@ -81,7 +62,7 @@ def test_manifest_names_every_published_file_with_its_hash(tmp_path: Path) -> No
 
 
 def test_published_record_has_its_verdict(tmp_path: Path) -> None:
-    run(finished_ledger(tmp_path))
+    publish(finished_ledger(tmp_path))
     accepted = dict(iter_tar(tmp_path / "shards" / "train-000000.tar"))["01_owl-v01"]
     rejected = dict(iter_tar(tmp_path / "rejected" / "rejected-000000.tar"))["00_fox-v00"]
     assert sorted(accepted) == ["cls", "json", "png", "txt"]
@@ -92,7 +73,7 @@ def test_published_record_has_its_verdict(tmp_path: Path) -> None:
 
 
 def test_index_has_a_row_per_planned_edit(tmp_path: Path) -> None:
-    run(finished_ledger(tmp_path))
+    publish(finished_ledger(tmp_path))
     rows = {row["key"]: row for row in read_index(tmp_path / "index.parquet")}
     assert len(rows) == 10
     assert rows["01_owl-v01"]["shard"] == "shards/train-000000.tar"
@@ -106,9 +87,9 @@ def test_index_has_a_row_per_planned_edit(tmp_path: Path) -> None:
 
 def test_nothing_is_written_when_nothing_changed(tmp_path: Path) -> None:
     ledger = finished_ledger(tmp_path)
-    first = run(ledger)
+    first = publish(ledger)
     before = tree(tmp_path)
-    second = run(ledger)
+    second = publish(ledger)
     assert (first.changed, second.changed) == (True, False)
     assert second.manifest == first.manifest
     assert tree(tmp_path) == before
@@ -116,9 +97,9 @@ def test_nothing_is_written_when_nothing_changed(tmp_path: Path) -> None:
 
 def test_another_threshold_leaves_no_stale_shard(tmp_path: Path) -> None:
     ledger = finished_ledger(tmp_path)
-    run(ledger, 0.0, max_shard_samples=2)
+    publish(ledger, 0.0, max_shard_samples=2)
     assert len(keys_in(tmp_path, "shards")) == 4
-    strict = run(ledger, 0.75, max_shard_samples=2)
+    strict = publish(ledger, 0.75, max_shard_samples=2)
     assert strict.changed
     assert keys_in(tmp_path, "shards") == [["03_owl-v01", "04_fox-v00"]]
     assert sum(map(len, keys_in(tmp_path, "rejected"))) == 6
@@ -126,26 +107,26 @@ def test_another_threshold_leaves_no_stale_shard(tmp_path: Path) -> None:
 
 
 def test_bytes_depend_on_parts_and_thresholds_only(tmp_path: Path) -> None:
-    run(finished_ledger(tmp_path / "a"))
+    publish(finished_ledger(tmp_path / "a"))
     detour = finished_ledger(tmp_path / "b")
-    run(detour, 0.9)
-    run(detour, 0.35)
+    publish(detour, 0.9)
+    publish(detour, 0.35)
     a, b = ({name: entry[0] for name, entry in tree(tmp_path / folder).items()} for folder in "ab")
     assert a == b
 
 
 def test_shards_are_bounded_by_samples_and_by_bytes(tmp_path: Path) -> None:
     ledger = finished_ledger(tmp_path)
-    run(ledger, 0.0, max_shard_samples=3)
+    publish(ledger, 0.0, max_shard_samples=3)
     assert [len(keys) for keys in keys_in(tmp_path, "shards")] == [3, 3, 2]
-    run(ledger, 0.0, max_shard_bytes=1)  # one sample always fits
+    publish(ledger, 0.0, max_shard_bytes=1)  # one sample always fits
     assert [len(keys) for keys in keys_in(tmp_path, "shards")] == [1] * 8
     names = sorted(p.name for p in (tmp_path / "shards").iterdir())
     assert names[:2] == ["train-000000.tar", "train-000000_stats.json"]
 
 
 def test_statistics_of_a_shard(tmp_path: Path) -> None:
-    run(finished_ledger(tmp_path))
+    publish(finished_ledger(tmp_path))
     statistics = json.loads((tmp_path / "shards" / "train-000000_stats.json").read_bytes())
     assert statistics["samples"] == 4
     assert statistics["classes"] == {"fox": 1, "owl": 3}
@@ -155,37 +136,37 @@ def test_statistics_of_a_shard(tmp_path: Path) -> None:
 @pytest.mark.parametrize("lost", ["shards/train-000000.tar", "index.parquet", "manifest.json"])
 def test_a_lost_file_is_published_again(tmp_path: Path, lost: str) -> None:
     ledger = finished_ledger(tmp_path)
-    run(ledger)
+    publish(ledger)
     before = sha256_file(tmp_path / lost)
     (tmp_path / lost).unlink()
-    assert run(ledger).changed
+    assert publish(ledger).changed
     assert sha256_file(tmp_path / lost) == before
 
 
 def test_changed_bytes_are_published_again_when_hashes_are_checked(tmp_path: Path) -> None:
     ledger = finished_ledger(tmp_path)
-    run(ledger)
+    publish(ledger)
     shard = tmp_path / "shards" / "train-000000.tar"
     good = shard.read_bytes()
     shard.write_bytes(good[:600] + bytes([good[600] ^ 1]) + good[601:])
-    assert not run(ledger).changed  # looking at every byte costs too much for a run that has nothing to do
-    assert run(ledger, check_hashes=True).changed
+    assert not publish(ledger).changed  # looking at every byte costs too much for a run that has nothing to do
+    assert publish(ledger, check_hashes=True).changed
     assert shard.read_bytes() == good
-    assert not run(ledger, check_hashes=True).changed
+    assert not publish(ledger, check_hashes=True).changed
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"files": []}', '{"files": {"index.parquet": {"bytes": 1}}}'])
 def test_a_ruined_manifest_is_none(tmp_path: Path, content: str) -> None:
     ledger = finished_ledger(tmp_path)
-    manifest = run(ledger).manifest
+    manifest = publish(ledger).manifest
     (tmp_path / "manifest.json").write_text(content)
     assert read_manifest(ledger.store) is None
-    assert run(ledger).manifest == manifest == read_manifest(ledger.store)
+    assert publish(ledger).manifest == manifest == read_manifest(ledger.store)
 
 
 def test_what_cannot_be_written_as_json_removes_nothing(tmp_path: Path) -> None:
     ledger = finished_ledger(tmp_path)
-    run(ledger)
+    publish(ledger)
     before = tree(tmp_path)
     with pytest.raises(ValueError, match="JSON"):
         finalize(ledger, judge=at_least(0.5), judge_settings={"min": float("nan")}, limits=ShardLimits())
@@ -196,7 +177,7 @@ def test_a_late_commit_is_not_published(tmp_path: Path) -> None:
     ledger = finished_ledger(tmp_path)
     part, sha256 = ledger.write_part("u000003", [("late", {"txt": b"x"})])
     ledger.commit(UnitReport("u000003", "old", part, sha256, planned=1, edited=1, failed=0, seconds={}))
-    assert run(ledger).manifest["planned"] == 10
+    assert publish(ledger).manifest["planned"] == 10
     assert not (tmp_path / "parts" / part).exists()
 
 
@@ -227,21 +208,13 @@ def test_unfinished_runs_are_not_published(tmp_path: Path) -> None:
     ledger = finished_ledger(tmp_path)
     (tmp_path / "commits" / "u000001.json").unlink()
     with pytest.raises(OutputError, match="1 of 3 units are not done"):
-        run(ledger)
+        publish(ledger)
     assert not (tmp_path / "shards").exists()
-
-
-def test_a_damaged_part_is_an_error_that_says_what_to_delete(tmp_path: Path) -> None:
-    ledger = finished_ledger(tmp_path)
-    part = tmp_path / "parts" / ledger.report_of("u000001").part
-    part.write_bytes(part.read_bytes()[:-1] + b"x")
-    with pytest.raises(OutputError, match=r"missing or damaged.*Delete .*u000001\.json"):
-        run(ledger)
 
 
 def test_no_output_folder(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"no plan/plan\.json"):
-        run(Ledger(tmp_path))
+        publish(Ledger(tmp_path))
 
 
 def test_reconstructions_are_in_parts_and_not_published(tmp_path: Path) -> None:
@@ -252,7 +225,7 @@ def test_reconstructions_are_in_parts_and_not_published(tmp_path: Path) -> None:
 
 
 def test_card_has_the_counts_and_no_path_of_this_machine(tmp_path: Path) -> None:
-    run(finished_ledger(tmp_path))
+    publish(finished_ledger(tmp_path))
     card = (tmp_path / "README.md").read_text()
     assert "| 10 | 4 | 4 | 2 |" in card
     assert "| label_probability | 4 |" in card

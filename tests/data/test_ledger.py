@@ -1,10 +1,10 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
-import signal
-import subprocess
-import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -102,6 +102,7 @@ def test_resume_with_other_settings_shows_the_difference(tmp_path: Path) -> None
 
 def test_a_folder_with_foreign_shards_is_not_taken_over(tmp_path: Path) -> None:
     (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "train-000000.tar").write_bytes(b"x")
     with pytest.raises(OutputError, match=r"already has shards, but no plan"):
         Ledger(tmp_path).write_plan(FINGERPRINT, [], CLASS_NAMES)
 
@@ -115,30 +116,67 @@ def test_commits_without_their_plan_are_not_taken_over(tmp_path: Path) -> None:
     assert len(ledger.committed()) == 3
 
 
-def test_only_the_first_of_two_attempts_counts(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path)
-    first, second = (ledger.write_part("u000000", [("a", {"txt": text})]) for text in (b"first", b"second"))
+@pytest.fixture(params=["local", "s3"])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Ledger:
+    """An empty folder, once on each kind of store."""
+    return Ledger(tmp_path if request.param == "local" else request.getfixturevalue("object_store")())
+
+
+def parts(ledger: Ledger) -> set[str]:
+    return {name.removeprefix("parts/") for name in ledger.store.list("parts")}
+
+
+def two_attempts(ledger: Ledger) -> list[tuple[str, str]]:
+    return [ledger.write_part("u000000", [("a", {"txt": text})]) for text in (b"first", b"second")]
+
+
+def test_only_the_first_of_two_attempts_counts(ledger: Ledger) -> None:
+    first, second = two_attempts(ledger)
     assert first[0] != second[0]
     assert ledger.commit(report_of(*first)) == report_of(*first)
     assert ledger.commit(report_of(*second)) == report_of(*first)
     assert ledger.committed() == {"u000000": report_of(*first)}
-    assert [p.name for p in (tmp_path / "parts").iterdir()] == [first[0]]  # the loser cleaned up after itself
-    assert [p.name for p in (tmp_path / "commits").iterdir()] == ["u000000.json"]
+    assert parts(ledger) == {first[0]}  # the loser cleaned up after itself
+    assert list(ledger.store.list("commits")) == ["commits/u000000.json"]
+
+
+def test_one_of_many_attempts_at_the_same_moment_counts(ledger: Ledger) -> None:
+    start = threading.Barrier(6)
+
+    def attempt(number: int) -> UnitReport:
+        report = report_of(*ledger.write_part("u000000", [("a", {"txt": str(number).encode()})]))
+        start.wait()
+        return ledger.commit(report)
+
+    with ThreadPoolExecutor(6) as pool:
+        (winner,) = {report.part for report in pool.map(attempt, range(6))}
+    assert ledger.report_of("u000000").part == winner
+    assert parts(ledger) == {winner}
 
 
 @pytest.mark.parametrize("ruin", ["no part", "another plan", "not readable"])
-def test_a_commit_that_counts_for_nothing_is_replaced(tmp_path: Path, ruin: str) -> None:
-    ledger = Ledger(tmp_path)
-    first, second = (ledger.write_part("u000000", [("a", {"txt": text})]) for text in (b"first", b"second"))
+def test_a_commit_that_counts_for_nothing_is_replaced(ledger: Ledger, ruin: str) -> None:
+    first, second = two_attempts(ledger)
     ledger.commit(report_of(*first, plan="other" if ruin == "another plan" else "digest"))
     if ruin == "no part":
-        (tmp_path / "parts" / first[0]).unlink()
+        ledger.store.remove([f"parts/{first[0]}"])
     if ruin == "not readable":
-        (tmp_path / "commits" / "u000000.json").write_text("{")
+        ledger.store.write("commits/u000000.json", b"{")
     assert ledger.commit(report_of(*second)) == report_of(*second)
     assert ledger.committed() == {"u000000": report_of(*second)}
-    assert (tmp_path / "parts" / second[0]).is_file()
-    assert [p.name for p in (tmp_path / "commits").iterdir()] == ["u000000.json"]
+    assert second[0] in parts(ledger)
+    assert list(ledger.store.list("commits")) == ["commits/u000000.json"]
+
+
+def test_a_unit_that_is_done_again_on_purpose_replaces_its_commit(tmp_path: Path) -> None:
+    ledger = finished_ledger(tmp_path)
+    plan, before = plan_of(ledger), ledger.committed()
+    again = dataclasses.replace(before["u000001"], part=ledger.write_part("u000001", [("a", {"txt": b"x"})])[0])
+    assert ledger.commit(again) == before["u000001"]
+    again = dataclasses.replace(before["u000001"], part=ledger.write_part("u000001", [("a", {"txt": b"x"})])[0])
+    assert ledger.commit(again, replaces=True) == again
+    assert ledger.recover(plan) == before | {"u000001": again}
+    assert parts(ledger) == {report.part for report in ledger.committed().values()}
 
 
 def test_a_worker_of_an_old_plan_cannot_replace_a_commit_of_the_new_one(tmp_path: Path) -> None:
@@ -202,25 +240,6 @@ def test_two_drivers_on_one_folder(tmp_path: Path) -> None:
     ):
         pass
     with Ledger(tmp_path).lock():  # free again
-        pass
-
-
-def test_lock_of_a_killed_process_does_not_block(tmp_path: Path) -> None:
-    code = (
-        "import sys, time\nfrom augment.data.ledger import Ledger\n"
-        "with Ledger(sys.argv[1]).lock():\n    print('locked', flush=True)\n    time.sleep(60)\n"
-    )
-    root = Path(__file__).parents[2]
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, cwd=root, text=True
-    ) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "locked\n"
-        with pytest.raises(OutputError, match=f"process {holder.pid} on"), Ledger(tmp_path).lock():
-            pass
-        holder.send_signal(signal.SIGKILL)
-        holder.wait()
-    with Ledger(tmp_path).lock():
         pass
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 import torch
@@ -163,8 +164,20 @@ def test_rank_and_world_size_come_from_the_environment(tmp_path: Path, monkeypat
 
 def test_urls_are_read_through_fsspec(tmp_path: Path) -> None:
     write_shards(tmp_path, 2, 10)
-    loader = mixed_loader(f"file://{tmp_path}/{{000..001}}.tar", batch_size=20, epoch_samples=20, image_size=SIZE)
-    assert sorted(numbers(loader)) == list(range(20))
+    memory = fsspec.filesystem("memory")
+    memory.put(f"{tmp_path}/", "/loader/shards", recursive=True)
+    local = mixed_loader(tmp_path, batch_size=20, epoch_samples=20, image_size=SIZE)
+    expected = numbers(local)
+    assert sorted(expected) == list(range(20))
+    for place in (f"file://{tmp_path}", "memory://loader/shards"):
+        for shards in (place, f"{place}/*.tar", f"{place}/{{000..001}}.tar", [f"{place}/001.tar", f"{place}/000.tar"]):
+            loader = mixed_loader(shards, place, batch_size=20, epoch_samples=20, image_size=SIZE, synthetic_ratio=0.0)
+            assert numbers(loader) == expected
+    memory.rm("/loader", recursive=True)
+    with pytest.raises(InputError, match=r"memory://loader/shards/000\.tar: No such file"):
+        list(loader)
+    with pytest.raises(InputError, match="memory://loader/shards: No such file"):
+        mixed_loader("memory://loader/shards", batch_size=1, epoch_samples=1, image_size=SIZE)
 
 
 def test_a_damaged_image_is_passed_over_with_a_warning_and_the_epoch_keeps_its_length(tmp_path: Path) -> None:

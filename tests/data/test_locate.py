@@ -2,9 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import fsspec
 import pytest
 
-from augment.data.locate import InputError, expand_shards
+from augment.data.locate import InputError, expand_files, expand_shards, relative_names, what_is_in
 from augment.data.tar import write_tar
 
 
@@ -23,3 +24,38 @@ def test_expand_shards(tmp_path: Path) -> None:
         expand_shards([])
     with pytest.raises(InputError, match=r"a-\{0\.\.1: .*a set of shards is written like"):
         expand_shards(f"{tmp_path}/a-{{0..1")
+
+
+def test_urls_are_expanded_in_their_store() -> None:
+    memory = fsspec.filesystem("memory")
+    memory.pipe({f"/place/{name}": b"" for name in ("a-0.tar", "a-1.tar", "b-0.tar", "x/c-0.tar", "a.csv", ".h.tar")})
+    names = [f"memory://place/{name}.tar" for name in ("a-0", "a-1", "b-0")]
+    for place in ("memory://place", "memory://place/", "memory://place/*.tar"):
+        assert expand_shards(place) == names
+    assert expand_shards("memory://place/a-*.tar") == expand_shards("memory://place/a-{0,1}*.tar") == names[:2]
+    assert expand_shards("memory://place/*/c-*") == ["memory://place/x/c-0.tar"]
+    assert expand_files("memory://place/a*", (".csv", ".tar"), "files") == [*names[:2], "memory://place/a.csv"]
+    with pytest.raises(
+        InputError, match=r"no \.jsonl file in the folder memory://place: it holds 4 file\(s\) with \.tar"
+    ):
+        expand_files("memory://place", (".jsonl",), "manifests")
+    memory.rm("/place", recursive=True)
+
+
+def test_file_urls_are_local_paths(tmp_path: Path) -> None:
+    write_tar(tmp_path / "0.tar", [("x", {"cls": b"0"})])
+    assert expand_shards([f"file://{tmp_path}", f"file://{tmp_path}/0.tar"]) == [str(tmp_path / "0.tar")]
+
+
+def test_names_are_relative_to_the_deepest_common_folder() -> None:
+    assert relative_names(["s3://b/x/0.tar", "s3://b/y/0.tar"]) == ["x/0.tar", "y/0.tar"]
+    assert relative_names(["/d/x/0.tar"]) == relative_names(["s3://b/x/0.tar"]) == ["0.tar"]
+    assert relative_names(["/d/x/0.tar", "/d/xy/1.tar", "/d/2.tar"]) == ["x/0.tar", "xy/1.tar", "2.tar"]
+
+
+def test_what_is_in_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    assert what_is_in(str(tmp_path)) == "it holds no file at all"
+    for name in ("README", "a/1.TXT", "a/2.txt"):
+        (tmp_path / name).touch()
+    assert what_is_in(str(tmp_path)).startswith("it holds 2 file(s) with .txt, 1 file(s) with no extension; images are")

@@ -195,17 +195,60 @@ def test_unusable_tars(tmp_path: Path, samples: list[tuple[str, dict[str, bytes]
         list_sources(tmp_path, "webdataset")
 
 
-def test_unreadable_and_compressed_tars_and_urls(tmp_path: Path) -> None:
+def test_unreadable_and_compressed_tars(tmp_path: Path) -> None:
     (tmp_path / "bad.tar").write_bytes(b"no tar at all" * 100)
     with pytest.raises(InputError, match=r"bad\.tar: not a readable, uncompressed tar"):
         list_sources(tmp_path, "webdataset")
     (tmp_path / "0.tar.gz").write_bytes(b"")
-    with pytest.raises(InputError, match="only uncompressed local files"):
+    with pytest.raises(InputError, match="only uncompressed files"):
         list_sources(tmp_path / "0.tar.gz", "webdataset")
-    formats: tuple[InputFormat, ...] = ("imagefolder", "webdataset")
-    for format in formats:
-        with pytest.raises(InputError, match=r"s3://bucket/.*only local files are read"):
-            list_sources("s3://bucket/{0..3}.tar", format)
     make_folder(tmp_path / "images", ["fox/a.png"])
     with pytest.raises(InputError, match="set the format to 'imagefolder'"):
         list_sources(tmp_path / "images", "webdataset")
+
+
+# --- one class in a folder
+
+
+def test_a_flat_folder_is_of_one_class_at_any_depth(tmp_path: Path) -> None:
+    make_folder(tmp_path, ["a.png", "deep/er/b.jpg", "deep/a.png", "notes.txt", ".hidden/c.png"])
+    sources = list_sources(tmp_path, "flat", {7: "fox"})
+    assert [(s.key, s.label, s.class_name, s.size) for s in sources] == [
+        ("a", 7, "fox", 14),
+        ("deep/a", 7, "fox", 19),
+        ("deep/er/b", 7, "fox", 22),
+    ]
+    assert read_bytes(sources[1]) == b"bytes of deep/a.png"
+
+
+def test_unusable_flat_folders(tmp_path: Path) -> None:
+    make_folder(tmp_path, ["notes.txt"])
+    for class_names in (None, {}, {0: "fox", 1: "owl"}):
+        with pytest.raises(InputError, match=f"input.class_names must give.*it gives {len(class_names or ())}"):
+            list_sources(tmp_path, "flat", class_names)
+    with pytest.raises(InputError, match=r"no image in .*1 file\(s\) with \.txt"):
+        list_sources(tmp_path, "flat", {0: "fox"})
+    with pytest.raises(InputError, match=r"notes\.txt is a file, not a folder"):
+        list_sources(tmp_path / "notes.txt", "flat", {0: "fox"})
+    with pytest.raises(InputError, match="does not exist"):
+        list_sources(tmp_path / "nowhere", "flat", {0: "fox"})
+
+
+def test_only_manifests_have_splits(tmp_path: Path) -> None:
+    for format in ("imagefolder", "webdataset", "flat"):
+        with pytest.raises(InputError, match=r"input\.split is 'train', but only the format 'manifest'"):
+            list_sources(tmp_path, format, {0: "fox"}, split="train")  # type: ignore[arg-type]
+
+
+def test_folders_may_be_called_like_images_and_links_may_be_broken_or_circular(tmp_path: Path) -> None:
+    make_folder(tmp_path, ["fox.png/a.png/b.png", "fox.png/c.png"])
+    (tmp_path / "fox.png" / "loop").symlink_to(tmp_path)
+    (tmp_path / "fox.png" / "gone.png").symlink_to(tmp_path / "nowhere")
+    sources = list_sources(tmp_path, "imagefolder")
+    assert [(s.key.partition("-")[0], s.size, s.class_name) for s in sources] == [
+        ("fox_png/a_png/b", 28, "fox.png"),
+        ("fox_png/c", 22, "fox.png"),
+        ("fox_png/gone", 0, "fox.png"),
+    ]
+    with pytest.raises(InputError, match=r"gone\.png: No such file or directory"):
+        read_bytes(sources[2])

@@ -3,15 +3,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from augment.data.finalize import ShardLimits, finalize
+from augment.data.index import SCHEMA, read_index
 from augment.data.ledger import OutputError
 from augment.data.tar import iter_tar, sha256_file, write_tar
 from augment.data.verify import verify
 from augment.types import Verdict
 from tests.data.parts import finished_ledger
+from tests.object_store import FreshUrl
 
 TRAIN = "shards/train-000000.tar"
 Samples = list[tuple[str, dict[str, bytes]]]
@@ -179,6 +182,106 @@ def test_an_unfinished_folder(out: Path) -> None:
     result = verify(out)
     assert (result.ok, result.planned) == (False, 10)
     assert "manifest.json is missing" in result.problems[0]
+
+
+def change_index(out: Path, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> None:
+    """Change the rows of the index, and its hash in the manifest."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.Table.from_pylist(change(list(read_index(out / "index.parquet"))), SCHEMA), out / "index.parquet")
+    manifest = json.loads((out / "manifest.json").read_bytes())
+    manifest["files"]["index.parquet"]["sha256"] = sha256_file(out / "index.parquet")
+    (out / "manifest.json").write_text(json.dumps(manifest))
+
+
+def with_row(key: str, **values: Any) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
+    return lambda rows: [row | values if row["key"] == key else row for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("change", "problems"),
+    [
+        (with_row("02_broken-v00", stage=""), ["index.parquet: 02_broken-v00 is failed without a stage"]),
+        (with_row("02_broken-v00", reason=""), ["index.parquet: 02_broken-v00 is failed without a reason"]),
+        (with_row("01_owl-v01", stage="score"), ["index.parquet: 01_owl-v01 is accepted in the stage 'score'"]),
+        (
+            with_row("02_broken-v00", shard=TRAIN),
+            [f"index.parquet: 02_broken-v00 its shard is {TRAIN}, the shards say "],
+        ),
+        (
+            with_row("01_owl-v01", status="failed", stage="edit", reason="NaN", shard=""),
+            [
+                "index.parquet: 01_owl-v01 is failed, the shards say accepted",
+                "index.parquet: 01_owl-v01 its reason is NaN, the shards say ",
+                f"index.parquet: 01_owl-v01 its shard is , the shards say {TRAIN}",
+                "manifest.json says failed 2, found 3",
+                "planned 10, but accepted 4 + rejected 4 + failed 3 = 11",
+            ],
+        ),
+        (
+            lambda rows: [row for row in rows if row["key"] != "01_owl-v01"],
+            [
+                "1 edits are in a shard, but not in index.parquet, the first is 01_owl-v01",
+                "1 edits are planned, but not in index.parquet, the first is 01_owl-v01",
+            ],
+        ),
+        (
+            lambda rows: [*rows[:5], rows[4], *rows[5:]],
+            [
+                "index.parquet: 1 keys occur more than once",
+                "manifest.json says failed 2, found 3",
+                "planned 10, but accepted 4 + rejected 4 + failed 3 = 11",
+            ],
+        ),
+        (
+            lambda rows: [*rows, rows[4] | {"key": "another-v00"}],
+            [
+                "1 edits are in index.parquet, but not planned, the first is another-v00",
+                "manifest.json says failed 2, found 3",
+                "planned 10, but accepted 4 + rejected 4 + failed 3 = 11",
+            ],
+        ),
+        (lambda rows: rows[::-1], []),  # the order is not promised
+    ],
+)
+def test_rows_of_the_index(
+    out: Path, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]], problems: list[str]
+) -> None:
+    change_index(out, change)
+    assert sorted(verify(out).problems) == problems
+
+
+def test_an_edit_that_is_planned_twice(tmp_path: Path) -> None:
+    """Nothing can be right then, but it is said where it began."""
+    ledger = finished_ledger(tmp_path)
+    units = list(ledger.units())
+    plan = tmp_path / "plan" / "units-000000.jsonl"
+    finalize(ledger, judge=judge, judge_settings={}, limits=ShardLimits())
+    lines = plan.read_text().splitlines()
+    plan.write_text("\n".join([lines[0], lines[0].replace("u000000", "u000001"), lines[2]]) + "\n")
+    assert len(list(ledger.units())) == len(units)
+    problems = verify(tmp_path).problems
+    assert "plan/: the edit 00_fox-v00 is planned 2 times" in problems
+    assert "4 edits are in index.parquet, but not planned, the first is 02_broken-v00" in problems
+
+
+def test_an_object_store_is_checked_as_a_disk_is(object_store: FreshUrl) -> None:
+    ledger = finished_ledger(object_store())
+    finalize(ledger, judge=judge, judge_settings={}, limits=ShardLimits(max_shard_samples=3))
+    good = verify(ledger.store.url)
+    assert good.ok
+    assert (good.planned, good.accepted, good.rejected, good.failed, good.shards) == (10, 4, 4, 2, 2)
+    shard = ledger.store.read(TRAIN)
+    for damaged in (shard[:600] + bytes([shard[600] ^ 1]) + shard[601:], shard[:700]):
+        ledger.store.write(TRAIN, damaged)
+        assert f"{TRAIN}: its sha256 is not the one in manifest.json" in verify(ledger.store.url).problems
+    ledger.store.remove([TRAIN])
+    ledger.store.write("shards/notes.txt", b"x")
+    problems = verify(ledger.store.url, ["report.html"]).problems
+    for problem in (f"{TRAIN}: missing", "shards/notes.txt: not in manifest.json; a stale or foreign file"):
+        assert problem in problems
+    assert "report.html: missing" in problems
 
 
 def test_something_else_entirely(tmp_path: Path) -> None:

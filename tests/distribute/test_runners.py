@@ -18,7 +18,7 @@ from augment.data.ledger import Ledger
 from augment.data.parts import read_part
 from augment.data.plan import cut_units
 from augment.distribute import Interrupted, MakeWorker, RunConfig, Watch, WorkerError, interruptible, run_local, run_ray
-from augment.distribute.pool import usable_workers
+from augment.distribute.cluster import usable_workers
 from augment.models.config import ModelConfig
 from augment.types import PlannedSource, Source, UnitReport, UnitTask, Variant
 from augment.worker import WorkerConfig
@@ -66,6 +66,8 @@ def plain_worker(behaviour: str = "") -> MakeWorker:
                 raise RuntimeError("CUDA error: an illegal memory access")
             if unit.unit_id == "u000001" and behaviour == "disk full":
                 raise OSError(errno.ENOSPC, "No space left on device")
+            if behaviour == "outage" and attempt < 2:
+                raise OSError("503 Slow Down")
             part, sha256 = self.ledger.write_part(unit.unit_id, [(s.source.key, {"txt": b""}) for s in unit.sources])
             plan = self.config.config_hash
             return self.ledger.commit(UnitReport(unit.unit_id, plan, part, sha256, unit.planned, unit.planned, 0, {}))
@@ -198,6 +200,23 @@ def test_no_worker_outlives_an_abandoned_run(ray_session: Any, tmp_path: Path) -
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
         assert time.monotonic() < deadline, f"some of {pids} still run"
         time.sleep(0.05)
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(90)
+def test_an_outage_of_the_output_is_waited_for(
+    ray_session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("augment.distribute.pool.PAUSE_SECONDS", 0.1)
+    watch = Counting()
+    reports = list(run_ray(worker_config(tmp_path), UNITS, RAY_RUN, plain_worker("outage"), watch=watch))
+    assert [sum(r.edited for r in reports), sum(r.failed for r in reports)] == [6, 0]
+    assert watch.kinds == ["not written"] * 12
+    assert len({pid for unit in UNITS for pid in attempts(tmp_path, unit.unit_id)}) == 2  # nobody was replaced
+    assert not (tmp_path / "run" / "suspects.json").exists()
+    monkeypatch.setattr("augment.distribute.pool.OUTAGE_SECONDS", -1.0)
+    with pytest.raises(OSError, match="503 Slow Down"):
+        list(run_ray(worker_config(tmp_path / "again"), UNITS, RAY_RUN, plain_worker("outage")))
 
 
 class Counting(Watch):

@@ -3,11 +3,13 @@ lost, nothing is doubled, and the bytes are those of a run that nothing happened
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -64,20 +66,26 @@ class Nodes:
         from ray.cluster_utils import Cluster
 
         node = {"num_cpus": 2, "num_gpus": 0, "object_store_memory": 80 * 2**20, "include_dashboard": False}
-        self.cluster = Cluster(initialize_head=True, head_node_args=node | {"num_cpus": 0})
         self.node = node
-        self.workers = [self.cluster.add_node(**node) for _ in range(2)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # looking for a free port, Ray leaves a socket open
+            self.cluster = Cluster(initialize_head=True, head_node_args=node | {"num_cpus": 0})
+            self.workers = [self.cluster.add_node(**node) for _ in range(2)]
+            gc.collect()
         self.address = self.cluster.address
 
     def kill_one(self) -> None:
         self.cluster.remove_node(self.workers.pop(), allow_graceful=False)
 
     def add_one(self) -> None:
-        self.workers.append(self.cluster.add_node(**self.node))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            self.workers.append(self.cluster.add_node(**self.node))
+            gc.collect()
 
 
 @pytest.fixture(scope="module")
-def nodes() -> Iterator[Nodes]:
+def nodes(object_store: Callable[[], str]) -> Iterator[Nodes]:  # noqa: F811 - machines have their credentials first
     found = Nodes()
     yield found
     found.cluster.shutdown()
@@ -157,7 +165,7 @@ def check(out: str, undisturbed: str) -> Verification:
     result = verify(out)
     assert result.problems == []  # no key twice among other things
     assert result.planned == UNITS * UNIT_SIZE * VARIANTS == result.accepted + result.rejected + result.failed
-    assert result.failed == (DAMAGED + 1 + 2) * VARIANTS
+    assert result.failed == (DAMAGED + 2) * VARIANTS
     assert published(out) == published(undisturbed)
     events = open_store(out)
     assert not events.list("run/journal")

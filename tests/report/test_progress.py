@@ -46,19 +46,6 @@ def test_edits_of_earlier_runs_do_not_count_towards_the_rate() -> None:
     assert (progress.rate, progress.eta_seconds) == (0.5, 80.0)
 
 
-def test_time_before_the_first_worker_is_ready_does_not_count() -> None:
-    clock = Clock()
-    progress = RunProgress(100, (), clock)
-    clock.now += 1000
-    progress.workers = 2
-    clock.now += 10
-    progress.observe(UNIT)
-    assert progress.rate == 1.0
-    progress.workers = 0
-    progress.workers = 1  # one that died and was replaced moves nothing
-    assert progress.rate == 1.0
-
-
 def test_the_rate_is_that_of_the_last_minutes() -> None:
     clock = Clock()
     progress = RunProgress(10_000, (), clock)
