@@ -1,4 +1,4 @@
-"""The settings of an edit. torch is imported only to check a solver section that a config spells out."""
+"""The settings of an edit. No torch here: a config is checked before anything heavy is imported."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from augment.solver_settings import complete_settings
+
 
 def checked_solver(section: dict[str, Any]) -> dict[str, Any]:
     """Validator of a `solver:` section; raises ValueError as `make_solver` does."""
-    from augment.inversion import make_solver
-
     if not isinstance(section.get("name"), str):
         raise ValueError(f"a solver section needs a `name`, a word; got {section.get('name')!r}")
-    make_solver(**section)
+    solver_settings(section)
     return section
 
 
 def solver_settings(section: dict[str, Any]) -> dict[str, Any]:
     """A `solver:` section with what it leaves to the solver's defaults."""
-    from augment.inversion import hyperparameters, make_solver
-
-    return {"name": section["name"], **hyperparameters(make_solver(**section))}
+    given = {key: value for key, value in section.items() if key != "name"}
+    return {"name": section["name"], **complete_settings(section["name"], given)}
 
 
 class StopConfig(BaseModel):

@@ -105,12 +105,12 @@ class UnitReport:
     Attributes:
         plan: digest of the unit's plan. part, sha256: the tar with its edits.
         planned, edited, failed: edits; the last two add up to the first.
-        seconds: by stage: `alone` (suspects), `read`, `wait` (for the model to be free), `model`, `encode`, `write`; and
-            `idle`, in which the model had waited for this unit's batches.
+        seconds: by stage: `alone` (suspects), `read`, `wait` (for the model to be free), `model`, `encode`, `write`;
+            and `idle`, in which the model had waited for this unit's batches.
         psnr_sum, vae_psnr_sum: dB over the `inverted` images.
         failed_by_stage, failed_by_class, planned_by_class: edits.
-        provisional: edits by verdict under the thresholds of the moment (`accepted`, or the score that was too low), for
-            progress only: the verdict that counts is finalize's.
+        provisional: edits by verdict under the thresholds of the moment (`accepted`, or the score that was too low),
+            for progress only: the verdict that counts is finalize's.
         batch_size: images that fit into memory at once, as far as this worker knows.
     """
 

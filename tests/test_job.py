@@ -59,9 +59,3 @@ def test_classes_are_called_what_the_config_says(tmp_path: Path) -> None:
     (tmp_path / "expand.yaml").write_text(resolved_yaml(config_of(tmp_path, class_names={3: "fox"})))
     sources, class_names = job_sources(load_config(tmp_path / "expand.yaml", ExpandConfig))
     assert (sources[0].class_name, class_names) == ("fox", {3: "fox"})
-
-
-@pytest.mark.parametrize("format", ["imagefolder", "webdataset"])
-def test_only_local_files_are_read(format: str) -> None:
-    with pytest.raises(InputError, match=r"s3://bucket/0\.tar: only local files are read"):
-        job_sources(config_of("s3://bucket/0.tar", format=format))

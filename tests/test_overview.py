@@ -50,7 +50,7 @@ def test_a_source_that_was_not_there_is_shown_once_it_is(tmp_path: Path, locator
 def test_on_an_object_store(
     tmp_path: Path,
     locators: dict[str, str],
-    object_store: FreshUrl,  # noqa: F811
+    object_store: FreshUrl,
 ) -> None:
     local, remote = finished_ledger(tmp_path / "out"), finished_ledger(object_store())
     files = overview(local, locators)

@@ -131,6 +131,12 @@ def kept_alive(lease: Lease, also: Callable[[], None] = lambda: None) -> Iterato
             logger.warning("%s: not released: %s", lease, error)
 
 
+def holder(store: Store) -> str:
+    """Who drives a folder now, for people; "" if nobody does. Takes nothing and writes nothing."""
+    number = max(_numbers(store), default=0)
+    return _holder(store, number) if number else ""
+
+
 def _numbers(store: Store) -> list[int]:
     return [int(match[1]) for name in store.list("run") if (match := _NAME.fullmatch(name))]
 

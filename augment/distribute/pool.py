@@ -72,6 +72,7 @@ class _Actor:
 
         self._worker.setup()
         self._metrics = WorkerMetrics()
+        self._metrics.observe_memory()
         return str(ray.get_runtime_context().get_node_id())
 
     def run_unit(self, task: UnitTask) -> UnitReport:

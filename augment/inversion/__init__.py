@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import math
-from dataclasses import fields
 from typing import Any
 
 from augment.inversion.anderson import Anderson
@@ -21,6 +18,7 @@ from augment.inversion.rnri import RNRI
 from augment.inversion.rnri_released import RNRIReleased
 from augment.inversion.rnri_secant import RNRISecant
 from augment.inversion.solver import Solution, Solver, Status, Stop, hyperparameters, solve
+from augment.solver_settings import complete_settings
 
 SOLVERS: dict[str, type[Solver]] = {
     "ddim": DDIM,
@@ -43,23 +41,8 @@ def make_solver(name: str, **settings: Any) -> Solver:
     Raises:
         ValueError: for an unknown name or setting, with the nearest match and what there is.
     """
-    if name not in SOLVERS:
-        raise ValueError(f"unknown solver {name!r}{_nearest(name, list(SOLVERS))}; there are {', '.join(SOLVERS)}")
-    known = {f.name: f.default for f in fields(SOLVERS[name])}  # type: ignore[arg-type]
-    for key, value in settings.items():
-        if key not in known:
-            has = f"it has {', '.join(known)}" if known else "it has none"
-            raise ValueError(f"solver {name!r} has no setting {key!r}{_nearest(key, list(known))}; {has}")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-            raise ValueError(f"solver {name!r}: {key} must be a number >= 0, got {value!r}")
-        if isinstance(known[key], int) and not isinstance(value, int):
-            raise ValueError(f"solver {name!r}: {key} must be a whole number, got {value!r}")
-    return SOLVERS[name](**settings)
-
-
-def _nearest(word: str, choices: list[str]) -> str:
-    match = difflib.get_close_matches(word, choices, n=1)
-    return f" (did you mean {match[0]!r}?)" if match else ""
+    complete = complete_settings(name, settings)
+    return SOLVERS[name](**complete)
 
 
 __all__ = [

@@ -57,6 +57,6 @@ def published(out: Path) -> dict[str, str]:
 
 
 def written(out: Path) -> dict[str, tuple[int, int]]:
-    """Inode and time of change of every file but the lock."""
-    paths = [p for p in out.rglob("*") if p.is_file() and p.name != "lock"]
+    """Inode and time of change of every file but the lease, which is taken anew."""
+    paths = [p for p in out.rglob("*") if p.is_file() and not p.name.startswith("lease-")]
     return {str(p.relative_to(out)): (p.stat().st_ino, p.stat().st_mtime_ns) for p in paths}

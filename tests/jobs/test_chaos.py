@@ -22,7 +22,6 @@ from augment.data.store import open_store
 from augment.data.verify import Verification, verify
 from tests.jobs.chaos_driver import POISON
 from tests.jobs.runs import ROOT
-from tests.object_store import object_store  # noqa: F401 - a fixture
 
 UNITS, UNIT_SIZE, VARIANTS = 500, 2, 2
 DAMAGED = 12
@@ -85,7 +84,7 @@ class Nodes:
 
 
 @pytest.fixture(scope="module")
-def nodes(object_store: Callable[[], str]) -> Iterator[Nodes]:  # noqa: F811 - machines have their credentials first
+def nodes(object_store: Callable[[], str]) -> Iterator[Nodes]:  # first: machines inherit its credentials
     found = Nodes()
     yield found
     found.cluster.shutdown()
@@ -189,7 +188,7 @@ def test_chaos_on_an_object_store(
     data: Path,
     nodes: Nodes,
     undisturbed: str,
-    object_store: Callable[[], str],  # noqa: F811
+    object_store: Callable[[], str],
 ) -> None:
     out = object_store()
     disturb(tmp_path, data, out, nodes)

@@ -18,7 +18,7 @@ from PIL import Image
 from augment.config import ConfigError
 from augment.data.ledger import Ledger, OutputError
 from augment.data.verify import verify
-from augment.distribute import give_up
+from augment.distribute.task_queue import give_up
 from augment.job import worker_config
 from augment.overview import FILES
 from augment.tiny.dataset import split_path
@@ -27,15 +27,11 @@ from jobs.expand import expand, finalize, load_expand_config
 from tests.jobs.runs import CONFIG, ROOT, call, command, expand_command, overrides, published, written
 
 
-def quiet(line: str) -> None:
-    pass
-
-
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output of a local run that nothing happened to."""
     out = tmp_path_factory.mktemp("undisturbed") / "out"
-    expand(load_expand_config(CONFIG, overrides(out)), quiet)
+    expand(load_expand_config(CONFIG, overrides(out)))
     return out
 
 
@@ -55,7 +51,7 @@ def test_everything_planned_is_accounted_for(undisturbed: Path) -> None:
 
 def test_again_does_nothing(undisturbed: Path) -> None:
     before = written(undisturbed)
-    summary = expand(load_expand_config(CONFIG, overrides(undisturbed)), quiet)
+    summary = expand(load_expand_config(CONFIG, overrides(undisturbed)))
     assert written(undisturbed) == before
     assert summary.edits_made == 0
     assert summary.lines()[3].endswith("nothing was left to do")
@@ -64,7 +60,7 @@ def test_again_does_nothing(undisturbed: Path) -> None:
 def test_workers_batches_and_paths_may_change_on_resume(undisturbed: Path) -> None:
     more = ("run.num_workers=1", "run.batch_size=3", f"input.path={split_path('train')}")
     before = published(undisturbed)
-    summary = expand(load_expand_config(CONFIG, overrides(undisturbed, *more)), quiet)
+    summary = expand(load_expand_config(CONFIG, overrides(undisturbed, *more)))
     assert (summary.edits_made, published(undisturbed)) == (0, before)
 
 
@@ -72,7 +68,7 @@ def test_changed_settings_on_resume_are_refused_with_the_difference(undisturbed:
     before = written(undisturbed)
     changed = load_expand_config(CONFIG, overrides(undisturbed, "editing.num_steps=5", "seed=1", "input.limit=7"))
     with pytest.raises(OutputError) as caught:
-        expand(changed, quiet)
+        expand(changed)
     message = str(caught.value)
     for line in (
         "editing.num_steps: 4 in the plan, 5 now",
@@ -95,7 +91,7 @@ def test_finalize_with_other_thresholds_makes_no_edit(undisturbed: Path) -> None
     assert verify(undisturbed).problems == []
     with pytest.raises(ConfigError, match=r"editing\.num_steps=3: finalize changes"):
         finalize(undisturbed, ["editing.num_steps=3"])
-    expand(load_expand_config(CONFIG, overrides(undisturbed)), quiet)  # the config's own thresholds again
+    expand(load_expand_config(CONFIG, overrides(undisturbed)))  # the config's own thresholds again
     assert published(undisturbed) == before
     assert written(undisturbed / "parts") == parts
 
@@ -110,7 +106,7 @@ def copy(undisturbed: Path, tmp_path: Path) -> Path:
 def test_deleted_commits_are_made_again(undisturbed: Path, copy: Path, lost: str) -> None:
     for path in (copy / "commits").glob(lost):
         path.unlink()
-    summary = expand(load_expand_config(CONFIG, overrides(copy)), quiet)
+    summary = expand(load_expand_config(CONFIG, overrides(copy)))
     assert summary.edits_made == (4 if lost == "u000001.json" else 16)
     assert published(copy) == published(undisturbed)
 
@@ -118,7 +114,7 @@ def test_deleted_commits_are_made_again(undisturbed: Path, copy: Path, lost: str
 def test_commits_without_their_plan_are_refused(copy: Path) -> None:
     shutil.rmtree(copy / "plan")
     with pytest.raises(OutputError, match=r"has commits/, but no plan"):
-        expand(load_expand_config(CONFIG, overrides(copy)), quiet)
+        expand(load_expand_config(CONFIG, overrides(copy)))
     assert commits(copy) == 4
 
 
@@ -156,7 +152,7 @@ def test_a_corrupt_image_costs_its_own_edits(tmp_path: Path) -> None:
     good = (tmp_path / "data" / "owl" / "bad.png").read_bytes()
     (tmp_path / "data" / "owl" / "bad.png").write_bytes(good[: len(good) // 2])
     more = (f"input.path={tmp_path / 'data'}", "input.format=imagefolder", "filters={min_label_probability: null}")
-    summary = expand(load_expand_config(CONFIG, overrides(tmp_path / "out", *more)), quiet)
+    summary = expand(load_expand_config(CONFIG, overrides(tmp_path / "out", *more)))
     assert (summary.manifest["planned"], summary.manifest["failed"]) == (6, 2)
     assert summary.manifest["reasons"]["failed: decode"] == 2
     assert verify(tmp_path / "out").problems == []
@@ -228,7 +224,7 @@ def test_ray_gives_the_same_bytes_after_a_worker_and_the_driver_were_killed(undi
 def test_a_stopped_local_run_goes_on(undisturbed: Path, tmp_path: Path, signum: int, code: int) -> None:
     assert disturb(tmp_path, lambda driver: driver.send_signal(signum), "local") == code
     assert 1 <= commits(tmp_path) < 4
-    expand(load_expand_config(CONFIG, overrides(tmp_path)), quiet)
+    expand(load_expand_config(CONFIG, overrides(tmp_path)))
     assert published(tmp_path) == published(undisturbed)
 
 
