@@ -13,7 +13,7 @@ from augment.data.tar import iter_tar
 from augment.overview import FILES, KEPT_SOURCES, write_overview
 from augment.types import Verdict
 from tests.data.parts import finished_ledger
-from tests.object_store import FreshUrl, object_store  # noqa: F401
+from tests.object_store import FreshUrl
 
 
 def overview(ledger: Ledger, locators: dict[str, str]) -> list[bytes]:
