@@ -81,7 +81,7 @@ def run(config: InterpolateConfig) -> dict[str, Any]:
             anything is written.
     """
     config = config.model_copy(update={"model": pinned(config.model)})
-    output = OutputConfig(path=config.output)
+    output = OutputConfig(path=str(config.output))
     sources, _ = job_sources(ExpandConfig(input=config.input, output=output, prompts=config.prompts))
     pairs = choose_pairs(sources, load_config(config.prompts, PromptConfig), config.pairs_per_class, config.seed)
     images = {s.key: _decoded(s, config.input.image_size) for pair in pairs for s in (pair.a, pair.b)}

@@ -22,19 +22,18 @@ def unique_keys(names: Sequence[str], full_name: Callable[[int], str], where: Ca
     Raises:
         InputError: if two images have the same full name.
     """
-    clean = [name if KEY_PATTERN.fullmatch(name) else re.sub(r"[^A-Za-z0-9_/-]", "_", name) for name in names]
-    counts = Counter(clean)
-    hashed: dict[str, int] = {}
-    keys = []
-    for i, (key, name) in enumerate(zip(clean, names, strict=True)):
+    keys = [name if KEY_PATTERN.fullmatch(name) else re.sub(r"[^A-Za-z0-9_/-]", "_", name) for name in names]
+    repeated = {key for key, count in Counter(keys).items() if count > 1}
+    taken: dict[str, int] = {}
+    for i, name in enumerate(names):
         # Also when it is unique today: the key of an image must not change because another one joins the dataset.
-        if key != name or counts[key] > 1:
-            key = f"{key}-{_short_hash(full_name(i))}"
-            if key in hashed:
-                both = f"{where(hashed[key])} and {where(i)} are both called {full_name(i)!r}"
-                raise InputError(f"{both}; give the images distinct names")
-            hashed[key] = i
-        keys.append(key)
+        if keys[i] == name and name not in repeated:
+            continue
+        key = f"{keys[i]}-{_short_hash(full_name(i))}"
+        if keys[i] in repeated and (first := taken.setdefault(key, i)) != i:
+            both = f"{where(first)} and {where(i)} are both called {full_name(i)!r}"
+            raise InputError(f"{both}; give the images distinct names")
+        keys[i] = key
     return keys
 
 

@@ -36,6 +36,7 @@ def run_local(
         queue.absorb()
         worker = make_worker(config)
         worker.setup()
+        watch.tick(1)
         while (task := queue.next()) is not None:
             stop.check()
             try:

@@ -39,7 +39,8 @@ def plan_source(source: Source, config: PromptConfig, num_variants: int, seed: i
         cell = np.unravel_index(order[place], weights.shape)
         chosen = {a: values[int(k)] for (a, values), k in zip(config.attributes.items(), cell, strict=True)}
         # Any fixed, even spread of templates over combinations will do for the first turn.
-        template = templates[(seed_for(seed, source.key, int(order[place])) + turn) % len(templates)]
+        first = seed_for(seed, source.key, int(order[place])) if len(templates) > 1 else 0
+        template = templates[(first + turn) % len(templates)]
         prompt = fill(template, source.class_name, {a: value.text for a, value in chosen.items()})
         variants.append(Variant(i, prompt, {a: value.name for a, value in chosen.items()}))
     return PlannedSource(source, _source_prompt(source, config), tuple(variants))

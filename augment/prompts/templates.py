@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import string
 from collections.abc import Mapping
@@ -34,8 +35,13 @@ def fill(template: str, class_name: str, texts: Mapping[str, str]) -> str:
 
     Underscores in the class name become spaces, and the gaps that empty texts leave are closed.
     """
+    return _fill(template, class_name, tuple(texts.items()))
+
+
+@functools.lru_cache(maxsize=100_000)  # a plan of a million images says the same few sentences again and again
+def _fill(template: str, class_name: str, texts: tuple[tuple[str, str], ...]) -> str:
     noun = " ".join(class_name.replace("_", " ").split())
-    words = {**texts, "class": noun, "a_class": with_article(noun)}
+    words = {**dict(texts), "class": noun, "a_class": with_article(noun)}
     parts = string.Formatter().parse(template)
     sentence = "".join(literal + words.get(name or "", "") for literal, name, _, _ in parts)
     sentence = re.sub(r"\s+(?=[,.;:!?])", "", " ".join(sentence.split()))
