@@ -7,10 +7,9 @@ Joins the data side (parts, index, sources) with the drawing side (`augment.repo
 from __future__ import annotations
 
 import io
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from augment.data.images import ImageError, decode_image, encode_png
 from augment.data.index import read_columns, read_rows
@@ -23,10 +22,9 @@ from augment.data.store import Store
 from augment.data.tar import iter_tar, write_tar
 from augment.report.contact_sheet import Tile, contact_sheet
 from augment.report.html import Histogram, html_report
-from augment.seeding import seed_for
+from augment.seeding import spread
 from augment.types import EditStatus, PlannedSource, Source
 
-T = TypeVar("T")
 CONTACT_SHEET, REPORT = "contact_sheet.png", "report.html"
 FILES = (CONTACT_SHEET, REPORT)
 KEPT_SOURCES = "run/contact_sheet_sources.tar"
@@ -85,8 +83,8 @@ def _rows(ledger: Ledger, locators: Mapping[str, str]) -> list[list[Tile]]:
     with ledger.store.open("index.parquet") as file:
         edits = read_columns(file, ["source_key", "status"])
     dropped = edits.filter(pc.field("status") != EditStatus.ACCEPTED.value)["source_key"].unique().to_pylist()
-    shown_dropped = set(_spread(dropped, _DROPPED_ROWS))
-    wanted = set(_spread(range(plan.sources), _ROWS - len(shown_dropped)))
+    shown_dropped = set(spread(dropped, _DROPPED_ROWS, "overview"))
+    wanted = set(spread(range(plan.sources), _ROWS - len(shown_dropped), "overview"))
     chosen: list[tuple[str, list[PlannedSource]]] = []
     place = 0
     for unit in ledger.units():
@@ -120,16 +118,6 @@ def _keep_sources(
             write_tar(folder / "sources.tar", [(key, {"png": png}) for key, png in sorted(kept.items())])
             store.put(folder / "sources.tar", KEPT_SOURCES)
     return kept
-
-
-def _spread(items: Sequence[T], count: int) -> list[T]:
-    """At most `count` items, one from each of as many equal portions.
-
-    Its place in the portion is a hash: datasets often come in a regular order, with which a fixed stride would beat.
-    """
-    count = min(count, len(items))
-    edges = [len(items) * i // count for i in range(count + 1)] if count else []
-    return [items[a + seed_for("overview", a, b) % (b - a)] for a, b in itertools.pairwise(edges)]
 
 
 def _read_source(source: Source, locators: Mapping[str, str], size: int) -> bytes:

@@ -198,13 +198,14 @@ def verify(out: Output, as_json: AsJson = False) -> None:
 @app.command()
 def doctor(
     out: Annotated[str | None, typer.Argument(help="output folder or URL, to be tried with a small file")] = None,
+    online: Annotated[bool, typer.Option("--online", help="also ask whether the Hugging Face hub answers")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check this machine: versions, GPU, memory, disk, caches, Ray, and pairs of packages known not to work."""
     with _messages(as_json):
         from augment.doctor import diagnose, lines
 
-        result = diagnose(out)
+        result = diagnose(out, online)
         _show(result.as_dict(), lines(result), as_json)
         if not result.ok:
             raise typer.Exit(PROBLEMS)

@@ -5,7 +5,6 @@ augment preview configs/expand/emoji.yaml -n 12
 
 from __future__ import annotations
 
-import itertools
 import platform
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,7 @@ from augment.expansion import Display, Summary, expand, no_display
 from augment.job import ExpandConfig, output_url
 from augment.overview import FILES
 from augment.report.outcome import counts, problems
-from augment.seeding import seed_for
+from augment.seeding import spread
 from augment.types import Source
 
 # What a run writes into its folder, beside run/.
@@ -70,7 +69,7 @@ def preview(config: ExpandConfig, count: int = 12, display: Display = no_display
     _make_room(ledger)
 
     def choose(sources: list[Source]) -> list[Source]:
-        return _spread(sources, count)
+        return spread(sources, count, "preview")
 
     summary = expand(config, display=display, choose=choose)
     measured = _measure(ledger, config, summary)
@@ -97,16 +96,6 @@ def _make_room(ledger: Ledger) -> None:
             store.clear(folder)
         store.remove(name for name in (*_FILES, *store.list("run")) if not name.startswith("run/lease-"))
         store.write(PREVIEW_FILE, b'{"finished": false}\n')
-
-
-def _spread(sources: list[Source], count: int) -> list[Source]:
-    """At most `count` sources, one from each of as many equal portions.
-
-    Its place in the portion is a hash: datasets often come in a regular order, with which a fixed stride would beat.
-    """
-    count = min(count, len(sources))
-    edges = [len(sources) * i // count for i in range(count + 1)] if count else []
-    return [sources[a + seed_for("preview", a, b) % (b - a)] for a, b in itertools.pairwise(edges)]
 
 
 def _measure(ledger: Ledger, config: ExpandConfig, summary: Summary) -> Measured | None:

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from augment.seeding import seed_for
+from augment.seeding import seed_for, spread
 
 
 def test_a_known_value() -> None:
@@ -27,3 +27,12 @@ def test_seeds_are_spread_over_63_bits() -> None:
     assert 2**63 * 0.99 < seeds[-1] < 2**63
     assert all(a != b for a, b in pairwise(seeds))
     assert sum(s % 2 for s in seeds) == pytest.approx(1000, abs=100)
+
+
+def test_a_sample_takes_one_from_each_portion() -> None:
+    sample = spread(range(1000), 10, "sheet")
+    assert [i // 100 for i in sample] == list(range(10))
+    assert sample == spread(range(1000), 10, "sheet") != spread(range(1000), 10, "preview")
+    assert len({i % 100 for i in sample}) > 5  # no fixed stride
+    assert spread(range(3), 10, "sheet") == [0, 1, 2]
+    assert spread([], 10, "sheet") == []

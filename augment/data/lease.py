@@ -19,7 +19,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -103,20 +103,19 @@ def acquire(store: Store) -> Lease:
 
 
 @contextlib.contextmanager
-def kept_alive(lease: Lease, also: Callable[[], None] = lambda: None) -> Iterator[None]:
+def kept_alive(lease: Lease) -> Iterator[None]:
     """Renew a lease from a thread for as long as the block lasts, however busy the block is, then release it.
 
-    `also` is called as often. A store that fails for a moment is tried again: the lease lasts several turns.
+    A store that fails for a moment is tried again: the lease lasts several turns.
     """
     stop = threading.Event()
 
     def beat() -> None:
         while not stop.wait(SECONDS / 6):
-            for action in (lease.renew, also):
-                try:
-                    action()
-                except Exception as error:  # whatever it is, the next turn is wanted
-                    logger.warning("%s: %s: %s", lease, type(error).__name__, error)
+            try:
+                lease.renew()
+            except Exception as error:  # whatever it is, the next turn is wanted
+                logger.warning("%s: %s: %s", lease, type(error).__name__, error)
 
     thread = threading.Thread(target=beat, name="augment-lease", daemon=True)
     thread.start()

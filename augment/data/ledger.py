@@ -15,7 +15,7 @@ import dataclasses
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +60,8 @@ class Ledger:
 
     # ---- who may write --------------------------------------------------------------------------------------------
     @contextlib.contextmanager
-    def lock(self, also: Callable[[], None] = lambda: None) -> Iterator[Lease]:
-        """Be the only driver of this folder; `also` is called every few seconds while it lasts.
+    def lock(self) -> Iterator[Lease]:
+        """Be the only driver of this folder.
 
         Raises:
             OutputError: if another living process is, or the folder cannot be written.
@@ -75,7 +75,7 @@ class Ledger:
             raise OutputError(
                 f"output.path: {self.store} cannot be written ({reason}). Name a folder you can write to."
             ) from error
-        with kept_alive(lease, also):
+        with kept_alive(lease):
             try:
                 yield lease
             finally:
@@ -85,18 +85,23 @@ class Ledger:
     def read_plan(self) -> Plan | None:
         """The plan of this folder, or None if it has none yet."""
         try:
-            head = json.loads(self.store.read("plan/plan.json"))
+            data = self.store.read("plan/plan.json")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except Exception as error:  # object stores have errors of their own for missing buckets and credentials
+            raise OutputError(
+                f"{self.store.at('plan/plan.json')} could not be read ({_short(error)}). Look at its permissions; for "
+                "a URL also at the network and the credentials."
+            ) from error
+        try:
+            head = json.loads(data)
             if head["format"] != PLAN_FORMAT:
                 raise OutputError(
                     f"{self.store} has a plan of format {head['format']!r}; this version writes format {PLAN_FORMAT}. "
                     "Choose another output.path."
                 )
             return plan_from_json(head)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OutputError:
-            raise
-        except (OSError, *_WRONG_SHAPE) as error:
+        except _WRONG_SHAPE as error:
             raise OutputError(
                 f"{self.store.at('plan/plan.json')} is not readable ({_short(error)}). Restore it, or choose another "
                 "output.path."

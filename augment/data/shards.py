@@ -10,7 +10,6 @@ edit that failed, and `<source key>-reconstruction.png` for every image that was
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -103,7 +102,7 @@ class EditRecord:
         Raises:
             RecordError: if a value has another type than its field, or is not finite.
         """
-        record = dataclasses.asdict(self)
+        record = {name: getattr(self, name) for name in _FIELD_TYPES}
         for name, kind in _FIELD_TYPES.items():
             value = record[name]
             if kind is float and type(value) is int:

@@ -12,7 +12,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -152,11 +152,19 @@ def test_it_is_renewed_for_as_long_as_the_block_lasts(tmp_path: Path, monkeypatc
     turns = threading.Semaphore(0)
     lease = acquire(store)
 
-    def also() -> None:
-        turns.release()
-        raise OSError("no disk for a moment")
+    class Failing:  # every second turn
+        def renew(self) -> None:
+            if failures.acquire(blocking=False):
+                raise OSError("no disk for a moment")
+            lease.renew()
+            turns.release()
+            failures.release()
 
-    with kept_alive(lease, also):
+        def release(self) -> None:
+            lease.release()
+
+    failures = threading.Semaphore(1)
+    with kept_alive(cast(Lease, Failing())):
         before = json.loads(store.read("run/lease-000001.json"))["renewed"]
         for _ in range(3):  # goes on, whatever happens in a turn
             assert turns.acquire(timeout=10)
