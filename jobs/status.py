@@ -79,6 +79,8 @@ class RunStatus:
         if c["mean_vae_psnr"] is not None:
             psnr, bound = c["mean_reconstruction_psnr"], c["mean_vae_psnr"]
             lines.append(f"reconstruction  {psnr:.2f} dB mean PSNR; VAE alone, the bound: {bound:.2f} dB")
+        if c["busy_share"] is not None:
+            lines.append(f"models          at work {c['busy_share']:.1%} of the workers' time, loading left out")
         if self.state == "running":
             rate, eta = c["edits_per_second"], c["eta_seconds"]
             speed = "not known yet" if rate is None else f"{rate:.3g} edits/s"

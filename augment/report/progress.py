@@ -42,6 +42,7 @@ class RunProgress:
         self.failed_by_stage: Counter[str] = Counter()
         self._psnr_sum = self._vae_psnr_sum = 0.0
         self._inverted = 0
+        self._model_seconds = self._idle_seconds = 0.0
         for report in done:
             self._count(report)
         # Times, and edits done by then. The first one is where the window begins; there is always one.
@@ -63,6 +64,8 @@ class RunProgress:
         self._psnr_sum += report.psnr_sum
         self._vae_psnr_sum += report.vae_psnr_sum
         self._inverted += report.inverted
+        self._model_seconds += report.seconds.get("model", 0.0)
+        self._idle_seconds += report.seconds.get("idle", 0.0)
 
     @property
     def done(self) -> int:
@@ -95,6 +98,12 @@ class RunProgress:
         """The bound: the same images encoded and decoded only."""
         return self._vae_psnr_sum / self._inverted if self._inverted else None
 
+    @property
+    def busy_share(self) -> float | None:
+        """Share of the workers' time, loading left out, in which the models were at work; None before there is any."""
+        seconds = self._model_seconds + self._idle_seconds
+        return self._model_seconds / seconds if seconds else None
+
     def line(self) -> str:
         """One line of a log: `412/1536 edits, 14.2/s, ETA 1 min 19 s, 2 workers, rejected 0, failed 0`."""
         rate, eta = self.rate, self.eta_seconds
@@ -121,6 +130,7 @@ class RunProgress:
             "edits_per_second": self.rate,
             "eta_seconds": self.eta_seconds,
             "workers": self.workers,
+            "busy_share": self.busy_share,
             "mean_reconstruction_psnr": self.mean_reconstruction_psnr,
             "mean_vae_psnr": self.mean_vae_psnr,
         }
@@ -178,13 +188,14 @@ def _panel(progress: RunProgress) -> RenderableType:
 
     rate, eta = progress.rate, progress.eta_seconds
     psnr, bound = progress.mean_reconstruction_psnr, progress.mean_vae_psnr
+    busy = "" if progress.busy_share is None else f", models busy {progress.busy_share:.0%}"
     head = Table.grid(padding=(0, 1))
     head.add_row(
         ProgressBar(total=max(1, progress.planned), completed=progress.done, width=30),
         Text(f"{progress.done}/{progress.planned} edits"),
         Text(f"{_number(rate)}/s" if rate else "-/s", style="cyan"),
         Text(f"ETA {'-' if eta is None else duration(eta)}", style="cyan"),
-        Text(f"{progress.workers} worker{'' if progress.workers == 1 else 's'}"),
+        Text(f"{progress.workers} worker{'' if progress.workers == 1 else 's'}{busy}"),
     )
     failed = Text(f"failed {_counted(progress.failed_by_stage, progress.failed)}", style="red" * (progress.failed > 0))
     quality = "-" if psnr is None or bound is None else f"{psnr:.2f} dB; VAE alone, the bound: {bound:.2f} dB"

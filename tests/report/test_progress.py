@@ -114,6 +114,14 @@ def test_mean_psnr_is_over_inverted_images() -> None:
     assert RunProgress(20).as_dict()["mean_vae_psnr"] is None
 
 
+def test_busy_share_is_of_the_time_after_loading() -> None:
+    progress = RunProgress(20, [replace(UNIT, seconds={"read": 5.0, "wait": 9.0, "model": 7.0})], Clock())
+    assert progress.busy_share == 1.0
+    progress.observe(replace(UNIT, seconds={"model": 2.0, "idle": 1.0}))
+    assert progress.busy_share == 0.9
+    assert RunProgress(20).busy_share is None
+
+
 def test_off_a_terminal_a_first_line_one_per_interval_and_a_last() -> None:
     clock, stream = Clock(), io.StringIO()
     progress = RunProgress(100, (), clock)

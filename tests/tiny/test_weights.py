@@ -83,6 +83,7 @@ def test_label_order_of_the_judge_is_that_of_the_shards(val):
     assert {s.label: s.class_name for s in val.sources} == dict(enumerate(CLASSES))
 
 
+@pytest.mark.timeout(300)
 def test_secant_inversion_reaches_the_bound_and_beats_the_other_solvers(model, val):
     methods = [
         InversionMethod(solver={"name": name}, stop={"max_steps": 2})
