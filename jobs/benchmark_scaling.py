@@ -4,7 +4,9 @@ python -m jobs.benchmark_scaling --workers 1 4 16 64 --out out/benchmark_scaling
 
 Everything is real but the model: Ray, the pool, decoding, encoding, parts, commits. The model sleeps for a trace of
 batch times, as a process does that waits for its GPU. Busy share is its seconds over these and those in which it had
-nothing to do between two batches. The last row has a model that takes no time: how fast the driver feeds.
+nothing to do between two batches. The last row has a model that takes no time: how fast the driver feeds; what it made
+is then published and verified. More workers than a machine can hold are reckoned from what one look at all their units
+costs the driver (`--in-flight`).
 """
 
 from __future__ import annotations
@@ -17,17 +19,22 @@ import shutil
 import time
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from augment.data.finalize import ShardLimits, finalize
 from augment.data.images import encode_png
 from augment.data.ledger import Ledger
 from augment.data.plan import cut_units
 from augment.data.tar import write_bytes_atomic
+from augment.data.verify import verify
 from augment.distribute import RunConfig, run_ray
+from augment.distribute.wait_cost import wait_cost
 from augment.edit_config import EditConfig
+from augment.filters import FilterConfig, judge_edit
 from augment.models.config import ModelConfig
 from augment.scoring import ClipConfig
 from augment.simulation import SimulatedEditor
@@ -42,21 +49,22 @@ BATCH, BATCHES_PER_UNIT, VARIANTS, SIZE = 4, 4, 4, 64
 def measure(workers: int, units_per_worker: int, trace: Sequence[float], out: Path) -> dict[str, Any]:
     """One run; its row of the table. Seconds of CPU are this process's, the driver's."""
     shutil.rmtree(out, ignore_errors=True)
+    class_names = {0: "fox"}
+    units = _units(out, workers * units_per_worker)
+    plan = Ledger(out).write_plan({}, units, class_names)
     config = WorkerConfig(
         model=ModelConfig(),
         editing=EditConfig(),
         clip=ClipConfig(),
         image_size=SIZE,
-        class_names={0: "fox"},
+        class_names=class_names,
         seed=0,
-        config_hash="scaling",
+        config_hash=plan.digest,
         output=str(out),
         batch_size=BATCH,
         threads=1,
     )
     run = RunConfig(num_workers=workers)
-    units = _units(out, workers * units_per_worker)
-    Ledger(out).write_plan({}, units, config.class_names)
     began, seconds, committed = 0.0, dict[str, float](), 0
     cpu, finished = 0.0, 0.0
     make_editor = partial(SimulatedEditor, seconds_per_batch=trace)
@@ -77,6 +85,26 @@ def measure(workers: int, units_per_worker: int, trace: Sequence[float], out: Pa
         "driver_cpu_ms_per_unit": 1000 * cpu_per_unit,
         "seconds_by_stage_per_unit": {stage: value / committed for stage, value in sorted(seconds.items())},
     }
+
+
+def publish(out: Path) -> dict[str, Any]:
+    """Seconds after the last unit: for reading the commit markers, as every start does, publishing, and verifying."""
+    ledger, times = Ledger(out), [time.monotonic()]
+    units = len(ledger.committed())
+    times.append(time.monotonic())
+    filters = FilterConfig()
+    judge = partial(judge_edit, config=filters)
+    with ledger.lock():
+        finalize(ledger, judge=judge, judge_settings=filters.model_dump(mode="json"), limits=ShardLimits())
+    times.append(time.monotonic())
+    found = verify(out)
+    times.append(time.monotonic())
+    if not found.ok:
+        raise RuntimeError(f"{out}: {found.problems}")
+    size = sum(path.stat().st_size for folder in ("shards", "rejected") for path in (out / folder).glob("*.tar"))
+    names = ("markers_seconds", "finalize_seconds", "verify_seconds")
+    seconds = {name: b - a for name, (a, b) in zip(names, pairwise(times), strict=True)}
+    return {"units": units, "edits": found.planned, "shard_bytes": size, **seconds}
 
 
 def _units(out: Path, count: int) -> list[Unit]:
@@ -108,12 +136,13 @@ def lines(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 4, 16, 64])
+    parser.add_argument("--workers", type=int, nargs="*", default=[1, 4, 16, 64])
     parser.add_argument("--units-per-worker", type=int, default=5)
     parser.add_argument("--feed-units", type=int, default=400, help="units of the row without model time; 0: no row")
+    parser.add_argument("--in-flight", type=int, nargs="*", default=[8, 128, 2000], help="units the driver waits for")
     parser.add_argument("--out", type=Path, default=Path("out/benchmark_scaling"))
     options = parser.parse_args()
-    rows = []
+    rows, published = [], None
     for workers in options.workers:
         row = measure(workers, options.units_per_worker, TRACE, options.out / "run")
         rows.append(row | {"name": str(workers)})
@@ -121,10 +150,20 @@ def main() -> None:
     if options.feed_units:
         row = measure(4, options.feed_units // 4, (), options.out / "run")
         rows.append(row | {"name": "4, no model time"})
-    shutil.rmtree(options.out / "run")
-    report = {"trace": TRACE, "cpus": os.cpu_count(), "machine": platform.platform(), "rows": rows}
+        published = publish(options.out / "run")
+    shutil.rmtree(options.out / "run", ignore_errors=True)
+    waits = [{"in_flight": count, "driver_cpu_ms": 1000 * wait_cost(count)} for count in options.in_flight]
+    machine = {"cpus": os.cpu_count(), "machine": platform.platform()}
+    report = {"trace": TRACE, **machine, "rows": rows, "waits": waits, "published": published}
     write_bytes_atomic(options.out / "report.json", (json.dumps(report, indent=2) + "\n").encode())
     print("\n".join(lines(rows)))
+    if published:
+        print(
+            "{units} units, {edits} edits, {shard_bytes} bytes of shards: markers read in {markers_seconds:.2f} s, "
+            "published in {finalize_seconds:.1f} s, verified in {verify_seconds:.1f} s".format_map(published)
+        )
+    for row in waits:
+        print(f"one wait over {row['in_flight']} units in flight: {row['driver_cpu_ms']:.2f} ms of driver CPU")
 
 
 if __name__ == "__main__":
