@@ -6,6 +6,7 @@ Nothing here depends on which worker runs it, on the clock, or on what ran befor
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from augment.models.interface import LatentDiffusion
+
+logger = logging.getLogger(__name__)
 
 PSNR_CEILING = 100.0  # of two identical images; infinity is not storable
 Sample = tuple[str, dict[str, bytes]]  # key, files by extension
@@ -99,6 +102,13 @@ class EditedImage:
     vae_psnr: float | None = None
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether there was too little memory: of the device, of one of its libraries, or of the machine."""
+    text = str(error).lower()
+    signs = ("out of memory", "can't allocate memory", "alloc_failed")  # the last is cuBLAS's and cuDNN's
+    return isinstance(error, MemoryError) or any(sign in text for sign in signs)
+
+
 class BatchEditor:
     """Loads the models, then edits batches."""
 
@@ -127,7 +137,8 @@ class BatchEditor:
     def edit(self, batch: Sequence[DecodedImage]) -> list[RawEdits]:
         """Edit and score a batch; one result per image. All that needs the device is done here.
 
-        What comes out of half precision with NaN or infinity in it is made once more in float32.
+        What comes out of half precision with NaN or infinity in it is made once more in float32, each image alone. If
+        there is no memory for that, the image fails, and nothing else.
 
         Raises:
             Exception: whatever the model raises, for example when memory runs out.
@@ -135,9 +146,14 @@ class BatchEditor:
         results = self._edit(batch, self.config.model.dtype)
         again = [i for i, raw in enumerate(results) if not raw.is_finite]
         if again and self.config.model.dtype != "float32":
-            with self._model.in_float32():
-                for i, raw in zip(again, self._edit([batch[i] for i in again], "float32"), strict=True):
-                    results[i] = raw
+            try:
+                with self._model.in_float32():
+                    for i in again:
+                        (results[i],) = self._edit([batch[i]], "float32")
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                logger.warning("no memory to make images again in float32: %s", error)
         return results
 
     def _edit(self, batch: Sequence[DecodedImage], dtype: str) -> list[RawEdits]:

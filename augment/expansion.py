@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import os
 import platform
 import socket
@@ -23,6 +24,7 @@ from augment.data.finalize import finalize as publish
 from augment.data.journal import Suspects
 from augment.data.lease import Lease
 from augment.data.ledger import Ledger, OutputError
+from augment.data.patience import PatientStore
 from augment.data.plan import Plan, cut_units, fingerprint_difference, relocate
 from augment.distribute import MakeWorker, Watch, run_local, run_ray
 from augment.filters import judge_edit
@@ -34,6 +36,7 @@ from augment.report.progress import RunProgress
 from augment.types import Source, UnitReport
 from augment.worker import Worker
 
+logger = logging.getLogger(__name__)
 STATUS_SECONDS = 10.0
 Display = Callable[[RunProgress], AbstractContextManager[Callable[[], None]]]
 
@@ -153,7 +156,8 @@ def _run(
     if again:
         Suspects(ledger.store).pardon(unit for unit in ledger.units() if unit.unit_id in again)
     runner = run_ray if config.run.executor == "ray" else run_local
-    pending = (relocate(unit, locators) for unit in ledger.units() if unit.unit_id not in kept)
+    planned = Ledger(PatientStore(ledger.store)).units()
+    pending = (relocate(unit, locators) for unit in planned if unit.unit_id not in kept)
     progress = RunProgress(plan.planned, kept.values())
     with display(progress) as show:
         watch = _RunWatch(ledger, lease, progress, show)
@@ -166,7 +170,7 @@ def _run(
             ) as reports:
                 for report in reports:
                     progress.observe(report)
-                    ledger.log_event("unit", dataclasses.asdict(report))
+                    ledger.log.add("unit", dataclasses.asdict(report))
                     show()
                     budget.observe(report)
                     yield report
@@ -197,13 +201,16 @@ class _RunWatch(Watch):
             self.write_status("running")
 
     def event(self, kind: str, content: Mapping[str, Any]) -> None:
-        self._ledger.log_event(kind, content)
+        self._ledger.log.add(kind, content)
 
     def write_status(self, state: str) -> None:
         """`run/status.json`: how far it is, as of now."""
         self._written = time.monotonic()
         who = {"host": socket.gethostname(), "process": os.getpid(), "time": time.time()}
-        self._ledger.write_run_file("status.json", who | {"state": state} | self._progress.as_dict())
+        try:
+            self._ledger.write_run_file("status.json", who | {"state": state} | self._progress.as_dict())
+        except OSError as error:  # no reason to stop: the units are what counts
+            logger.warning("run/status.json was not written: %s", error)
 
 
 def finalize(out: Path | str, overrides: Sequence[str] = (), config_path: Path | str | None = None) -> Summary:

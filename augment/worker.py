@@ -22,7 +22,16 @@ from typing import Any, Protocol
 import numpy as np
 from pydantic import Field
 
-from augment.batch import BatchConfig, BatchEditor, DecodedImage, EditedImage, RawEdits, encode_image, failed_sample
+from augment.batch import (
+    BatchConfig,
+    BatchEditor,
+    DecodedImage,
+    EditedImage,
+    RawEdits,
+    encode_image,
+    failed_sample,
+    is_out_of_memory,
+)
 from augment.data.images import ImageError, decode_image
 from augment.data.journal import Journal
 from augment.data.ledger import Ledger, OutputError
@@ -183,7 +192,7 @@ class Worker:
             with clock.stage("model"):
                 return self._editor.edit(images)
         except Exception as error:  # a model may raise anything; what it is worth is decided here
-            if _is_out_of_memory(error):
+            if is_out_of_memory(error):
                 return _Failure("out of memory with a single image", out_of_memory=True)
             if "CUDA error" in str(error):
                 raise DeviceError(str(error)) from None  # sticky: every later CUDA call of this process would fail too
@@ -255,11 +264,6 @@ def _without_place(error: Exception, planned: PlannedSource) -> str:
     """An error's text without the folder it happened in: the same input elsewhere must give the same record."""
     locator, key = planned.source.locator, planned.source.key
     return str(error).replace(locator, key).replace(locator.partition("::")[0], key)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
 
 
 def _release_memory() -> None:

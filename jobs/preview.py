@@ -92,10 +92,11 @@ def _make_room(ledger: Ledger) -> None:
             "away, or choose another output.path."
         )
     with ledger.lock():
+        store.write(PREVIEW_FILE, b'{"finished": false}\n')
         for folder in (*_FOLDERS, "run/journal"):
             store.clear(folder)
-        store.remove(name for name in (*_FILES, *store.list("run")) if not name.startswith("run/lease-"))
-        store.write(PREVIEW_FILE, b'{"finished": false}\n')
+        kept = (PREVIEW_FILE, "run/lease-")
+        store.remove(name for name in (*_FILES, *store.list("run")) if not name.startswith(kept))
 
 
 def _measure(ledger: Ledger, config: ExpandConfig, summary: Summary) -> Measured | None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from augment.batch import DecodedImage, RawEdits
 from augment.data.ledger import Ledger, OutputError
 from augment.data.parts import read_part, read_reconstructions
 from augment.data.readers import list_sources
@@ -182,7 +184,12 @@ class SmallMemory:
 
 
 @pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
 )
 def test_out_of_memory_halves_the_batch_and_remembers(worker: Worker, error: Exception) -> None:
     small = SmallMemory(worker._editor, 2, error)
@@ -336,3 +343,26 @@ def test_what_float32_cannot_hold_either_is_a_failed_edit(tmp_path: Path) -> Non
     report = half.run_unit(UnitTask(replace(UNIT, sources=UNIT.sources[:1])))
     assert (report.edited, report.failed_by_stage) == (0, {"invert": 2})
     assert {r.dtype for r in records(tmp_path, report).values()} == {"float32"}
+
+
+def test_no_memory_for_float32_fails_the_image_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = worker_config(tmp_path).model_copy(update={"model": ModelConfig(dtype="bfloat16")})
+    half = Worker(config)
+    half.setup()
+    editor: Any = half._editor
+    edit = editor._edit
+    dtypes: list[tuple[int, str]] = []
+
+    def nan_in_the_second(batch: Sequence[DecodedImage], dtype: str) -> list[RawEdits]:
+        dtypes.append((len(batch), dtype))
+        if dtype == "float32":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        results: list[RawEdits] = edit(batch, dtype)
+        ruined = replace(results[1], measured=results[1].measured | {"reconstruction_psnr": float("nan")})
+        return [results[0], ruined, *results[2:]]
+
+    monkeypatch.setattr(editor, "_edit", nan_in_the_second)
+    report = half.run_unit(TASK)
+    assert dtypes == [(4, "bfloat16"), (1, "float32")]
+    assert (report.edited, report.failed, report.batch_size) == (6, 2, 4)
+    assert editor._model.dtype == editor._model.network.dtype == torch.bfloat16

@@ -29,6 +29,7 @@ from augment.types import EditStatus, UnitReport, Verdict
 
 MANIFEST_FORMAT = 1
 STAGING = ".finalize"
+_MOVED_AT_ONCE = 32  # files, between two looks at the lock
 Judge = Callable[[Mapping[str, float]], Verdict]
 
 
@@ -95,7 +96,7 @@ def finalize(
 
     store.clear(STAGING)
     with store.scratch() as scratch:
-        builder = _Builder(store, scratch, limits)
+        builder = _Builder(ledger, scratch, limits)
         for record, png in read_parts(ledger, ordered):
             builder.add(record, png, judge)
         manifest = builder.close(plan, ordered, dict(judge_settings), inputs)
@@ -104,7 +105,7 @@ def finalize(
             f"{store}: the plan wants {plan.planned} edits, the parts account for {manifest['planned']}. "
             "Delete commits/ and run `augment expand` again."
         )
-    _publish(store, manifest, derived)
+    _publish(ledger, manifest, derived)
     return Finalized(True, manifest)
 
 
@@ -121,18 +122,20 @@ def read_manifest(store: Store) -> dict[str, Any] | None:
 class _Staging:
     """Files built in the scratch folder and put beside the published ones, with the manifest's entry for each."""
 
-    def __init__(self, store: Store, scratch: Path) -> None:
-        self.store, self.scratch = store, scratch
+    def __init__(self, ledger: Ledger, scratch: Path) -> None:
+        self.ledger, self.scratch = ledger, scratch
         self.files: dict[str, dict[str, Any]] = {}
 
     def take(self, path: Path, name: str, **known: Any) -> None:
         """Move a finished file to where it is published from."""
         self.files[name] = {"sha256": sha256_file(path), "bytes": path.stat().st_size} | known
-        self.store.put(path, f"{STAGING}/{name}")
+        self.ledger.confirm_lock()
+        self.ledger.store.put(path, _staged(self.ledger, name))
 
     def write(self, name: str, data: bytes) -> None:
         self.files[name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-        self.store.write(f"{STAGING}/{name}", data)
+        self.ledger.confirm_lock()
+        self.ledger.store.write(_staged(self.ledger, name), data)
 
 
 class _ShardSeries:
@@ -176,8 +179,8 @@ class _ShardSeries:
 class _Builder:
     """Judges edits one by one and stages them, and a row for each."""
 
-    def __init__(self, store: Store, scratch: Path, limits: ShardLimits) -> None:
-        self.staging = _Staging(store, scratch)
+    def __init__(self, ledger: Ledger, scratch: Path, limits: ShardLimits) -> None:
+        self.staging = _Staging(ledger, scratch)
         self.series: dict[EditStatus, _ShardSeries] = {
             EditStatus.ACCEPTED: _ShardSeries(self.staging, "shards", "train", limits),
             EditStatus.REJECTED: _ShardSeries(self.staging, "rejected", "rejected", limits),
@@ -272,12 +275,22 @@ def _is_whole(store: Store, manifest: Mapping[str, Any], check_hashes: bool) -> 
     return all(store.sha256(name) == entry["sha256"] for name, entry in files.items())
 
 
-def _publish(store: Store, manifest: Mapping[str, Any], derived: tuple[str, ...]) -> None:
+def _staged(ledger: Ledger, name: str) -> str:
+    """Where a file waits; a driver that has lost its lock and does not know yet uses another folder than the next."""
+    return f"{STAGING}/{ledger.turn}/{name}"
+
+
+def _publish(ledger: Ledger, manifest: Mapping[str, Any], derived: tuple[str, ...]) -> None:
     """Move the staged files into place. Until the manifest is back, the folder counts as unpublished."""
+    store, files = ledger.store, manifest["files"]
     data = _json_bytes(manifest)  # whatever is wrong with it, nothing is removed for it
+    ledger.confirm_lock()
     store.remove(["manifest.json", *derived])
-    files: Mapping[str, Any] = manifest["files"]
-    store.move({f"{STAGING}/{name}": name for name in files})
+    names = sorted(files)
+    for start in range(0, len(names), _MOVED_AT_ONCE):
+        ledger.confirm_lock()
+        store.move({_staged(ledger, name): name for name in names[start : start + _MOVED_AT_ONCE]})
+    ledger.confirm_lock()
     store.remove((store.list("shards") | store.list("rejected")).keys() - files.keys())
     store.write("manifest.json", data)
     store.clear(STAGING)

@@ -10,11 +10,13 @@ was alone with a worker that died twice is not touched again, and its edits are 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from augment.data.errors import OutputError
+from augment.data.patience import PatientStore
 from augment.data.store import Store
 from augment.types import Unit
 
@@ -54,28 +56,32 @@ class Journal:
 
 
 class Suspects:
-    """The driver's side. Every change is written at once: the driver may be killed as well."""
+    """The driver's side. Every change is written at once: the driver may be killed as well.
+
+    What must be known is read and written with patience: a store that does not answer costs no run.
+    """
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self._store, self._patient = store, PatientStore(store)
         self._deaths = _read_suspects(store)
 
     def died(self, unit_id: str, attempt: str) -> Begun | None:
         """Take over the journal of an attempt whose worker is dead: what it had begun are suspects, and what it had
         begun alone has one death more. Returns what the journal said; None if nothing had begun."""
-        begun = _read_journal(self._store, _name(unit_id, attempt))
+        begun = _read_journal(self._patient, _name(unit_id, attempt))
+        self._patient.remove([_name(unit_id, attempt)])  # before it counts: a driver killed here counts nothing twice
         if begun is not None:
             for key in begun.keys:
                 self._deaths[key] = self._deaths.get(key, 0) + begun.alone
             for key in begun.cleared:
                 self._deaths.pop(key, None)
             self._save()
-        self._store.remove([_name(unit_id, attempt)])
         return begun
 
     def innocent(self, unit_id: str, attempt: str) -> None:
         """Forget an attempt that ended for a reason which is no input's."""
-        self._store.remove([_name(unit_id, attempt)])
+        with contextlib.suppress(OSError):  # it may be the very reason; at worst inputs are tried alone, and survive
+            self._store.remove([_name(unit_id, attempt)])
 
     def absorb(self) -> None:
         """Take over every journal: of a driver that was its own worker, and died as such."""
@@ -111,7 +117,13 @@ class Suspects:
             self._save()
 
     def _save(self) -> None:
-        self._store.write(_SUSPECTS, (json.dumps(self._deaths, indent=1, sort_keys=True) + "\n").encode())
+        self._patient.write(_SUSPECTS, (json.dumps(self._deaths, indent=1, sort_keys=True) + "\n").encode())
+
+
+def forget_suspects(store: Store) -> None:
+    """Drop all that is known of inputs: they will be used in another way."""
+    store.remove([_SUSPECTS])
+    store.clear(_FOLDER)
 
 
 def _name(unit_id: str, attempt: str) -> str:

@@ -36,26 +36,35 @@ class Lease:
     """A lease that is held; `check` says so, `renew` keeps it."""
 
     def __init__(self, store: Store, number: int) -> None:
-        self._store, self._number = store, number
+        self._store, self.number = store, number
+        self._renewed = 0.0
         self._token = uuid.uuid4().hex
         self._lost = False
 
     def take(self) -> bool:
         """Become the holder, unless another one is, or was meanwhile."""
-        name = _name(self._number)
+        name, self._renewed = _name(self.number), time.time()
         if not self._store.create(name, self._content(released=False)):
             # It may be this very one, which a store carried out before it was asked a second time.
-            held = _read(self._store, self._number)
+            held = _read(self._store, self.number)
             if held is None or held.get("token") != self._token:
                 return False
-        return max(_numbers(self._store), default=0) == self._number
+        return max(_numbers(self._store), default=0) == self.number
 
     def renew(self) -> None:
         """Say that the holder lives; remembers if another driver has taken over."""
-        if max(_numbers(self._store), default=0) > self._number:
+        if max(_numbers(self._store), default=0) > self.number:
             self._lost = True
         else:
-            self._store.write(_name(self._number), self._content(released=False))
+            now = time.time()
+            self._store.write(_name(self.number), self._content(released=False))
+            self._renewed = now
+
+    def confirm(self) -> None:
+        """As `check`, but asks the store unless it was renewed just now. Before what a second driver must not do."""
+        if time.time() - self._renewed > SECONDS / 3:
+            self.renew()
+        self.check()
 
     def check(self) -> None:
         """Raise OutputError if another driver has taken over."""
@@ -68,14 +77,14 @@ class Lease:
     def release(self) -> None:
         """Let the next driver in at once. The file stays, so that numbers only grow."""
         if not self._lost:
-            self._store.write(_name(self._number), self._content(released=True))
+            self._store.write(_name(self.number), self._content(released=True))
 
     def _content(self, released: bool) -> bytes:
         who = _here() | {"process": os.getpid(), "started": _started(os.getpid()), "token": self._token}
         return (json.dumps(who | {"renewed": time.time(), "released": released}) + "\n").encode()
 
     def __str__(self) -> str:
-        return self._store.at(_name(self._number))
+        return self._store.at(_name(self.number))
 
 
 def acquire(store: Store) -> Lease:
@@ -171,11 +180,12 @@ def _holder(store: Store, number: int) -> str:
 
 
 def _here() -> dict[str, str]:
-    """Where the number of a process means something; containers may share a host name, but not the numbers."""
+    """Where the number of a process means something: machines may share a host name, and containers a machine."""
     try:
-        return {"host": socket.gethostname(), "numbers": os.readlink("/proc/self/ns/pid")}
+        numbers, boot = os.readlink("/proc/self/ns/pid"), Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
-        return {"host": socket.gethostname(), "numbers": ""}
+        numbers = boot = ""
+    return {"host": socket.gethostname(), "numbers": numbers, "boot": boot}
 
 
 def _started(process: int) -> str:

@@ -13,13 +13,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from augment.data.errors import OutputError
+from augment.data.event_log import EventLog
+from augment.data.journal import forget_suspects
 from augment.data.lease import Lease, acquire, kept_alive
 from augment.data.plan import Plan, fingerprint_difference, plan_from_json, unit_from_json
 from augment.data.store import Store, open_store
@@ -30,7 +31,6 @@ __all__ = ["Ledger", "OutputError"]
 
 PLAN_FORMAT = 1
 UNITS_PER_FILE = 1000
-EVENTS_SECONDS = 30.0
 
 # What reading JSON of another shape raises, on the way into our own types.
 _WRONG_SHAPE = (ValueError, KeyError, TypeError, AttributeError)
@@ -53,10 +53,10 @@ class Ledger:
         StoreError: if no store can be had for the URL.
     """
 
-    def __init__(self, out: Path | str) -> None:
-        self.store: Store = open_store(out)
-        self._events: list[str] = []
-        self._events_since = time.monotonic()
+    def __init__(self, out: Path | str | Store) -> None:
+        self.store: Store = out if isinstance(out, Store) else open_store(out)
+        self._lease: Lease | None = None
+        self.log = EventLog(self.store)
 
     # ---- who may write --------------------------------------------------------------------------------------------
     @contextlib.contextmanager
@@ -76,10 +76,22 @@ class Ledger:
                 f"output.path: {self.store} cannot be written ({reason}). Name a folder you can write to."
             ) from error
         with kept_alive(lease):
+            self._lease = lease
             try:
                 yield lease
             finally:
-                self.flush_events()
+                self._lease = None
+                self.log.flush()
+
+    @property
+    def turn(self) -> int:
+        """The number of the lock that is held, which no other driver's had; 0 if none is."""
+        return self._lease.number if self._lease else 0
+
+    def confirm_lock(self) -> None:
+        """Raise OutputError if another driver took the lock over: a process that was suspended learns of it late."""
+        if self._lease:
+            self._lease.confirm()
 
     # ---- plan -----------------------------------------------------------------------------------------------------
     def read_plan(self) -> Plan | None:
@@ -125,6 +137,7 @@ class Ledger:
                 "Choose another output.path."
             )
         self.store.remove(["plan/plan.json"])  # first: units without a head are no plan
+        forget_suspects(self.store)  # of inputs as another plan used them
         self.store.remove(name for name in listed if name.startswith("plan/units-"))
         lines: list[str] = []
         totals = {"units": 0, "sources": 0, "planned": 0}
@@ -188,20 +201,6 @@ class Ledger:
                 return
         self.store.write(f"run/{name}", text.encode())
 
-    def log_event(self, kind: str, content: Mapping[str, Any]) -> None:
-        """Add a line with the time to `run/events.jsonl`. Lines are written together, half a minute's at once."""
-        row = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": kind, **content}
-        self._events.append(json.dumps(row, sort_keys=True) + "\n")
-        if time.monotonic() - self._events_since > EVENTS_SECONDS:
-            self.flush_events()
-
-    def flush_events(self) -> None:
-        """Write the lines that are waiting."""
-        self._events_since = time.monotonic()
-        if self._events:
-            self.store.append("run/events.jsonl", "".join(self._events).encode())
-            self._events.clear()
-
     # ---- parts and commits ----------------------------------------------------------------------------------------
     def write_part(self, unit_id: str, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> tuple[str, str]:
         """Write an attempt at a unit under a name that no other attempt has. Returns its file name and sha256."""
@@ -216,7 +215,8 @@ class Ledger:
         """Make a part count, unless one of the same plan does already. Returns the report that counts.
 
         If that is another's, the part of `report` is removed. A marker that counts for nothing (of another plan, or
-        without its part: a worker that outlived its driver may leave one) is replaced; with `replaces`, any is.
+        without its part: a worker that outlived its driver may leave one) is replaced; with `replaces`, any is that
+        has no more edits.
 
         Raises:
             OutputError: if the folder has got another plan meanwhile; the part is removed.
@@ -230,7 +230,8 @@ class Ledger:
             winner = self.report_of(report.unit_id)
         if winner is not None and winner.part == report.part:
             return report  # this very commit, which a store carried out before it was asked a second time
-        if winner is not None and not replaces and winner.plan == report.plan and self.has_part(winner):
+        counts = winner is not None and winner.plan == report.plan and self.has_part(winner)
+        if winner is not None and counts and not (replaces and winner.edited <= report.edited):
             self.store.remove([f"parts/{report.part}"])
             return winner
         plan = self.read_plan()

@@ -29,6 +29,7 @@ def run_local(
 
     Raises:
         Interrupted: on SIGTERM or SIGINT, after the unit at work if that ends within `run.drain_seconds`.
+        OSError: if a unit cannot be written. The next run goes on; nothing is waited for here.
     """
     watch = watch or Watch()
     queue = TaskQueue(config, units, run, replaces, watch)
@@ -41,8 +42,8 @@ def run_local(
             stop.check()
             try:
                 report = worker.run_unit(task)
-            except Interrupted:
-                queue.put_back(task)
+            except (Interrupted, OSError):
+                queue.put_back(task)  # no input's fault
                 raise
             queue.done(task, report)
             watch.tick(1)

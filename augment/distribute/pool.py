@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import time
 from collections.abc import Container, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from augment.data.patience import OUTAGE_SECONDS, PAUSE_SECONDS, is_hopeless
+from augment.data.store import open_store
 from augment.distribute.cluster import ray_session, usable_workers
 from augment.distribute.metrics import WorkerMetrics
 from augment.distribute.run_config import MakeWorker, RunConfig, Watch, WorkerError
@@ -19,9 +20,6 @@ from augment.worker import DeviceError, Worker, WorkerConfig
 
 logger = logging.getLogger(__name__)
 SCALE_SECONDS = 2.0  # between two looks at what the cluster has
-PAUSE_SECONDS, OUTAGE_SECONDS = 10.0, 600.0  # of a worker that cannot write; of a run in which none can
-# Errors of an output that no other worker would do better with.
-_HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def run_ray(
@@ -216,6 +214,9 @@ class _Pool:
             self._setup_failed(cause, reason, lost)
             return
         for each in [task, *others]:
+            if died and self._stop.requested:  # whoever asked this process to stop may have asked its workers as well
+                self._queue.put_back(each)
+                continue
             if lost:
                 given_up = self._queue.machine_lost(each)
             elif died or each is task:
@@ -231,8 +232,8 @@ class _Pool:
             return
         self._watch.event("setup failed", {"reason": reason})
         logger.warning("a worker could not be set up, trying another: %s", reason)
-        if any(member.ready for member in self._members):
-            self._no_starts_until = time.monotonic() + PAUSE_SECONDS  # some machine is at fault, not the job
+        if self._members:  # others are ready or on their way: some machine may be at fault, not the job
+            self._no_starts_until = time.monotonic() + PAUSE_SECONDS
             return
         if isinstance(cause, ValueError):
             raise cause  # a mistake in the config
@@ -244,7 +245,7 @@ class _Pool:
         """The output, not the worker, has a problem; object stores have some that pass. Raises it if it does not."""
         now = time.monotonic()
         self._outage_since = self._outage_since or now
-        if error.errno in _HOPELESS or now - self._outage_since > OUTAGE_SECONDS:
+        if is_hopeless(error, open_store(self._config.output)) or now - self._outage_since > OUTAGE_SECONDS:
             raise error
         logger.warning("unit %s could not be written, it is tried again: %s", task.unit.unit_id, error)
         self._watch.event("not written", {"unit": task.unit.unit_id, "reason": str(error)})

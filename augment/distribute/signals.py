@@ -38,7 +38,7 @@ class Stop:
 
 @contextlib.contextmanager
 def interruptible(drain_seconds: float = 0.0) -> Iterator[Stop]:
-    """Note the first SIGTERM or SIGINT; raise `Interrupted` at a second, or `drain_seconds` after the first.
+    """Note the first SIGTERM or SIGINT; raise `Interrupted` at a second, after `drain_seconds`, or at the block's end.
 
     A third one has its usual, immediate effect.
     """
@@ -67,6 +67,7 @@ def interruptible(drain_seconds: float = 0.0) -> Iterator[Stop]:
     signal.signal(signal.SIGALRM, time_is_up)
     try:
         yield stop
+        stop.check()  # the last unit's end is no reason to go on
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for signum, handler in before.items():

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 from augment.data.journal import Suspects
 from augment.data.ledger import Ledger
+from augment.data.patience import PatientStore
 from augment.data.shards import failed_unit_samples
+from augment.data.store import open_store
 from augment.distribute.run_config import RunConfig, Watch
 from augment.types import Unit, UnitReport, UnitTask
 from augment.worker import WorkerConfig
@@ -49,8 +51,8 @@ class TaskQueue:
         self._ahead: deque[_Entry] = deque()  # taken from `fresh`, not handed out yet
         self._again: deque[_Entry] = deque()
         self._at_work: dict[str, _Entry] = {}  # by attempt
-        self._ledger = Ledger(config.output)
-        self._suspects = Suspects(self._ledger.store)
+        store = open_store(config.output)
+        self._ledger, self._suspects = Ledger(PatientStore(store)), Suspects(store)
         self._size_limit = 0  # of batches, once a worker has found out; 0: none known
 
     def absorb(self) -> None:
@@ -156,16 +158,16 @@ class TaskQueue:
         self._watch.event("given up", {"unit": entry.unit.unit_id, "reason": reason})
         replaces = entry.unit.unit_id in self._replaces
         if replaces:  # the commit that was to be replaced is better than none, and stays
-            return self._ledger.committed()[entry.unit.unit_id]
-        return give_up(self._config, entry.unit, reason)
+            return self._ledger.report_of(entry.unit.unit_id)
+        return give_up(self._ledger, self._config, entry.unit, reason)
 
 
-def give_up(config: WorkerConfig, unit: Unit, reason: str) -> UnitReport:
+def give_up(ledger: Ledger, config: WorkerConfig, unit: Unit, reason: str) -> UnitReport:
     """Commit a unit with all its edits failed, so that the run can end and every planned edit is accounted for.
 
     Returns the report that counts: a worker thought dead may have committed after all.
     """
-    ledger, digest = Ledger(config.output), config.config_hash
+    digest = config.config_hash
     part, sha256 = ledger.write_part(
         unit.unit_id, failed_unit_samples(unit, digest, "worker", reason, **config.known_fields())
     )

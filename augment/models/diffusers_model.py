@@ -59,9 +59,9 @@ class DiffusersModel(LatentDiffusion):
             yield
         finally:
             # Every value came from half precision, so going back loses nothing.
+            self.dtype = dtype
             for tensor, before in zip(tensors, dtypes, strict=True):
                 tensor.data = tensor.data.to(before)
-            self.dtype = dtype
 
     @torch.no_grad()
     def encode(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:

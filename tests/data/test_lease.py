@@ -187,3 +187,24 @@ def test_the_answer_to_taking_it_is_lost(object_store: FreshUrl, faults: list[Fa
     faults.append(Fault("PUT", ".json", carried_out=True))
     acquire(store).check()
     assert leases(store) == ["run/lease-000001.json"]
+
+
+def test_a_holder_that_was_suspended_asks_before_it_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = acquire(store)
+    first.confirm()
+    change(store, 1, renewed=time.time() - SECONDS - 1)
+    acquire(store)
+    first.confirm()  # was renewed just now, as far as it knows
+    now = time.time() + SECONDS
+    monkeypatch.setattr("augment.data.lease.time.time", lambda: now)
+    with pytest.raises(OutputError, match="was taken over by another run"):
+        first.confirm()
+
+
+def test_machines_with_the_same_name_are_told_apart(store: Store) -> None:
+    acquire(store)
+    change(store, 1, boot="of another machine", process=2**30)
+    with pytest.raises(OutputError, match="written by another run"):
+        acquire(store)
+    change(store, 1, boot=Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+    acquire(store)

@@ -176,6 +176,9 @@ def test_a_unit_that_is_done_again_on_purpose_replaces_its_commit(tmp_path: Path
     again = dataclasses.replace(before["u000001"], part=ledger.write_part("u000001", [("a", {"txt": b"x"})])[0])
     assert ledger.commit(again, replaces=True) == again
     assert ledger.recover(plan) == before | {"u000001": again}
+    part = ledger.write_part("u000001", [("a", {"txt": b"x"})])[0]
+    worse = dataclasses.replace(again, part=part, edited=again.edited - 1, failed=again.failed + 1)
+    assert ledger.commit(worse, replaces=True) == again  # as when the input cannot be read now
     assert parts(ledger) == {report.part for report in ledger.committed().values()}
 
 
@@ -187,6 +190,15 @@ def test_a_worker_of_an_old_plan_cannot_replace_a_commit_of_the_new_one(tmp_path
         ledger.commit(report_of(*late, plan="old"))
     assert ledger.committed() == done
     assert {p.name for p in (tmp_path / "parts").iterdir()} == {r.part for r in done.values()}
+
+
+def test_another_plan_begins_without_suspects(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.store.write("run/suspects.json", b'{"00_fox": 2}')
+    ledger.store.write("run/journal/u000000-a.json", b"{}")
+    ledger.write_plan(FINGERPRINT, cut_units(planned_sources(2), 2), CLASS_NAMES)
+    assert not ledger.store.exists("run/suspects.json")
+    assert ledger.store.list("run/journal") == {}
 
 
 def test_recover_takes_back_what_another_plan_committed(tmp_path: Path) -> None:

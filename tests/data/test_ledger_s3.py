@@ -73,7 +73,7 @@ def test_a_bucket_that_is_not_there(object_store: FreshUrl) -> None:
 def test_events_are_written_when_the_lock_ends(object_store: FreshUrl) -> None:
     ledger = Ledger(object_store())
     with ledger.lock():
-        ledger.log_event("unit", {"unit_id": "u000000"})
+        ledger.log.add("unit", {"unit_id": "u000000"})
         assert not [name for name in ledger.store.list("run") if "events" in name]
     (log,) = [name for name in ledger.store.list("run") if "events" in name]
     assert b'"unit_id": "u000000"' in ledger.store.read(log)

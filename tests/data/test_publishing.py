@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
 
 import pytest
 
 from augment.data.finalize import read_manifest
-from augment.data.ledger import OutputError
+from augment.data.ledger import Ledger, OutputError
 from augment.data.parts import read_part, read_reconstructions
 from tests.data.parts import finished_ledger, publish
 from tests.object_store import Fault, FreshUrl
@@ -25,7 +27,7 @@ def test_an_object_store_gets_the_bytes_that_a_disk_gets(tmp_path: Path, object_
     assert store.list("shards") | store.list("rejected") | store.list() == {
         name: (tmp_path / name).stat().st_size for name in names
     }
-    assert store.list(".finalize") == store.list(".finalize/shards") == {}
+    assert store.list(".finalize/0") == store.list(".finalize/0/shards") == {}
     second = publish(remote, check_hashes=True, max_shard_samples=3)
     assert (first.changed, second.changed, second.manifest) == (True, False, first.manifest)
 
@@ -33,7 +35,7 @@ def test_an_object_store_gets_the_bytes_that_a_disk_gets(tmp_path: Path, object_
 @pytest.mark.parametrize(
     ("where", "published"),
     [
-        (".finalize/shards/train-000000.tar", True),  # while the new files are built, the old ones are whole
+        (".finalize/0/shards/train-000000.tar", True),  # while the new files are built, the old ones are whole
         ("out-new/shards/train-000000.tar", False),  # while they are replaced, there is no manifest
         ("out-new/manifest.json", False),
     ],
@@ -92,3 +94,35 @@ def test_a_damaged_part_is_an_error_that_says_what_to_delete(
         with pytest.raises(OutputError, match=rf"{part} is missing or damaged.*Delete {ledger.store}.*u000001\.json"):
             publish(ledger)
     assert read_manifest(ledger.store) is None
+
+
+@pytest.mark.parametrize("kind", ["local", "s3"])
+@pytest.mark.parametrize("when", ["building", "moving"])
+def test_a_driver_that_lost_its_lock_spoils_nothing(
+    tmp_path: Path, kind: str, when: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Suspended while it publishes, long enough for another one to take over and finish."""
+    out = str(tmp_path / "out") if kind == "local" else request.getfixturevalue("object_store")()
+    ledger, turns = finished_ledger(out), iter(range(10**6))
+    stop_at = 2 if when == "building" else 9  # of the looks at the lock
+
+    def suspended() -> None:
+        if next(turns) == stop_at:
+            lease = ledger.store.read("run/lease-000001.json")
+            ledger.store.write("run/lease-000001.json", json.dumps(json.loads(lease) | {"renewed": 0.0}).encode())
+            other = Ledger(out)
+            with other.lock():
+                publish(other, 0.9)
+            now = time.time() + 60
+            monkeypatch.setattr("augment.data.lease.time.time", lambda: now)
+        confirm()
+
+    with ledger.lock():
+        confirm = ledger.confirm_lock
+        monkeypatch.setattr(ledger, "confirm_lock", suspended)
+        with pytest.raises(OutputError, match="was taken over by another run"):
+            publish(ledger, max_shard_samples=3)
+    assert next(turns) == stop_at + 1
+    other = Ledger(out)
+    with other.lock():
+        assert not publish(other, 0.9, check_hashes=True).changed

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pytest
 from augment.data.ledger import Ledger
 from augment.data.parts import read_part
 from augment.data.plan import cut_units
+from augment.data.store import LocalStore
 from augment.distribute import Interrupted, MakeWorker, RunConfig, Watch, WorkerError, interruptible, run_local, run_ray
 from augment.distribute.cluster import usable_workers
 from augment.models.config import ModelConfig
@@ -35,8 +36,9 @@ RAY_RUN = RunConfig(executor="ray", num_workers=2, max_attempts=2, units_in_flig
 def plain_worker(behaviour: str = "") -> MakeWorker:
     """A worker class, made in a function so that it travels to other processes by value.
 
-    `behaviour`: "die once" or "raise once" at unit 1, "always die", "always raise" or "disk full" at it; "no setup" or
-    "bad config"; "together": no unit ends before two processes have begun one.
+    `behaviour`: "die once" or "raise once" at unit 1, "always die", "always raise" or "disk full" at it, "die when
+    told" by a file; "no setup" or "bad config"; "bad machine": the first worker is set up when three others
+    could not be; "together": no unit ends before two processes have begun one.
     """
 
     class PlainWorker:
@@ -46,6 +48,14 @@ def plain_worker(behaviour: str = "") -> MakeWorker:
         def setup(self) -> None:
             if behaviour == "no setup":
                 raise OSError("the model's file is unreadable")
+            if behaviour == "bad machine":
+                store = self.ledger.store
+                if not store.create("failed/first", b""):
+                    store.write(f"failed/{os.getpid()}", b"")
+                    raise OSError("no such device")
+                deadline = time.monotonic() + 60
+                while len(store.list("failed")) < 4 and time.monotonic() < deadline:
+                    time.sleep(0.01)
             if behaviour == "bad config":
                 raise ValueError("model.name: no such model")
 
@@ -59,6 +69,10 @@ def plain_worker(behaviour: str = "") -> MakeWorker:
                 if time.monotonic() > deadline:
                     raise RuntimeError("no second worker came")
                 time.sleep(0.01)
+            if unit.unit_id == "u000001" and behaviour == "die when told":
+                while not (log / "told").exists():
+                    time.sleep(0.01)
+                os.kill(os.getpid(), signal.SIGKILL)
             if unit.unit_id == "u000001" and ("always" in behaviour or ("once" in behaviour and attempt == 0)):
                 self.ledger.write_part(unit.unit_id, [("half", {"txt": b""})])  # an orphan
                 if "die" in behaviour:
@@ -191,6 +205,36 @@ def test_workers_that_cannot_start_end_the_run(ray_session: Any, tmp_path: Path)
 
 @pytest.mark.ray
 @pytest.mark.timeout(90)
+def test_a_bad_machine_does_not_end_a_run_that_has_good_ones_coming(
+    ray_session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("augment.distribute.pool.PAUSE_SECONDS", 0.1)
+    watch = Counting()
+    reports = list(run_ray(worker_config(tmp_path), UNITS, RAY_RUN, plain_worker("bad machine"), watch=watch))
+    assert len(reports) == 6
+    assert watch.kinds.count("setup failed") > RAY_RUN.max_attempts
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(90)
+def test_workers_that_die_when_the_run_is_stopped_are_no_inputs_fault(ray_session: Any, tmp_path: Path) -> None:
+    """A signal to the process group reaches Ray's processes as well."""
+    run = RAY_RUN.model_copy(update={"num_workers": 1, "units_in_flight": 2, "drain_seconds": 60.0})
+    watch = Counting()
+
+    def be_stopped() -> None:
+        for _ in run_ray(worker_config(tmp_path), UNITS, run, plain_worker("die when told"), watch=watch):
+            (tmp_path / "attempts" / "told").touch()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        be_stopped()
+    assert "u000001" not in Ledger(tmp_path).committed()
+    assert watch.kinds == []
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(90)
 def test_no_worker_outlives_an_abandoned_run(ray_session: Any, tmp_path: Path) -> None:
     runner = run_ray(worker_config(tmp_path), UNITS, RAY_RUN, plain_worker())
     next(runner)
@@ -202,12 +246,18 @@ def test_no_worker_outlives_an_abandoned_run(ray_session: Any, tmp_path: Path) -
         time.sleep(0.05)
 
 
+def the_driver_cannot(self: LocalStore, names: Iterable[str]) -> None:
+    if wanted := list(names):
+        raise OSError(errno.EIO, f"Input/output error: {wanted}")
+
+
 @pytest.mark.ray
 @pytest.mark.timeout(90)
 def test_an_outage_of_the_output_is_waited_for(
     ray_session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("augment.distribute.pool.PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(LocalStore, "remove", the_driver_cannot)  # the workers are other processes
     watch = Counting()
     reports = list(run_ray(worker_config(tmp_path), UNITS, RAY_RUN, plain_worker("outage"), watch=watch))
     assert [sum(r.edited for r in reports), sum(r.failed for r in reports)] == [6, 0]
@@ -268,6 +318,18 @@ def test_a_signal_becomes_an_exception_once(signum: int, code: int, drain_second
     assert reached == ([True] if drain_seconds else [])
     assert 128 + caught.value.signum == code
     assert [signal.getsignal(s) for s in (signum, signal.SIGALRM)] == before
+
+
+def test_a_signal_during_the_last_unit_counts(tmp_path: Path) -> None:
+    def be_stopped() -> None:
+        for report in run_local(worker_config(tmp_path), UNITS, RunConfig(drain_seconds=60.0), plain_worker()):
+            if report.unit_id == UNITS[-1].unit_id:
+                (tmp_path / "attempts" / "told").touch()
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        be_stopped()
+    assert len(Ledger(tmp_path).committed()) == len(UNITS)
 
 
 def test_a_second_signal_does_not_wait() -> None:

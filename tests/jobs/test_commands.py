@@ -59,7 +59,7 @@ def given_up(out: Path) -> None:
     plan = ledger.read_plan()
     assert plan is not None
     (out / "commits" / "u000001.json").unlink()
-    give_up(worker_config(load_expand_config(CONFIG, overrides(out)), plan), list(ledger.units())[1], "it died")
+    give_up(ledger, worker_config(load_expand_config(CONFIG, overrides(out)), plan), list(ledger.units())[1], "it died")
 
 
 # ---- expand ---------------------------------------------------------------------------------------------------------

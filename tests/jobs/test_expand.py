@@ -138,7 +138,7 @@ def test_a_unit_that_was_given_up_is_no_success(copy: Path) -> None:
     plan = ledger.read_plan()
     assert plan is not None
     (copy / "commits" / "u000001.json").unlink()
-    give_up(worker_config(config, plan), list(ledger.units())[1], "the worker process died")
+    give_up(ledger, worker_config(config, plan), list(ledger.units())[1], "the worker process died")
     done = call(expand_command(copy))
     assert done.returncode == 1
     assert "4 edits were given up because no worker survived their units" in done.stderr
