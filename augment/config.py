@@ -13,6 +13,7 @@ An override replaces what it names: `-o editing.solver={name: ddim}` leaves noth
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ class ConfigError(ValueError):
     """A configuration that cannot be used. The message has one line per problem: file, key, value, reason, remedy."""
 
     def __init__(self, source: str, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems)
+        self.source, self.problems = source, tuple(problems)
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         super().__init__("\n  ".join([f"{count} in {source}:", *problems]))
 
@@ -133,6 +134,8 @@ def _parse(text: str, name: str, problems: list[str], origins: dict[KeyPath, str
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         problems.append(f"{name}:{line}: not valid YAML: {error.problem or error.context}")
+    except RecursionError:
+        problems.append(f"{name}: not valid YAML: nested too deeply")
     except (yaml.YAMLError, ValueError) as error:
         problems.append(f"{name}: not valid YAML: {' '.join(str(error).split())}")
     return None
@@ -147,7 +150,8 @@ class _Document:
 
     def read(self, path: Path, seen: tuple[Path, ...]) -> dict[str, Any] | None:
         """The file's mapping over that of the files it extends, or None with at least one problem noted."""
-        if path.resolve() in seen:
+        real = Path(os.path.realpath(path))  # `resolve` raises for links that lead to themselves
+        if real in seen:
             self.problems.append(f"{path}: extends itself, by way of {', '.join(str(p.name) for p in seen)}")
             return None
         try:
@@ -170,7 +174,7 @@ class _Document:
                 where = own_origins[("extends",)]
                 self.problems.append(f"{where}: extends: must name one YAML file (value {parent!r})")
                 return None
-            extended = self.read(path.parent / parent, (*seen, path.resolve()))
+            extended = self.read(path.parent / parent, (*seen, real))
             if extended is None:
                 return None
             base = extended

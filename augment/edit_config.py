@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from augment.solver_settings import complete_settings
+
+SamplerName = Literal["", "ddim", "euler", "euler_ancestral", "lcm", "flow_euler"]  # of any family
 
 
 def checked_solver(section: dict[str, Any]) -> dict[str, Any]:
@@ -26,7 +28,7 @@ def solver_settings(section: dict[str, Any]) -> dict[str, Any]:
 class StopConfig(BaseModel):
     """Iteration limits of the inversion; see `augment.inversion.Stop`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     max_steps: int = Field(default=1, ge=1, description="solver iterations per inverted step")
     first_max_steps: int = Field(default=0, ge=0, description="the same for the first, singular step; 0 = max_steps")
@@ -36,9 +38,11 @@ class StopConfig(BaseModel):
 class EditConfig(BaseModel):
     """Everything about an edit that changes its pixels, apart from the model and the words."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    sampler: str = Field(default="", description="sampler of inversion and generation; empty for the model's own")
+    sampler: SamplerName = Field(
+        default="", description="sampler of inversion and generation; empty for the model's own"
+    )
     num_steps: int = Field(default=10, ge=1, description="steps of the full schedule")
     strength: float = Field(default=0.7, gt=0, le=1, description="share of the schedule that is inverted and redone")
     guidance_scale: float = Field(default=3.0, ge=1, description="classifier-free guidance of the edit")

@@ -29,7 +29,7 @@ from augment.data.plan import Plan, cut_units, fingerprint_difference, relocate
 from augment.distribute import MakeWorker, Watch, run_local, run_ray
 from augment.filters import judge_edit
 from augment.job import ExpandConfig, fingerprint, job_sources, output_url, worker_config
-from augment.models.config import pinned
+from augment.models.config import check_clip, pinned
 from augment.overview import CONTACT_SHEET, FILES, write_overview
 from augment.prompts import PromptConfig, plan_source, unused_classes
 from augment.report.progress import RunProgress
@@ -105,6 +105,7 @@ def expand(
     """
     # Once, here: no two workers and no later run may get other weights under the same name.
     config = config.model_copy(update={"model": pinned(config.model)})
+    check_clip(config.clip.name)
     prompts = load_config(config.prompts, PromptConfig)
     sources, class_names = job_sources(config)
     check_class_names(config, prompts, class_names)
@@ -238,8 +239,14 @@ def finalize(out: Path | str, overrides: Sequence[str] = (), config_path: Path |
     with ledger.store.scratch() as folder:
         own = folder / "config.resolved.yaml"
         own.write_bytes(resolved)
-        config = load_config(own, ExpandConfig)
-        changed = load_config(config_path or own, ExpandConfig, overrides)
+        try:
+            config = load_config(own, ExpandConfig)
+            changed = load_config(config_path or own, ExpandConfig, overrides)
+        except ConfigError as error:
+            known = ledger.store.at("run/config.resolved.yaml")
+            raise ConfigError(
+                error.source.replace(str(own), known), [p.replace(str(own), known) for p in error.problems]
+            ) from None
     limits = changed.output.model_copy(update={"path": ledger.store.url})
     config = config.model_copy(update={"filters": changed.filters, "output": limits})
     with ledger.lock():

@@ -15,13 +15,16 @@ from pydantic import BaseModel
 KeyPath = tuple[str | int, ...]
 
 
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+
+
 def explain(error: Any, data: dict[str, Any], schema: type[BaseModel], origins: dict[KeyPath, str]) -> str:
     """One line for one of pydantic's errors."""
-    path, fields, description = _locate(error["loc"], data, schema)
-    at = next(origins[path[:n]] for n in range(len(path), -1, -1) if path[:n] in origins)
     kind, context = error["type"], error.get("ctx", {})
+    path, fields, description = _locate(error["loc"], data, schema, kind in (*_UNKNOWN, "missing"))
+    at = next(origins[path[:n]] for n in range(len(path), -1, -1) if path[:n] in origins)
     where = f"{at}: {dotted(path)}"
-    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+    if kind in _UNKNOWN:
         return f"{where}: unknown key (value {_short(error['input'])}); {_nearest_key(path, fields, schema)}"
     if kind == "missing":
         return f"{where}: required, but not given" + (f" ({description})" if description else "")
@@ -32,16 +35,19 @@ def explain(error: Any, data: dict[str, Any], schema: type[BaseModel], origins: 
     return f"{where}: {reason} (value {_short(error['input'])}" + (f"; {description})" if description else ")")
 
 
-def _locate(loc: KeyPath, data: Any, schema: Any) -> tuple[KeyPath, list[str], str]:
+def _locate(loc: KeyPath, data: Any, schema: Any, ends_in_key: bool) -> tuple[KeyPath, list[str], str]:
     """The place of an error in the user's data: key path, known keys of the section it is in, field description.
 
-    Pydantic's `loc` also names members of unions, which are no keys; they are recognised by not being in the data.
+    Pydantic's `loc` also names members of unions, which are no keys; they are recognised by being neither in the data
+    nor in the schema. `ends_in_key`: the last part is a key all the same.
     """
     path: list[str | int] = []
     candidates, description, siblings = [schema], "", list[str]()
     for i, part in enumerate(loc):
         models = [t for c in candidates for t in _alternatives(c)]
-        is_key = i == len(loc) - 1 or (isinstance(data, dict) and part in data) or isinstance(part, int)
+        is_key = (
+            (ends_in_key and i == len(loc) - 1) or (isinstance(data, dict) and part in data) or isinstance(part, int)
+        )
         fields = [f for m in models for f in _fields(m) if f[0] == part]
         if not is_key and not fields:
             candidates = [m for m in models if _has_tag(m, part)] or candidates

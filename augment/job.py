@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from augment.budget import BudgetConfig
 from augment.config import load_config
 from augment.data.finalize import ShardLimits
 from augment.data.ledger import OutputError
-from augment.data.locate import InputError
+from augment.data.locate import InputError, absolute, is_url
 from augment.data.plan import Plan, digest_of, flatten, sources_digest
 from augment.data.readers import InputFormat, list_sources
 from augment.distribute import RunConfig
@@ -22,10 +23,11 @@ from augment.models.config import ModelConfig
 from augment.prompts import PromptConfig
 from augment.scoring import ClipConfig
 from augment.tiny.dataset import split_path
-from augment.types import Source
+from augment.types import MAX_LABEL, Source
 from augment.worker import WorkerConfig
 
 SPLIT_PREFIX = "embedded:"
+ClassName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 class InputConfig(BaseModel):
@@ -33,7 +35,7 @@ class InputConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: str | tuple[str, ...] = Field(
+    path: Annotated[str, Field(min_length=1)] | tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         description="folder, tar(s) or manifest, relative to the working directory, or a URL like s3://bucket/folder; "
         "`embedded:train` is the split that ships"
     )
@@ -43,7 +45,7 @@ class InputConfig(BaseModel):
     split: str | None = Field(default=None, description="of a manifest with that column: only the rows of this split")
     image_size: int = Field(gt=0, description="side in pixels to which images are resized and cropped; the model's own")
     limit: int | None = Field(default=None, gt=0, description="only the first so many images, by key")
-    class_names: dict[int, Annotated[str, Field(min_length=1)]] = Field(
+    class_names: dict[Annotated[int, Field(ge=0, le=MAX_LABEL)], ClassName] = Field(
         default={}, description="label -> the word for it, for every label; empty: as the dataset calls them"
     )
 
@@ -72,7 +74,7 @@ class ExpandConfig(BaseModel):
     filters: FilterConfig = FilterConfig()
     budget: BudgetConfig = BudgetConfig()
     run: RunConfig = RunConfig()
-    seed: int = Field(default=0, description="another seed, other prompts")
+    seed: int = Field(default=0, ge=-(2**63), lt=2**63, description="another seed, other prompts")
 
 
 def load_expand_config(path: Path | str, overrides: Sequence[str] = ()) -> ExpandConfig:
@@ -101,11 +103,10 @@ def job_sources(config: ExpandConfig) -> tuple[list[Source], dict[int, str]]:
         except ValueError as error:
             raise InputError(f"input.path: {path}: {error}") from error
     else:
-        located = [p if "://" in p else str(Path(p).absolute()) for p in ([path] if isinstance(path, str) else path)]
+        located = [absolute(p) for p in ([path] if isinstance(path, str) else path)]
     out = output_url(config)
     for folder in located:
-        inside = Path(out).resolve().is_relative_to(Path(folder).resolve()) if Path(folder).is_dir() else False
-        if inside or ("://" in folder and out.startswith(folder.rstrip("/") + "/")):
+        if (is_url(folder) or Path(folder).is_dir()) and _is_inside(out, folder):
             raise OutputError(
                 f"output.path: {config.output.path} lies inside input.path {folder}; the next run would take its files "
                 "for images. Choose a folder elsewhere."
@@ -117,8 +118,13 @@ def job_sources(config: ExpandConfig) -> tuple[list[Source], dict[int, str]]:
 
 def output_url(config: ExpandConfig) -> str:
     """Where the output lies, whatever the working directory of who asks."""
-    path = config.output.path
-    return path if "://" in path else str(Path(path).absolute())
+    return absolute(config.output.path)
+
+
+def _is_inside(out: str, folder: str) -> bool:
+    if is_url(out) or is_url(folder):
+        return f"{out.rstrip('/')}/".startswith(f"{folder.rstrip('/')}/")
+    return Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder))
 
 
 def fingerprint(

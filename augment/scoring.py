@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from augment.prompts.templates import fill
+from augment.prompts.templates import fields_of, fill
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +24,19 @@ class ClipConfig(BaseModel):
         min_length=1,
         description="what each class is called in the zero-shot label score; several are averaged",
     )
+
+    @field_validator("label_templates")
+    @classmethod
+    def _check_templates(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
+        for template in templates:
+            fields = fields_of(template)
+            if unknown := set(fields) - {"class", "a_class"}:
+                raise ValueError(f"template {template!r}: {{{min(unknown)}}} is neither {{class}} nor {{a_class}}")
+            if not fields:
+                raise ValueError(
+                    f"template {template!r} says nothing about the class: it needs {{class}} or {{a_class}}"
+                )
+        return templates
 
 
 class EditScorer:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+MAX_LABEL = 2**63 - 1  # what a column of the index can hold
+
 
 @dataclass(frozen=True, slots=True)
 class Source:

@@ -228,7 +228,10 @@ def benchmark(
 
 
 @app.command()
-def interpolate(config: ConfigFile, overrides: Overrides = None) -> None:
+def interpolate(
+    config: Annotated[Path, typer.Argument(help="YAML config, for example configs/interpolate/emoji.yaml")],
+    overrides: Overrides = None,
+) -> None:
     """Make images between pairs of images of a class: a shard, a contact sheet and a report."""
     with _messages():
         from jobs.interpolate import load_interpolate_config, run, summary_lines
@@ -261,7 +264,7 @@ def evaluate_tiny(
     as_json: AsJson = False,
 ) -> None:
     """Measure the embedded model: autoencoder, text to image, CLIP and background edits."""
-    with _messages():
+    with _messages(as_json):
         from dataclasses import asdict
 
         from augment.edit_config import EditConfig

@@ -105,7 +105,8 @@ def _measure(ledger: Ledger, config: ExpandConfig, summary: Summary) -> Measured
     assert plan is not None  # the run has ended
     if not edits:
         return None
-    seconds = sum(sum(report.seconds.values()) for report in reports)
+    # The models' idle time is that of the other stages, seen from the other side.
+    seconds = sum(value for report in reports for stage, value in report.seconds.items() if stage != "idle")
     published = [n for folder in ("shards", "rejected") for name, n in store.list(folder).items()]
     return Measured(
         images=plan.sources,

@@ -1,4 +1,4 @@
-"""Everything that is wrong with a config, its prompts, its input, its model's name and its output, found in a second.
+"""What is wrong with a config, its prompts, its input, its models' names and its output, without loading a model.
 
 augment validate configs/expand/emoji.yaml
 """
@@ -21,7 +21,7 @@ from augment.data.locate import InputError
 from augment.data.store import LocalStore
 from augment.expansion import check_class_names
 from augment.job import ExpandConfig, fingerprint, job_sources, load_expand_config, output_url
-from augment.models.config import ModelError, pinned
+from augment.models.config import ModelError, check_clip, pinned
 from augment.prompts import PromptConfig, PromptError, plan_source
 from augment.types import Source
 
@@ -74,6 +74,11 @@ def validate(path: Path | str, overrides: Sequence[str] = ()) -> Validation:
     if "model" in sound:
         try:
             model = pinned(config.model)
+        except ModelError as error:
+            problems.append(str(error))
+    if "clip" in sound:
+        try:
+            check_clip(config.clip.name)
         except ModelError as error:
             problems.append(str(error))
     if "output" in sound:

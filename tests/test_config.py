@@ -238,3 +238,15 @@ def test_resolved_yaml_reads_back_equal_and_keeps_the_order(tmp_path: Path) -> N
     assert load_config(write(tmp_path, text), Job) == job
     assert [line.split(":")[0] for line in text.splitlines() if line[0].isalpha()] == list(Job.model_fields)
     assert yaml.safe_load(text)["words"] == job.model_dump(mode="json")["words"]
+
+
+def test_a_file_that_is_a_link_to_itself(tmp_path: Path) -> None:
+    (tmp_path / "loop.yaml").symlink_to(tmp_path / "loop.yaml")
+    with pytest.raises(ConfigError, match=r"loop\.yaml: cannot be read \(Too many levels of symbolic links\)"):
+        load_config(tmp_path / "loop.yaml", Job)
+
+
+def test_a_file_that_is_nested_without_end(tmp_path: Path) -> None:
+    (tmp_path / "deep.yaml").write_text("a: " + "[" * 3000 + "]" * 3000)
+    with pytest.raises(ConfigError, match="nested too deeply"):
+        load_config(tmp_path / "deep.yaml", Job)

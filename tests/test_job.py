@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from augment.config import load_config, resolved_yaml
+from augment.config import ConfigError, load_config, resolved_yaml
+from augment.data.errors import OutputError
 from augment.data.locate import InputError
 from augment.data.plan import fingerprint_difference
 from augment.data.tar import write_tar
-from augment.job import ExpandConfig, fingerprint, job_sources, load_expand_config
+from augment.job import ExpandConfig, OutputConfig, fingerprint, job_sources, load_expand_config
 from augment.prompts import PromptConfig
 from augment.tiny.world import CLASSES
 
@@ -59,3 +60,57 @@ def test_classes_are_called_what_the_config_says(tmp_path: Path) -> None:
     (tmp_path / "expand.yaml").write_text(resolved_yaml(config_of(tmp_path, class_names={3: "fox"})))
     sources, class_names = job_sources(load_config(tmp_path / "expand.yaml", ExpandConfig))
     assert (sources[0].class_name, class_names) == ("fox", {3: "fox"})
+
+
+@pytest.mark.parametrize(
+    ("given", "folder"),
+    [
+        ("{0}/in/out", "{0}/in"),
+        ("file://{0}/in/out", "{0}/in"),
+        ("{0}/in/out", "file://{0}/in"),
+        ("file://{0}/in", "file://{0}/in"),
+        ("{0}/link/out", "{0}/in"),
+        ("memory://bucket/in", "memory://bucket/in/"),
+        ("memory://bucket/in/out", "memory://bucket/in"),
+    ],
+)
+def test_an_output_inside_the_input_is_refused(tmp_path: Path, given: str, folder: str) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    config = config_of(folder.format(tmp_path))
+    config = config.model_copy(update={"output": OutputConfig(path=given.format(tmp_path))})
+    with pytest.raises(OutputError, match=r"lies inside input\.path"):
+        job_sources(config)
+
+
+def test_an_output_beside_the_input_is_not(tmp_path: Path) -> None:
+    write_tar(tmp_path / "in" / "0.tar", [("a", {"png": b"", "cls": b"3", "json": b'{"class_name": "fox"}'})])
+    config = config_of(tmp_path / "in")
+    config = config.model_copy(update={"output": OutputConfig(path=f"file://{tmp_path}/in2")})
+    assert len(job_sources(config)[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("seed=99999999999999999999999999", "seed: "),
+        ("input.class_names={-1: fox}", "input.class_names.-1: "),
+        ("input.class_names={0: ' '}", "input.class_names.0: "),
+        ("input.path=''", "input.path: "),
+        ("input.path=[a.tar, '']", "input.path.1: "),
+        ("editing.sampler=eular", "editing.sampler: .*did you mean 'euler'"),
+        ("editing.guidance_scale=.inf", "editing.guidance_scale: "),
+        ("model.device=cudaa", "model.device: "),
+        ("run.address=foo", "run.address: "),
+        ("run.num_workers=al", "run.num_workers: .*did you mean 'all'"),
+        ("clip.label_templates=['a {class_name}']", r"clip.label_templates: .*\{class_name\} is neither"),
+        ("clip.label_templates=['a picture']", "clip.label_templates: .*says nothing about the class"),
+        ("clip.label_templates=['a {']", "clip.label_templates: "),
+    ],
+)
+def test_values_that_cannot_be_used_are_found_before_anything_starts(
+    tmp_path: Path, override: str, problem: str
+) -> None:
+    (tmp_path / "expand.yaml").write_text(resolved_yaml(config_of("embedded:val")))
+    with pytest.raises(ConfigError, match=f"-o .*: {problem}"):
+        load_config(tmp_path / "expand.yaml", ExpandConfig, [override])

@@ -1,4 +1,7 @@
-"""Names of images -> keys that are legal in tars, distinct, and the same whatever else is in the dataset."""
+"""Names of images -> keys that are legal in tars and distinct.
+
+A key is the same whatever else is in the dataset, unless names differ only in what a key cannot have: `a_b` and `a.b`.
+"""
 
 from __future__ import annotations
 

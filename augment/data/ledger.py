@@ -267,8 +267,16 @@ class Ledger:
 
         A commit of another plan, or whose part is gone, is taken back. Parts that no commit names, and unfinished
         files, are removed.
+
+        Raises:
+            OutputError: if all parts of a published dataset are gone; then nothing is touched.
         """
         reports, parts = self.committed(), self.store.list("parts")
+        if reports and not parts and self.store.exists("manifest.json"):
+            raise OutputError(
+                f"{self.store} has {len(reports)} finished units and a published dataset, but no parts/: going on "
+                "would make everything again. Restore parts/; if that is wanted, delete commits/ and manifest.json."
+            )
         done = {u: r for u, r in reports.items() if r.plan == plan.digest and f"parts/{r.part}" in parts}
         self.store.remove(f"commits/{unit_id}.json" for unit_id in reports.keys() - done.keys())
         self.store.remove(parts.keys() - {f"parts/{report.part}" for report in done.values()})

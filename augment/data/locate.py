@@ -39,6 +39,12 @@ def plain(path: Path | str) -> str:
     return str(path).removeprefix("file://")
 
 
+def absolute(path: str) -> str:
+    """The same place from any working directory. URLs stay as they are; `file://` is taken off."""
+    path = plain(path)
+    return path if is_url(path) else os.path.abspath(path)
+
+
 @contextlib.contextmanager
 def reaching(place: str) -> Iterator[None]:
     """Whatever the operating system or a store's library has against `place`, as an InputError."""
@@ -51,7 +57,9 @@ def reaching(place: str) -> Iterator[None]:
         remedy = "pip install 'rnri-augment[s3]'" if s3 else "install the package it names"
         raise InputError(f"{place}: {' '.join(str(error).split())}: {remedy}") from error
     except FileNotFoundError as error:
-        raise InputError(f"{place}: {os.strerror(errno.ENOENT)}") from error
+        # Of a server that cannot be reached, some of fsspec's file systems say only that there is no such file.
+        cause = f" (or not reachable: {' '.join(str(error.__cause__).split())})" if error.__cause__ else ""
+        raise InputError(f"{place}: {os.strerror(errno.ENOENT)}{cause}") from error
     except OSError as error:
         raise InputError(f"{place}: {' '.join(str(error.strerror or error).split())}") from error
     except Exception as error:
@@ -126,7 +134,7 @@ def list_folder(folder: str) -> dict[str, bool]:
                 f"{folder} is a file, not a folder of images" if os.path.exists(folder) else missing(folder)
             )
         with reaching(folder), os.scandir(folder) as entries:
-            return {entry.name: entry.is_dir() for entry in entries if not entry.name.startswith(".")}
+            return {entry.name: _is_folder(entry) for entry in entries if not entry.name.startswith(".")}
     fs, inside = filesystem(folder)
     with reaching(folder):
         fs.invalidate_cache()
@@ -155,10 +163,17 @@ def _walk(folder: str, prefix: str) -> Iterator[tuple[str, int]]:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if not entry.is_dir():
+            if not _is_folder(entry):
                 yield prefix + entry.name, file_size(entry.path)
             elif not entry.is_symlink():  # which might lead back up
                 yield from _walk(entry.path, f"{prefix}{entry.name}/")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself is found out when it is read, like one that leads nowhere
+        return False
 
 
 def file_size(path: str) -> int:

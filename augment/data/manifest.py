@@ -25,7 +25,7 @@ from typing import Any
 from augment.data.keys import unique_keys
 from augment.data.locate import InputError, expand_files, file_size, is_url, plain, relative_names
 from augment.data.manifest_rows import EXTENSIONS, Problems, read_rows
-from augment.types import Source
+from augment.types import MAX_LABEL, Source
 
 _SHOWN = 10
 _BY_PATH, _BY_FULL_PATH, _BY_ID = range(3)  # what tells an image from every other: a relative path, an absolute one ...
@@ -180,7 +180,7 @@ def _parse_label(value: Any) -> int | str:
     text = _text(value, "label")
     if not text:
         raise ValueError("no label")
-    if re.fullmatch(r"\d+", text):
+    if re.fullmatch(r"\d+", text) and int(text) <= MAX_LABEL:
         return int(text)
     try:
         float(text)

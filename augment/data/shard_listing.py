@@ -23,7 +23,7 @@ from augment.data.locate import (
     version_of,
 )
 from augment.data.tar import StrictTarInfo, split_member_name
-from augment.types import Source
+from augment.types import MAX_LABEL, Source
 
 SHARD_IMAGE_EXTENSIONS = ("png", "jpg", "jpeg", "webp")  # in this order, should a sample have several
 _TEXT_EXTENSIONS = ("cls", "txt", "json")
@@ -155,8 +155,8 @@ def _json_object(data: bytes) -> dict[str, Any]:
 
 
 def parse_label(data: bytes) -> int:
-    """The class index in a `cls` member. Raises ValueError if it is no integer, or negative."""
+    """The class index in a `cls` member. Raises ValueError if it is no integer, negative, or more than 63 bits."""
     label = int(data)
-    if label < 0:
-        raise ValueError(f"negative class index {label}")
+    if not 0 <= label <= MAX_LABEL:
+        raise ValueError(f"class index {label} is not within 0..2^63-1")
     return label

@@ -57,7 +57,15 @@ def ray_session(run: RunConfig) -> Iterator[None]:
             # More workers than CPUs is slow, but a user's choice; Ray would wait for CPUs for ever.
             "num_cpus": max(wanted, os.cpu_count() or 1),
         }
-    ray.init(address=run.address, **options)
+    try:
+        ray.init(address=run.address, **options)
+    except (
+        ValueError,
+        RuntimeError,
+        OSError,
+    ) as error:  # no such cluster, another Ray or Python than its own, ...
+        reason = " ".join(str(error).split())
+        raise WorkerError(f"run.address: {run.address!r}: Ray could not be joined or started: {reason}") from error
     try:
         yield
     finally:

@@ -28,7 +28,9 @@ class RunConfig(BaseModel):
     threads_per_worker: int = Field(default=1, gt=0, description="CPU threads of torch in each worker")
     max_attempts: int = Field(default=3, gt=0, description="unexplained deaths after which a unit is given up")
     address: str = Field(
-        default="local", description="`local` starts a Ray on this machine; `auto` or host:port joins a cluster"
+        default="local",
+        pattern=r"^(local|auto|.+:\d+)$",
+        description="`local` starts a Ray on this machine; `auto` or host:port joins a cluster",
     )
     wait_for_workers: float = Field(
         default=1800.0, gt=0, description="seconds without a single worker after which a run on a cluster ends"

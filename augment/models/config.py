@@ -25,13 +25,14 @@ class ModelConfig(BaseModel):
 
     name: str = Field(
         default=EMBEDDED,
-        description="`embedded`, `embedded-lcm` (its few-step student), a diffusers folder, or a Hugging Face model id",
+        description="`embedded`, `embedded-lcm` (its few-step student), a diffusers folder (on a cluster: absolute), "
+        "or a Hugging Face model id",
     )
     revision: str = Field(
         default="", description="commit, tag or branch of a Hugging Face model; empty for the default"
     )
     variant: str = Field(default="", description="of the weight files, for example `fp16`; empty for none")
-    device: str = Field(default="cpu", description="`cpu`, `cuda` or `cuda:N`")
+    device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="`cpu`, `cuda` or `cuda:N`")
     dtype: Literal["float32", "float16", "bfloat16"] = Field(
         default="float32", description="of the network; latents and residuals are float32 throughout"
     )
@@ -59,25 +60,42 @@ def pinned(config: ModelConfig) -> ModelConfig:
                 "save one with `pipeline.save_pretrained(folder)`"
             )
         return _with_revision(config, _folder_digest(Path(config.name)))
-    if config.name.startswith((".", "/")) or config.name.count("/") != 1:
+    commit = _commit("model", config.name, config.revision, "stabilityai/sd-turbo")
+    return config.model_copy(update={"revision": commit})
+
+
+def check_clip(name: str) -> None:
+    """Raise ModelError if there is no CLIP model of this name, as far as that can be known without loading it."""
+    if name == EMBEDDED:
+        return
+    if not Path(name).is_dir():
+        _commit("clip.name", name, "", "openai/clip-vit-base-patch32")
+    elif not (Path(name) / "config.json").is_file():
         raise ModelError(
-            f"model {config.name!r}: no such folder, and no Hugging Face id of the form owner/name; "
-            "use `embedded` or `embedded-lcm`, a folder that `save_pretrained` wrote, or an id such as "
-            "stabilityai/sd-turbo"
+            f"clip.name {name!r}: the folder has no config.json, so it is no CLIP model; save one, and its processor, "
+            "with `save_pretrained(folder)`"
+        )
+
+
+def _commit(what: str, name: str, revision: str, example: str) -> str:
+    """The commit of the hub that a name stands for now."""
+    if name.startswith((".", "/")) or name.count("/") != 1:
+        raise ModelError(
+            f"{what} {name!r}: no such folder, and no Hugging Face id of the form owner/name; use `embedded`, a folder "
+            f"that `save_pretrained` wrote, or an id such as {example}"
         )
     # Imported here: only models from the hub need it, and releases of huggingface-hub before 2 lack it.
     from huggingface_hub import resolve_revision
 
     try:
         # A missing model offline otherwise ends in "does not appear to have a file named model_index.json".
-        commit = resolve_revision(config.name, revision=config.revision or None)
+        return str(resolve_revision(name, revision=revision or None).resolved)
     except Exception as error:  # the hub's own errors and whatever its transport raises
         raise ModelError(
-            f"model {config.name!r} is neither a folder nor cached nor reachable on the Hugging Face hub "
+            f"{what} {name!r} is neither a folder nor cached nor reachable on the Hugging Face hub "
             f"({type(error).__name__}: {str(error).splitlines()[0]}); "
-            f"download it first with `hf download {config.name}`, or use `embedded`"
+            f"download it first with `hf download {name}`, or use `embedded`"
         ) from error
-    return config.model_copy(update={"revision": commit.resolved})
 
 
 def _with_revision(config: ModelConfig, revision: str) -> ModelConfig:

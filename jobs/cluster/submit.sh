@@ -10,7 +10,7 @@
 # expected:  the run's output, and exit code 0. Ray turns any other code into 1 and prints what it was;
 #            as it stands, the 384 images of the demo in the bucket
 #
-# The nodes need the dependencies, for example by the image of the Dockerfile beside this file. The code is that of this
+# The nodes need this package and its dependencies, for example by the image of the Dockerfile beside this file. The code is that of this
 # folder: Ray sends along what git does not ignore, up to 512 MiB. The bucket's keys (AWS_*) must be in the environment
 # of the nodes. If the Ray wants a token: export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=...
 #

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +14,7 @@ from augment.data.ledger import Ledger, OutputError
 from augment.data.plan import Plan, cut_units
 from augment.data.tar import iter_tar, sha256_file
 from augment.types import UnitReport
-from tests.data.parts import CLASS_NAMES, FINGERPRINT, commit_unit, finished_ledger, planned_sources
+from tests.data.parts import CLASS_NAMES, FINGERPRINT, commit_unit, finished_ledger, planned_sources, publish
 
 
 def report_of(part: str, sha256: str, plan: str = "digest") -> UnitReport:
@@ -231,6 +232,15 @@ def test_recover_sweeps_orphans_and_takes_back_commits_without_part(tmp_path: Pa
     assert {p.name for p in (tmp_path / "parts").iterdir()} == {r.part for r in recovered.values()}
     assert {p.name for p in (tmp_path / "commits").iterdir()} == {"u000000.json", "u000001.json"}
     assert not list(tmp_path.rglob(".*.tmp"))
+
+
+def test_recover_does_not_take_all_work_back_when_the_parts_were_deleted(tmp_path: Path) -> None:
+    ledger = finished_ledger(tmp_path)
+    publish(ledger)
+    shutil.rmtree(tmp_path / "parts")
+    with pytest.raises(OutputError, match="3 finished units and a published dataset, but no parts/"):
+        ledger.recover(plan_of(ledger))
+    assert len(ledger.committed()) == 3
 
 
 def test_recovered_unit_can_be_committed_again(tmp_path: Path) -> None:

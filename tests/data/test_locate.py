@@ -5,7 +5,17 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from augment.data.locate import InputError, expand_files, expand_shards, relative_names, what_is_in
+from augment.data.locate import (
+    InputError,
+    expand_files,
+    expand_shards,
+    files_below,
+    list_folder,
+    open_file,
+    read_file,
+    relative_names,
+    what_is_in,
+)
 from augment.data.tar import write_tar
 
 
@@ -59,3 +69,19 @@ def test_what_is_in_a_folder(tmp_path: Path) -> None:
     for name in ("README", "a/1.TXT", "a/2.txt"):
         (tmp_path / name).touch()
     assert what_is_in(str(tmp_path)).startswith("it holds 2 file(s) with .txt, 1 file(s) with no extension; images are")
+
+
+def test_a_link_that_leads_to_itself_is_a_file_like_any_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "fox").mkdir()
+    (tmp_path / "fox" / "0.png").write_bytes(b"x")
+    (tmp_path / "fox" / "1.png").symlink_to("1.png")
+    (tmp_path / "fox" / "2.png").symlink_to("nowhere.png")
+    assert sorted(files_below(str(tmp_path))) == [("fox/0.png", 1), ("fox/1.png", 0), ("fox/2.png", 0)]
+    assert list_folder(str(tmp_path / "fox")) == {"0.png": False, "1.png": False, "2.png": False}
+    with pytest.raises(InputError, match=r"1\.png: Too many levels of symbolic links"):
+        read_file(str(tmp_path / "fox" / "1.png"))
+
+
+def test_a_server_that_is_not_there_is_not_called_a_missing_file_only() -> None:
+    with pytest.raises(InputError, match=r"No such file or directory \(or not reachable: .*127\.0\.0\.1"):
+        open_file("http://127.0.0.1:9/x.tar")

@@ -19,6 +19,7 @@ from augment.data.parts import read_part
 from augment.data.plan import cut_units
 from augment.data.store import LocalStore
 from augment.distribute import Interrupted, MakeWorker, RunConfig, Watch, WorkerError, interruptible, run_local, run_ray
+from augment.distribute.cluster import ray_session as cluster_session
 from augment.distribute.cluster import usable_workers
 from augment.models.config import ModelConfig
 from augment.types import PlannedSource, Source, UnitReport, UnitTask, Variant
@@ -369,3 +370,19 @@ def test_a_signal_lets_units_in_flight_finish(executor: str, tmp_path: Path, req
 def test_importing_the_runners_does_not_import_ray() -> None:
     code = "import sys, augment.distribute; sys.exit('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0
+
+
+@pytest.mark.ray
+def test_a_ray_that_cannot_be_joined_is_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def refuse(**options: Any) -> None:
+        raise ConnectionError(f"Could not find any running Ray instance at {options['address']}")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", refuse)
+    with (
+        pytest.raises(WorkerError, match=r"run\.address: 'auto': Ray could not be joined or started: Could not find"),
+        cluster_session(RAY_RUN.model_copy(update={"address": "auto"})),
+    ):
+        pass

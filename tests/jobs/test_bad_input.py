@@ -13,6 +13,7 @@ from PIL import Image
 
 from augment.data.tar import write_tar
 from jobs.cli import BAD_INPUT
+from jobs.validate import validate
 from tests.jobs.invoke import invoke, options
 from tests.jobs.runs import CONFIG, ROOT, call, command
 
@@ -59,6 +60,14 @@ def test_unknown_keys_are_all_named_with_file_and_nearest_match(tmp_path: Path) 
 @pytest.mark.parametrize("name", ["validate", "plan", "preview", "expand"])
 def test_missing_config(tmp_path: Path, name: str) -> None:
     refused(invoke(name, tmp_path / "none.yaml"), f"{tmp_path / 'none.yaml'}: no such file")
+
+
+def test_a_clip_model_that_is_not_there(tmp_path: Path) -> None:
+    for clip, reason in [("owner/clip", "neither a folder nor cached"), (tmp_path, "no config.json"), ("a", "no such")]:
+        refused(expand(tmp_path / "out", f"clip.name={clip}"), f"clip.name {str(clip)!r}", reason)
+        (problem,) = validate(CONFIG, [f"clip.name={clip}", f"output.path={tmp_path / 'out'}"]).problems
+        assert reason in problem
+    assert not (tmp_path / "out").exists()
 
 
 def test_missing_prompts(tmp_path: Path) -> None:

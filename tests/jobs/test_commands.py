@@ -196,6 +196,10 @@ def test_preview_edits_a_few_and_measures(out: Path, previewed: dict[str, Any]) 
     assert (measured["images"], measured["edits"]) == (3, 6)
     assert 0 < measured["model_seconds_per_edit"] < measured["seconds_per_edit"]
     assert measured["setup_seconds"] > 0
+    reports = Ledger(out / "preview").committed().values()
+    assert sum(report.seconds.get("idle", 0.0) for report in reports) > 0
+    at_work = sum(value for report in reports for stage, value in report.seconds.items() if stage != "idle")
+    assert measured["seconds_per_edit"] == pytest.approx(at_work / 6)
     parts = sum(path.stat().st_size for path in (out / "preview" / "parts").iterdir())
     assert measured["part_bytes_per_edit"] == pytest.approx(parts / 6)
     with Image.open(out / "preview" / "contact_sheet.png") as sheet:
