@@ -86,7 +86,8 @@ class Work:
     """Time of a run.
 
     Attributes:
-        worker_hours: of all workers together, loading the model included (once, if their number is not known); GPU-hours if the workers have one each.
+        worker_hours: of all workers together, loading the model included (once, if their number is not known);
+            GPU-hours if the workers have one each.
         hours: from start to end; None if the number of workers is whatever the cluster has.
     """
 

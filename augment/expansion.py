@@ -175,6 +175,7 @@ def _run(
                     show()
                     budget.observe(report)
                     yield report
+            Suspects(ledger.store).acquit()
             state = "finished"
         except (Exception, GeneratorExit):
             raise

@@ -108,6 +108,13 @@ class Suspects:
         if cleared:
             self._save()
 
+    def acquit(self) -> None:
+        """All units are done: who is not in quarantine is suspected no more, also where a driver died before `done`."""
+        guilty = {key: count for key, count in self._deaths.items() if count >= DEATHS_ALONE}
+        if guilty != self._deaths:
+            self._deaths = guilty
+            self._save()
+
     def pardon(self, units: Iterable[Unit]) -> None:
         """Give the quarantined inputs of these units another chance."""
         keys = {p.source.key for unit in units for p in unit.sources} & self._deaths.keys()

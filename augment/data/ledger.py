@@ -271,6 +271,7 @@ class Ledger:
         Raises:
             OutputError: if all parts of a published dataset are gone; then nothing is touched.
         """
+        self.confirm_lock()  # what looks like an orphan here may be the next driver's
         reports, parts = self.committed(), self.store.list("parts")
         if reports and not parts and self.store.exists("manifest.json"):
             raise OutputError(

@@ -74,6 +74,14 @@ def test_a_finished_unit_clears_its_suspects_but_not_who_is_in_quarantine(store:
     assert suspects.of(UNIT) == state(store) == ((), {OWL: "killed its worker 2 times, alone"})
 
 
+def test_a_driver_that_died_after_the_last_commit_leaves_no_suspects(store: Store) -> None:
+    die(store, "a", FOX, OWL)
+    for attempt in ("b", "c"):
+        die(store, attempt, FOX, alone=True)
+    Suspects(store).acquit()
+    assert state(store) == ((), {FOX: "killed its worker 2 times, alone"})
+
+
 def test_pardon(store: Store) -> None:
     for attempt in ("1", "2"):
         die(store, attempt, OWL, alone=True)

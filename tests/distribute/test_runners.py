@@ -373,6 +373,7 @@ def test_importing_the_runners_does_not_import_ray() -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.timeout(90)
 def test_a_ray_that_cannot_be_joined_is_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 
