@@ -59,11 +59,8 @@ def ray_session(run: RunConfig) -> Iterator[None]:
         }
     try:
         ray.init(address=run.address, **options)
-    except (
-        ValueError,
-        RuntimeError,
-        OSError,
-    ) as error:  # no such cluster, another Ray or Python than its own, ...
+    # No such cluster, another Ray or Python than its own, a port that is taken: Ray has no class of its own for these.
+    except (ValueError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())
         raise WorkerError(f"run.address: {run.address!r}: Ray could not be joined or started: {reason}") from error
     try:
