@@ -56,7 +56,7 @@ def load_config(path: Path | str, schema: type[M], overrides: Sequence[str] = ()
     try:
         model = schema.model_validate(data)
     except ValidationError as error:
-        document.problems += [explain(e, data, schema, document.origins) for e in error.errors()]
+        document.problems += explain(error.errors(), data, schema, document.origins)
     if document.problems:
         raise ConfigError(str(path), document.problems)
     return model

@@ -1,4 +1,4 @@
-"""What one of pydantic's errors means to the person who wrote the YAML: place, key, value, reason, nearest match."""
+"""What pydantic's errors mean to the person who wrote the YAML: place, key, value, reason, nearest match."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pydantic import BaseModel
@@ -18,21 +18,34 @@ KeyPath = tuple[str | int, ...]
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 
 
-def explain(error: Any, data: dict[str, Any], schema: type[BaseModel], origins: dict[KeyPath, str]) -> str:
-    """One line for one of pydantic's errors."""
+def explain(
+    errors: Iterable[Any], data: dict[str, Any], schema: type[BaseModel], origins: dict[KeyPath, str]
+) -> list[str]:
+    """A line for each of pydantic's errors; those of a value that fits no member of a union become one."""
+    reasons: dict[tuple[str, str], list[str]] = {}  # by what is said before and after them
+    for error in errors:
+        before, reason, after = _explained(error, data, schema, origins)
+        reasons.setdefault((before, after), []).append(reason)
+    return [before + ", or: ".join(some) + after for (before, after), some in reasons.items()]
+
+
+def _explained(
+    error: Any, data: dict[str, Any], schema: type[BaseModel], origins: dict[KeyPath, str]
+) -> tuple[str, str, str]:
+    """Where and which key, why, and what it is."""
     kind, context = error["type"], error.get("ctx", {})
     path, fields, description = _locate(error["loc"], data, schema, kind in (*_UNKNOWN, "missing"))
     at = next(origins[path[:n]] for n in range(len(path), -1, -1) if path[:n] in origins)
-    where = f"{at}: {dotted(path)}"
+    where = f"{at}: {dotted(path)}: "
     if kind in _UNKNOWN:
-        return f"{where}: unknown key (value {_short(error['input'])}); {_nearest_key(path, fields, schema)}"
+        return where, f"unknown key (value {_short(error['input'])}); {_nearest_key(path, fields, schema)}", ""
     if kind == "missing":
-        return f"{where}: required, but not given" + (f" ({description})" if description else "")
+        return where, "required, but not given" + (f" ({description})" if description else ""), ""
     reason = str(context["error"]) if "error" in context else error["msg"]
     choices = re.findall(r"'([^']*)'", str(context.get("expected", context.get("expected_tags", ""))))
     near = difflib.get_close_matches(str(context.get("tag", error["input"])), choices, 1)
     reason += f"; did you mean {near[0]!r}?" if near else ""
-    return f"{where}: {reason} (value {_short(error['input'])}" + (f"; {description})" if description else ")")
+    return where, reason, f" (value {_short(error['input'])}" + (f"; {description})" if description else ")")
 
 
 def _locate(loc: KeyPath, data: Any, schema: Any, ends_in_key: bool) -> tuple[KeyPath, list[str], str]:

@@ -114,3 +114,12 @@ def test_values_that_cannot_be_used_are_found_before_anything_starts(
     (tmp_path / "expand.yaml").write_text(resolved_yaml(config_of("embedded:val")))
     with pytest.raises(ConfigError, match=f"-o .*: {problem}"):
         load_config(tmp_path / "expand.yaml", ExpandConfig, [override])
+
+
+def test_a_value_that_fits_no_kind_is_one_problem(tmp_path: Path) -> None:
+    (tmp_path / "expand.yaml").write_text(resolved_yaml(config_of("embedded:val")))
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / "expand.yaml", ExpandConfig, ["run.num_workers=al"])
+    (problem,) = caught.value.problems
+    assert problem.startswith("-o run.num_workers=al: run.num_workers: Input should be a valid integer")
+    assert ", or: Input should be 'all'; did you mean 'all'? (value 'al'; Ray workers" in problem
