@@ -19,12 +19,12 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `pytest -n 2 --dist loadgroup`: a file stays in one process, and Ray's clusters do not meet each other.
+    """For `pytest -n 2 --dist loadgroup`: a file stays in one process, and so do the files of a folder that use Ray.
 
     What takes longest is handed out first, so that the processes end together.
     """
     ray = {item.path for item in items if item.get_closest_marker("ray")}
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("ray" if item.path in ray else str(item.path)))
+        item.add_marker(pytest.mark.xdist_group(str(item.path.parent if item.path in ray else item.path)))
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=lambda item: (item.path not in ray, item.path.parent.name != "tiny"))
+        items.sort(key=lambda item: (item.path not in ray, item.path.parent.name not in ("tiny", "jobs")))
