@@ -12,6 +12,8 @@ from augment.data.ledger import Ledger
 from augment.data.object_store import ObjectStore
 from augment.data.patience import PatientStore, is_hopeless
 from augment.data.store import LocalStore, StoreError
+from augment.expansion import _RunWatch
+from augment.report.progress import RunProgress
 
 OUTAGE = OSError(errno.EIO, "Input/output error")
 
@@ -115,3 +117,16 @@ def test_events_that_cannot_be_written_wait(tmp_path: Path, caplog: pytest.LogCa
     ledger.log.add("unit", {"unit_id": "u1"})
     ledger.log.flush()
     assert (tmp_path / "run" / "events.jsonl").read_text().count("\n") == 2
+
+
+def test_a_status_that_cannot_be_written_ends_no_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    failing = Failing(tmp_path, 0)
+    ledger = Ledger(failing)
+    with ledger.lock() as lease:
+        watch = _RunWatch(ledger, lease, RunProgress(4), lambda: None)
+        failing.times = 1
+        watch.tick(1)
+        assert failing.times == 0
+        assert "run/status.json was not written" in caplog.text
+        watch.write_status("running")
+    assert (tmp_path / "run" / "status.json").exists()

@@ -72,6 +72,8 @@ def plain_worker(behaviour: str = "") -> MakeWorker:
                 time.sleep(0.01)
             if unit.unit_id == "u000001" and behaviour == "die when told":
                 while not (log / "told").exists():
+                    if time.monotonic() > deadline:
+                        raise RuntimeError("nobody told")
                     time.sleep(0.01)
                 os.kill(os.getpid(), signal.SIGKILL)
             if unit.unit_id == "u000001" and ("always" in behaviour or ("once" in behaviour and attempt == 0)):

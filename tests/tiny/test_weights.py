@@ -90,7 +90,7 @@ def test_secant_inversion_reaches_the_bound_and_beats_the_other_solvers(model, v
         for name in ("ddim", "fixed_point", "anderson", "renoise", "rnri", "rnri_released")
     ]
     methods.append(InversionMethod(solver={"name": "rnri_secant"}, stop=DEFAULT_STOP))
-    *others, secant = measure_inversion(model, val.images[:32], val.captions[:32], methods, num_steps=10)
+    *others, secant = measure_inversion(model, val.images[:64], val.captions[:64], methods, num_steps=10)
     assert secant.gap <= 0.1
     assert secant.evaluations_per_step <= 1.7
     assert secant.psnr > max(row.psnr for row in others)
