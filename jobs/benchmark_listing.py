@@ -20,10 +20,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
+
 from augment.config import load_config
-from augment.data.ledger import Ledger
-from augment.data.plan import cut_units, sources_digest
-from augment.data.readers import list_sources
+from augment.inputs.readers import list_sources
+from augment.ledger.ledger import Ledger
+from augment.ledger.plan import cut_units, sources_digest
 from augment.prompts import PromptConfig, plan_source
 
 PROMPTS = Path(__file__).parent.parent / "configs" / "prompts" / "emoji.yaml"
@@ -56,9 +59,6 @@ def write_manifest(folder: Path, format: str, count: int) -> Path:
     path = folder / f"manifest.{format}"
     rows = generated_rows(count)
     if format == "parquet":
-        import pyarrow
-        import pyarrow.parquet
-
         columns = [list(column) for column in zip(*rows, strict=True)]
         pyarrow.parquet.write_table(pyarrow.table(dict(zip(COLUMNS, columns, strict=True))), path)
         return path

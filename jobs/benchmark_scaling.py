@@ -25,21 +25,27 @@ from typing import Any
 
 import numpy as np
 
-from augment.data.finalize import ShardLimits, finalize
-from augment.data.images import encode_png
-from augment.data.ledger import Ledger
-from augment.data.plan import cut_units
-from augment.data.tar import write_bytes_atomic
-from augment.data.verify import verify
-from augment.distribute import RunConfig, run_ray
+from augment.dataset.publish import ShardLimits, finalize
+from augment.dataset.verify import verify
+from augment.distribute.config import RunConfig
+from augment.distribute.pool import run_ray
 from augment.distribute.wait_cost import wait_cost
-from augment.edit_config import EditConfig
+from augment.editing.config import EditConfig
 from augment.filters import FilterConfig, judge_edit
-from augment.models.config import ModelConfig
-from augment.scoring import ClipConfig
-from augment.simulation import SimulatedEditor
-from augment.types import PlannedSource, Source, Unit, Variant
-from augment.worker import Worker, WorkerConfig
+from augment.inputs.images import encode_png
+from augment.ledger.ledger import Ledger
+from augment.ledger.plan import cut_units
+from augment.models.config import ClipConfig, ModelConfig
+from augment.run.config import WorkerConfig
+from augment.run.simulate import SimulatedEditor
+from augment.run.worker import Worker
+from augment.storage.tar import write_bytes_atomic
+from augment.types import (
+    PlannedSource,
+    Source,
+    Unit,
+    Variant,
+)
 
 # Seconds of successive batches: a mean of 1.25 s with the unevenness of a stop per image.
 TRACE = (1.0, 1.1, 1.6, 1.0, 1.3, 1.2, 1.9, 1.0, 1.1, 1.3)

@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from augment.data.tar import sha256_file
+from augment.storage.tar import sha256_file
 from augment.tiny.dataset import write_splits
 
 

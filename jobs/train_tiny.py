@@ -13,13 +13,12 @@ from pathlib import Path
 import torch
 import yaml
 
-from augment.classifier import AttributeClassifier
-from augment.models import embedded
-from augment.tiny import stages
+from augment.tiny import networks, stages
 from augment.tiny.captions import vocabulary
 from augment.tiny.distillation import distillation_loss, student_from
 from augment.tiny.training import TrainConfig, train_stage, weights_digest
 from augment.tiny.world import CLASSES
+from augment.training.classifier import AttributeClassifier
 
 STAGES = ("vae", "judge", "clip", "unet", "student")
 
@@ -28,9 +27,9 @@ def train(config: TrainConfig, selected: tuple[str, ...] = STAGES) -> None:
     """Train the selected parts and write `pipeline/`, `clip/`, `judge/` and `student/` under `config.output_dir`."""
     torch.manual_seed(config.seed)  # the initial weights; every later random number has its own generator
     device = config.device
-    tokenizer = embedded.build_tokenizer(vocabulary(CLASSES))
-    vae, unet, text_encoder = embedded.build_vae(), embedded.build_unet(), embedded.build_text_encoder(tokenizer)
-    clip, judge = embedded.build_clip(tokenizer), AttributeClassifier(stages.ATTRIBUTES)
+    tokenizer = networks.build_tokenizer(vocabulary(CLASSES))
+    vae, unet, text_encoder = networks.build_vae(), networks.build_unet(), networks.build_text_encoder(tokenizer)
+    clip, judge = networks.build_clip(tokenizer), AttributeClassifier(stages.ATTRIBUTES)
     cache = stages.render_scenes(config.work_dir, config.num_scenes, config.seed)
     output = config.output_dir
 
@@ -39,7 +38,7 @@ def train(config: TrainConfig, selected: tuple[str, ...] = STAGES) -> None:
         judge.save(output / "judge")
     if "clip" in selected:
         clip = train_stage("clip", clip, stages.clip_loss(cache, tokenizer, device), config.clip, config)
-        embedded.save_clip(output / "clip", clip, tokenizer)
+        networks.save_clip(output / "clip", clip, tokenizer)
     if "vae" in selected or "unet" in selected:
         loss = stages.vae_loss(cache, device, config.kl_weight, compiled=config.compile_vae)
         vae = train_stage("vae", vae, loss, config.vae, config)
@@ -50,14 +49,14 @@ def train(config: TrainConfig, selected: tuple[str, ...] = STAGES) -> None:
             latents,
             cache,
             tokenizer,
-            embedded.build_scheduler(),
+            networks.build_scheduler(),
             device,
             caption_dropout=config.caption_dropout,
             snr_gamma=config.snr_gamma,
         )
         denoiser = stages.ConditionedDenoiser(unet, text_encoder)
         denoiser = train_stage("unet", denoiser, loss, config.unet, config, upstream=weights_digest(vae))
-        embedded.save_pipeline(
+        networks.save_pipeline(
             output / "pipeline",
             vae=vae,
             text_encoder=denoiser.text_encoder,
@@ -65,7 +64,7 @@ def train(config: TrainConfig, selected: tuple[str, ...] = STAGES) -> None:
             unet=denoiser.unet,
         )
     if "student" in selected:
-        pipeline = embedded.load_pipeline(output / "pipeline", device)
+        pipeline = networks.load_pipeline(output / "pipeline", device)
         latents, _ = stages.encode_scenes(pipeline.vae, cache, device)
         teacher = stages.ConditionedDenoiser(pipeline.unet, pipeline.text_encoder)
         loss = distillation_loss(
@@ -77,12 +76,12 @@ def train(config: TrainConfig, selected: tuple[str, ...] = STAGES) -> None:
             guidance_max=config.guidance_max,
             stride=config.distillation_stride,
         )
-        unet = student_from(pipeline.unet, embedded.build_unet(time_cond_proj_dim=embedded.GUIDANCE_WIDTH))
+        unet = student_from(pipeline.unet, networks.build_unet(time_cond_proj_dim=networks.GUIDANCE_WIDTH))
         settings = (config.guidance_max, config.distillation_stride)
         upstream = f"{weights_digest(teacher)} {weights_digest(pipeline.vae)} {settings}"
         unet = train_stage("student", unet, loss, config.student, config, upstream=upstream)
-        embedded.save_student(output / "student", unet)
-    print(f"revision {embedded.write_revision(output)}", flush=True)
+        networks.save_student(output / "student", unet)
+    print(f"revision {networks.write_revision(output)}", flush=True)
 
 
 def main() -> None:

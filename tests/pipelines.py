@@ -29,7 +29,7 @@ from transformers import (
     T5TokenizerFast,
 )
 
-from augment.models.embedded import build_tokenizer
+from augment.tiny.networks import build_tokenizer
 
 WORDS = ["a", "picture", "of", "fox", "owl", "snow"]
 NOISE_SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from augment.diffusion import AffineStep, Denoiser
+from augment.diffusion import CLEAN, AffineStep, Denoiser, Level
 
 SHAPE = (3, 2, 2)
 
@@ -38,8 +38,8 @@ class LinearProblem:
         return torch.linalg.solve(left, right.T).T.view_as(after).float()
 
 
-STEP = AffineStep(timestep=500.0, a=1.2, b=-0.6, c=0.0, prior_scale=0.8, prior_variance=0.36)
-NOISY_STEP = AffineStep(timestep=500.0, a=1.2, b=-0.6, c=0.3, prior_scale=0.8, prior_variance=0.36)
+STEP = AffineStep(timestep=500.0, a=1.2, b=-0.6, c=0.0, start=Level(0.8, 0.6), end=CLEAN)
+NOISY_STEP = AffineStep(timestep=500.0, a=1.2, b=-0.6, c=0.3, start=Level(0.8, 0.6), end=CLEAN)
 
 
 def latents(count: int, seed: int = 0, shape: tuple[int, ...] = SHAPE) -> Tensor:

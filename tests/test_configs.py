@@ -13,10 +13,10 @@ from augment.config import load_config
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted(p.relative_to(CONFIGS) for p in CONFIGS.rglob("*.y*ml"))
 SCHEMAS = {
-    "benchmark": ("jobs.benchmark", "BenchmarkConfig"),
+    "benchmark": ("augment.evaluation.benchmark", "BenchmarkConfig"),
     "expand": ("jobs.expand", "ExpandConfig"),
-    "interpolate/emoji.yaml": ("jobs.interpolate", "InterpolateConfig"),
-    "interpolate/rare.yaml": ("jobs.rare_concepts", "RareConfig"),
+    "interpolate/emoji.yaml": ("augment.run.interpolate", "InterpolateConfig"),
+    "interpolate/rare.yaml": ("augment.evaluation.rare_concepts", "RareConfig"),
     "prompts": ("augment.prompts", "PromptConfig"),
     "train": ("augment.tiny.training", "TrainConfig"),
 }

@@ -14,7 +14,7 @@ Predict = Callable[..., Tensor]
 
 @dataclass(frozen=True)
 class Denoiser:
-    """eps(z, t) with its per-sample conditions bound.
+    """Predict eps(z, t) with its per-sample conditions bound.
 
     Attributes:
         predict: (z [B, C, H, W], t [B], *conditions) -> eps [B, C, H, W]; must treat the samples independently.
@@ -27,15 +27,16 @@ class Denoiser:
     evaluations: int = 1
 
     def __call__(self, z: Float[Tensor, "B C H W"], t: Float[Tensor, " B"]) -> Float[Tensor, "B C H W"]:
+        """Return eps(z, t) for latents z and their timesteps t."""
         return self.predict(z, t, *self.conditions)
 
     def select(self, index: Tensor) -> Denoiser:
-        """The denoiser of some of the samples; `index` is int64 [n]."""
+        """Return the denoiser of some of the samples; `index` is int64 [n]."""
         return Denoiser(self.predict, tuple(c[index] for c in self.conditions), self.evaluations)
 
 
 def guided(predict: Predict, cond: tuple[Tensor, ...], uncond: tuple[Tensor, ...], guidance_scale: float) -> Denoiser:
-    """Classifier-free guidance in one batched call: eps_u + w (eps_c - eps_u).
+    """Return a denoiser with classifier-free guidance, eps_u + w (eps_c - eps_u), in one batched call.
 
     This w is that of Saharia et al. 2022 (Imagen, eq. 2) and of diffusers: one more than in Ho & Salimans 2022, eq. 6.
 

@@ -14,16 +14,22 @@ from augment.seeding import seed_for
 
 
 def seeded_noise(shape: tuple[int, ...], seeds: Sequence[int]) -> Float[Tensor, "B C H W"]:
-    """Standard normal latents, each from its own seed, so that no sample depends on its place in the batch."""
+    """Return standard normal latents, each from its own seed, so that no sample depends on its place in the batch.
+
+    Args:
+        shape: of one sample, (C, H, W).
+        seeds: one per sample.
+    """
     return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
 
 
 def step_noise(schedule: Schedule, latents: Float[Tensor, "B C H W"], seeds: Sequence[int]) -> list[Tensor] | None:
-    """Independent standard normal noise for each step in sampling order; None for samplers that add none.
+    """Return independent standard normal noise for each step in sampling order; None for samplers that add none.
 
     A sample's noise at a timestep depends on its seed and the timestep only.
 
     Args:
+        schedule: the steps.
         latents: what to make noise for: its shape and device.
         seeds: one per sample.
 
@@ -50,7 +56,7 @@ def matched_noise(
     clean: Float[Tensor, "B C H W"],
     fresh: Float[Tensor, "B C H W"],
 ) -> Float[Tensor, "B C H W"]:
-    """Noise n as it is distributed given what the step led to: a draw from q(n | z', x).
+    """Return noise n as it is distributed given what the step led to: a draw from q(n | z', x).
 
     A step that adds noise ends in z' = s' x + sqrt(v'^2 - c^2) e + c n with e, n independent and standard normal. Given
     z', whose noise is m = (z' - s' x) / v', they are no longer independent:
@@ -61,6 +67,7 @@ def matched_noise(
     what inversion finds is far from standard normal.
 
     Args:
+        step: the step, with its c and the level of its end.
         after: z'.
         clean: x, the image's latents.
         fresh: w.

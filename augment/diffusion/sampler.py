@@ -12,9 +12,27 @@ from augment.diffusion.denoiser import Denoiser
 from augment.diffusion.schedule import Schedule
 
 
-def batch_timesteps(timestep: float, z: Tensor) -> Tensor:
-    """The timestep, once per sample: float32 [B]."""
+def batch_timesteps(timestep: float, z: Tensor) -> Float[Tensor, " B"]:
+    """Return the timestep once per sample, float32 on the device of z."""
     return torch.full((len(z),), timestep, device=z.device, dtype=torch.float32)
+
+
+def check_noise(schedule: Schedule, noise: Sequence[Tensor] | None) -> None:
+    """Raise ValueError unless `noise` is what walking the schedule, in either direction, needs: one tensor per step.
+
+    Samplers that add no noise also take None.
+    """
+    if noise is None:
+        if schedule.is_stochastic:
+            raise ValueError(
+                f"sampler {schedule.name!r} adds noise in its steps and none was given; draw it with "
+                "augment.diffusion.step_noise, or take an inversion's"
+            )
+    elif len(noise) != len(schedule):
+        raise ValueError(
+            f"sampler {schedule.name!r} takes {len(schedule)} steps and wants one noise tensor for each, "
+            f"got {len(noise)}"
+        )
 
 
 @torch.no_grad()
@@ -25,14 +43,18 @@ def sample(
     *,
     noise: Sequence[Tensor] | None = None,
 ) -> Float[Tensor, "B C H W"]:
-    """Latents at the end of the schedule, float32.
+    """Return the latents at the end of the schedule, float32.
 
     Args:
         eps_fn: the denoiser with its conditions.
         z: latents at the start of the schedule.
         schedule: the steps.
         noise: one tensor [B, C, H, W] per step, for samplers that add noise.
+
+    Raises:
+        ValueError: if the sampler adds noise and none is given, or not as many tensors as there are steps.
     """
+    check_noise(schedule, noise)
     z = z.float()
     for i, step in enumerate(schedule.steps):
         eps = eps_fn(z, batch_timesteps(step.timestep, z)).float()

@@ -1,4 +1,4 @@
-"""Between two noises.
+"""Interpolate between two noises.
 
 A random point of the latent space is standard normal noise, and its norm is almost constant: chi distributed, with mean
 about sqrt(D) and a standard deviation of 0.7 whatever the number of dimensions D (32 +- 0.7 for the embedded model).
@@ -17,7 +17,9 @@ ROUNDING = 1e-12  # sines below it are float64's rounding, not an angle
 
 
 def slerp(a: Float[Tensor, "B ..."], b: Float[Tensor, "B ..."], weight: float) -> Float[Tensor, "B ..."]:
-    """From a (weight 0) to b (weight 1), per sample: direction along the great circle (Shoemake 1985), norm linearly.
+    """Return points from a (weight 0) to b (weight 1), per sample.
+
+    The direction follows the great circle (Shoemake 1985), the norm changes linearly.
 
     Any norm between two likely norms is likely, because the chi distribution has one peak; pulling the norm towards
     that peak as well would no longer lead through a and b.
@@ -45,5 +47,5 @@ def slerp(a: Float[Tensor, "B ..."], b: Float[Tensor, "B ..."], weight: float) -
 
 
 def lerp(a: Float[Tensor, "B ..."], b: Float[Tensor, "B ..."], weight: float) -> Float[Tensor, "B ..."]:
-    """Along the chord, norms as they fall: what `slerp` is compared with."""
+    """Return points along the chord, norms as they fall: what `slerp` is compared with."""
     return torch.lerp(a, b, weight)

@@ -8,7 +8,10 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from augment.distribute.run_config import RunConfig, WorkerError
+import ray
+
+from augment.distribute.config import RunConfig
+from augment.errors import WorkerError
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +43,6 @@ def usable_workers(run: RunConfig, device: str, resources: Mapping[str, float]) 
 @contextlib.contextmanager
 def ray_session(run: RunConfig) -> Iterator[None]:
     """Join or start a Ray, and leave it as it was found."""
-    import ray
-
     if ray.is_initialized():
         yield
         return

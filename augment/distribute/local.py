@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Container, Generator, Iterable
 
-from augment.distribute.run_config import MakeWorker, RunConfig, Watch
-from augment.distribute.signals import Interrupted, interruptible
+from augment.distribute.config import MakeWorker, RunConfig, Watch, WorkerSettings
+from augment.distribute.signals import interruptible
 from augment.distribute.task_queue import TaskQueue
+from augment.errors import Interrupted
 from augment.types import Unit, UnitReport
-from augment.worker import Worker, WorkerConfig
 
 
 def run_local(
-    config: WorkerConfig,
+    config: WorkerSettings,
     units: Iterable[Unit],
     run: RunConfig,
-    make_worker: MakeWorker = Worker,
+    make_worker: MakeWorker,
     *,
     replaces: Container[str] = frozenset(),
     watch: Watch | None = None,

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ray.util.metrics import Counter, Gauge
+
 from augment.types import UnitReport
 
 
@@ -52,8 +54,6 @@ class WorkerMetrics:
     """The metrics of one worker; to be made inside its Ray actor."""
 
     def __init__(self) -> None:
-        from ray.util.metrics import Counter, Gauge  # importing this module must not cost an import of Ray
-
         kinds = {"counter": Counter, "gauge": Gauge}
         self._metrics = {name: kinds[m.kind](name, m.description, m.tags) for name, m in METRICS.items()}
 

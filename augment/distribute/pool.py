@@ -8,25 +8,27 @@ from collections.abc import Container, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from augment.data.patience import OUTAGE_SECONDS, PAUSE_SECONDS, is_hopeless
-from augment.data.store import open_store
+import ray
+
 from augment.distribute.cluster import ray_session, usable_workers
+from augment.distribute.config import MakeWorker, RunConfig, Watch, WorkerSettings
 from augment.distribute.metrics import WorkerMetrics
-from augment.distribute.run_config import MakeWorker, RunConfig, Watch, WorkerError
 from augment.distribute.signals import Stop, interruptible
 from augment.distribute.task_queue import TaskQueue
+from augment.errors import DeviceError, WorkerError
+from augment.storage.resolve import open_store
+from augment.storage.retry import OUTAGE_SECONDS, PAUSE_SECONDS, is_hopeless
 from augment.types import Unit, UnitReport, UnitTask
-from augment.worker import DeviceError, Worker, WorkerConfig
 
 logger = logging.getLogger(__name__)
 SCALE_SECONDS = 2.0  # between two looks at what the cluster has
 
 
 def run_ray(
-    config: WorkerConfig,
+    config: WorkerSettings,
     units: Iterable[Unit],
     run: RunConfig,
-    make_worker: MakeWorker = Worker,
+    make_worker: MakeWorker,
     *,
     replaces: Container[str] = frozenset(),
     watch: Watch | None = None,
@@ -45,13 +47,11 @@ def run_ray(
         WorkerError: if workers cannot be set up, or there is no machine for them.
         OSError: if a worker cannot write its part, and another one could not either.
     """
-    import ray
-
     watch = watch or Watch()
     with ray_session(run), interruptible(run.drain_seconds) as stop:
         queue = TaskQueue(config, units, run, replaces, watch)
         queue.forget()
-        pool = _Pool(ray, config, run, make_worker, queue, watch, stop)
+        pool = _Pool(config, run, make_worker, queue, watch, stop)
         try:
             yield from pool.work()
         finally:
@@ -61,13 +61,11 @@ def run_ray(
 class _Actor:
     """A worker's life in a process of its own."""
 
-    def __init__(self, make_worker: MakeWorker, config: WorkerConfig) -> None:
+    def __init__(self, make_worker: MakeWorker, config: WorkerSettings) -> None:
         self._worker = make_worker(config)
 
     def setup(self) -> str:
         """Load the models. Returns the id of the machine."""
-        import ray
-
         self._worker.setup()
         self._metrics = WorkerMetrics()
         self._metrics.observe_memory()
@@ -98,15 +96,14 @@ class _Member:
 class _Pool:
     def __init__(
         self,
-        ray: Any,
-        config: WorkerConfig,
+        config: WorkerSettings,
         run: RunConfig,
         make_worker: MakeWorker,
         queue: TaskQueue,
         watch: Watch,
         stop: Stop,
     ) -> None:
-        self._ray, self._config, self._run, self._make_worker = ray, config, run, make_worker
+        self._config, self._run, self._make_worker = config, run, make_worker
         self._queue, self._watch, self._stop = queue, watch, stop
         self._members: list[_Member] = []
         self._owners: dict[Any, _Member] = {}  # object ref of a setup or a task -> its actor
@@ -126,9 +123,9 @@ class _Pool:
             if not refs:  # the cluster has no machine now
                 time.sleep(1.0)
                 continue
-            ready, rest = self._ray.wait(refs, num_returns=1, timeout=1.0)
+            ready, rest = ray.wait(refs, num_returns=1, timeout=1.0)
             if rest and ready:
-                ready += self._ray.wait(rest, num_returns=len(rest), timeout=0)[0]
+                ready += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
             del refs, rest
             for ref in ready:
                 if ref in self._owners:  # its actor was not given up meanwhile
@@ -141,7 +138,7 @@ class _Pool:
         now = time.monotonic()
         if now - self._scaled >= SCALE_SECONDS:
             self._scaled = now
-            self._wanted = usable_workers(self._run, self._config.model.device, self._ray.cluster_resources())
+            self._wanted = usable_workers(self._run, self._config.device, ray.cluster_resources())
             if any(member.ready for member in self._members):
                 self._alone_since = now
             elif now - self._alone_since > self._run.wait_for_workers:
@@ -153,9 +150,9 @@ class _Pool:
         # No more actors than units: loading a model for nothing can take minutes.
         room = self._wanted - len(self._members) if now >= self._no_starts_until else 0
         for _ in range(min(room, self._queue.waiting(starting + max(0, room)) - starting)):
-            gpu = self._config.model.device.startswith("cuda")
+            gpu = self._config.device.startswith("cuda")
             resources = {"num_gpus": 1, "num_cpus": 0} if gpu else {"num_cpus": 1}
-            remote = self._ray.remote(
+            remote = ray.remote(
                 max_restarts=0, max_task_retries=0, max_concurrency=self._run.units_in_flight, **resources
             )(_Actor)
             actor = remote.remote(self._make_worker, self._config)
@@ -182,18 +179,18 @@ class _Pool:
         self._members.remove(member)
         for ref in [ref for ref, owner in self._owners.items() if owner is member]:
             del self._owners[ref]
-        self._ray.kill(member.actor)
+        ray.kill(member.actor)
 
     def _collect(self, ref: Any) -> Iterator[UnitReport]:
         """The reports that a finished setup or task gives: of its unit, or of units that are given up with it."""
         member = self._owners.pop(ref)
         task = member.tasks.pop(ref, None)
         try:
-            result = self._ray.get(ref)
-        except self._ray.exceptions.RayTaskError as error:
+            result = ray.get(ref)
+        except ray.exceptions.RayTaskError as error:
             cause, reason = error.cause, f"{type(error.cause).__name__}: {error.cause}"
             died = lost = False
-        except self._ray.exceptions.RayError as error:
+        except ray.exceptions.RayError as error:
             # Without Ray's words, which name processes and machines: the reason becomes part of the output.
             cause, reason, died, lost = None, "the worker process died", True, self._machine_lost(member, error)
         else:
@@ -256,7 +253,7 @@ class _Pool:
         """Whether an actor died because its whole machine went away."""
         if getattr(error, "preempted", False) or "node has died" in str(error):
             return True
-        alive = {node["NodeID"] for node in self._ray.nodes() if node["Alive"]}
+        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
         return bool(member.machine) and member.machine not in alive
 
     def close(self) -> None:

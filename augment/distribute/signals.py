@@ -8,16 +8,7 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-
-class Interrupted(BaseException):
-    """A signal asked this process to stop. What is committed stays; the next run goes on from there.
-
-    Not an `Exception`, so that no per-image error handling takes it for a bad image.
-    """
-
-    def __init__(self, signum: int) -> None:
-        self.signum = signum
-        super().__init__(f"stopped by {signal.Signals(signum).name}")
+from augment.errors import Interrupted
 
 
 class Stop:

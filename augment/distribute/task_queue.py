@@ -8,14 +8,13 @@ from collections import deque
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
-from augment.data.journal import Suspects
-from augment.data.ledger import Ledger
-from augment.data.patience import PatientStore
-from augment.data.shards import failed_unit_samples
-from augment.data.store import open_store
-from augment.distribute.run_config import RunConfig, Watch
+from augment.dataset.record import failed_unit_samples
+from augment.distribute.config import RunConfig, Watch, WorkerSettings
+from augment.ledger.in_flight import Suspects
+from augment.ledger.ledger import Ledger
+from augment.storage.resolve import open_store
+from augment.storage.retry import PatientStore
 from augment.types import Unit, UnitReport, UnitTask
-from augment.worker import WorkerConfig
 
 logger = logging.getLogger(__name__)
 LOST_MACHINES = 10  # times `max_attempts`: losing machines is everyday life on preemptible ones, but not for ever
@@ -40,7 +39,7 @@ class TaskQueue:
 
     def __init__(
         self,
-        config: WorkerConfig,
+        config: WorkerSettings,
         units: Iterable[Unit],
         run: RunConfig,
         replaces: Container[str] = frozenset(),
@@ -162,7 +161,7 @@ class TaskQueue:
         return give_up(self._ledger, self._config, entry.unit, reason)
 
 
-def give_up(ledger: Ledger, config: WorkerConfig, unit: Unit, reason: str) -> UnitReport:
+def give_up(ledger: Ledger, config: WorkerSettings, unit: Unit, reason: str) -> UnitReport:
     """Commit a unit with all its edits failed, so that the run can end and every planned edit is accounted for.
 
     Returns the report that counts: a worker thought dead may have committed after all.

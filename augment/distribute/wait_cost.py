@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 
+import ray
+
 from augment.distribute.cluster import ray_session
-from augment.distribute.run_config import RunConfig
+from augment.distribute.config import RunConfig
 
 
 class _Holder:
@@ -27,8 +29,6 @@ def wait_cost(in_flight: int, turns: int = 100) -> float:
         turns: over how many the mean is.
     """
     with ray_session(RunConfig(num_workers=1)):
-        import ray
-
         holder = ray.remote(num_cpus=0)(_Holder).options(max_concurrency=in_flight + 1).remote()
         held = [holder.hold.remote() for _ in range(in_flight)]
         ray.get(holder.finish.remote())  # it is up

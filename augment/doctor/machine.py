@@ -8,7 +8,12 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from augment.doctor.check import GIB, Finding, Status, gib
+from augment.doctor.check import (
+    GIB,
+    Finding,
+    Status,
+    gib,
+)
 
 _OBJECT_STORE = 100 * 2**20  # bytes of shared memory that a Ray started by us asks for
 _LONGEST_TEMPORARY = 39  # characters; below a longer folder, Ray's sockets have paths beyond the system's 107

@@ -12,9 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from augment.data.store import LocalStore, open_store
 from augment.doctor.check import Finding, Status, gib
 from augment.doctor.machine import writable
+from augment.storage.local_store import LocalStore
+from augment.storage.resolve import open_store
 
 _PORTS = {"http": 80, "https": 443, "ray": 10001}
 

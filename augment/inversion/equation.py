@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -14,55 +16,79 @@ from augment.diffusion.sampler import batch_timesteps
 from augment.diffusion.step import AffineStep
 
 
-class StepEquation:
-    """z = f(z) for one step of the table: f(z) = (z' - b eps(z, t) - c n) / a.
+class Cost(NamedTuple):
+    """What was asked of the network.
 
-    Samples are independent; everything is float32 around whatever dtype the network runs in. `forward`, `jvp` and
-    `vjp` count how often the network was evaluated and differentiated per sample of this (sub)batch; with guidance one
-    call is two.
+    Attributes:
+        forward, jvp, vjp: evaluations, Jacobian-vector and vector-Jacobian products *per sample*; with guidance one
+            call is two of them.
+        calls: passes through the network one after another, forward or derivative, whatever their size: the latency.
+        rows: latents that went through it, summed over the calls: the batch's work.
+    """
+
+    forward: int = 0
+    jvp: int = 0
+    vjp: int = 0
+    calls: int = 0
+    rows: int = 0
+
+    def minus(self, earlier: Cost) -> Cost:
+        """Return what was spent since `earlier`."""
+        return Cost(*(now - then for now, then in zip(self, earlier, strict=True)))
+
+
+class StepEquation:
+    """Pose z = f(z) for one step of the table: f(z) = (z' - b eps(z, t) - c n) / a.
+
+    Samples are independent; everything is float32 around whatever dtype the network runs in. `cost` counts what was
+    asked of the network for this (sub)batch.
 
     Args:
         eps_fn: the denoiser.
         step: the affine step to invert.
         after: z', the cleaner latents that the step has to produce, [B, C, H, W].
-        noise: the noise n that the sampler adds in this step, or None.
-        log_snr: log of signal over noise of the latents z; only differences between steps matter.
+        noise: the noise n that the sampler adds in this step, [B, C, H, W], or None.
+        clean: x, the clean latents at the end of the schedule, [B, C, H, W]; None where that is z', as in the first
+            inverted step.
     """
 
     def __init__(
-        self, eps_fn: Denoiser, step: AffineStep, after: Tensor, noise: Tensor | None = None, log_snr: float = 0.0
+        self,
+        eps_fn: Denoiser,
+        step: AffineStep,
+        after: Tensor,
+        noise: Tensor | None = None,
+        clean: Tensor | None = None,
     ) -> None:
         self.eps_fn = eps_fn
         self.step = step
         self.after = after.float()
         self.noise = noise
-        self.log_snr = log_snr
-        self.forward = 0
-        self.jvp = 0
-        self.vjp = 0
+        self.clean = self.after if clean is None else clean.float()
+        self.cost = Cost()
 
     def select(self, index: Tensor) -> StepEquation:
-        """The equation of some of the samples, counting from zero; `index` is int64 [n]."""
+        """Return the equation of some of the samples, counting from zero; `index` is int64 [n]."""
         noise = None if self.noise is None else self.noise[index]
-        return StepEquation(self.eps_fn.select(index), self.step, self.after[index], noise, self.log_snr)
+        return StepEquation(self.eps_fn.select(index), self.step, self.after[index], noise, self.clean[index])
 
     def eps(self, z: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-        """The network's answer at z: one forward evaluation."""
-        self.forward += self.eps_fn.evaluations
+        """Return the network's prediction eps(z, t): one forward evaluation."""
+        self._count(z, forward=1)
         return self.eps_fn(z, batch_timesteps(self.step.timestep, z)).float()
 
     def f_of_eps(self, eps: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-        """f(z), given eps = eps(z, t): no evaluation."""
+        """Return f(z), given eps = eps(z, t): no evaluation."""
         return self.step.solve_linear(self.after, eps, self.noise)
 
     def gradient(self, value: Float[Tensor, " B"], z: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-        """d value / d z through the network: one vector-Jacobian product (a backward pass)."""
-        self.vjp += self.eps_fn.evaluations
+        """Return d value / d z through the network: one vector-Jacobian product (a backward pass)."""
+        self._count(z, vjp=1)
         return torch.autograd.grad(value.sum(), z)[0]
 
     def directional(self, z: Float[Tensor, "B C H W"], direction: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-        """The derivative of f at z along a direction: one Jacobian-vector product, in forward mode."""
-        self.jvp += self.eps_fn.evaluations
+        """Return the derivative of f at z along a direction: one Jacobian-vector product, in forward mode."""
+        self._count(z, jvp=1)
         t = batch_timesteps(self.step.timestep, z)
         # The fused attention kernels have no forward-mode derivative.
         with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
@@ -71,12 +97,34 @@ class StepEquation:
             tangent = torch.func.jvp(lambda x: self.eps_fn(x, t).float(), (z,), (direction,))[1]
         return (-self.step.b / self.step.a) * tangent
 
+    def error(self, residual: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """Return the error of the prediction that a residual amounts to: residual / |b/a|, in units of eps.
+
+        f changes with the prediction at the rate -b/a, so a residual of that size is what a prediction wrong by this
+        much, root mean square, leaves. It is what `Stop.tolerance` is compared with.
+        """
+        return residual / max(abs(self.step.b / self.step.a), sys.float_info.min)
+
+    def prior_deviation(self, z: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """Return z - mu, with mu the mean of the forward process q(z | z') (Samuel et al. 2025, section 4.2)."""
+        return z - self.step.start.signal / self.step.end.signal * self.after
+
+    @property
+    def prior_variance(self) -> float:
+        """Return beta of q(z | z') = N(mu, beta I): mu = (s/s') z', beta = v^2 - (s v'/s')^2 (Kingma et al. 2021)."""
+        start, end = self.step.start, self.step.end
+        return start.noise**2 - (start.signal / end.signal * end.noise) ** 2
+
     def prior(self, z: Float[Tensor, "B C H W"]) -> Float[Tensor, " B"]:
-        """RNRI's G(z) = |z - mu|^2 / (2 beta): minus the log of the forward process q(z | z'), up to a constant."""
-        deviation = z - self.step.prior_scale * self.after
-        return deviation.square().sum(dim=(1, 2, 3)) / (2.0 * self.step.prior_variance)
+        """Return RNRI's G(z) = |z - mu|^2 / (2 beta): minus the logarithm of q(z | z'), up to a constant."""
+        return self.prior_deviation(z).square().sum(dim=(1, 2, 3)) / (2.0 * self.prior_variance)
+
+    def _count(self, z: Tensor, forward: int = 0, jvp: int = 0, vjp: int = 0) -> None:
+        n = self.eps_fn.evaluations
+        c = self.cost
+        self.cost = Cost(c.forward + n * forward, c.jvp + n * jvp, c.vjp + n * vjp, c.calls + 1, c.rows + n * len(z))
 
 
 def rms(x: Float[Tensor, "B C H W"]) -> Float[Tensor, " B"]:
-    """Root mean square per sample. Residuals are measured in it: latents have unit scale, whatever their size."""
+    """Return the root mean square of each sample: latents have unit scale, whatever their size."""
     return x.square().mean(dim=(1, 2, 3)).sqrt()

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from augment.inversion.equation import StepEquation, rms
+from augment.inversion.settings import FixedPointSettings
 from augment.inversion.solver import Iteration, Solver, State
 
 
-@dataclass(frozen=True)
-class FixedPoint(Solver):
-    """z <- f(z), started at z'. Converges where f is a contraction, at a linear rate."""
+class FixedPoint(FixedPointSettings, Solver):
+    """Iterate z <- f(z). Converges where f is a contraction, at a linear rate; one iteration is one evaluation."""
 
     def init(self, eq: StepEquation, z: Tensor) -> State:
         return State()
 
     @torch.no_grad()
     def step(self, eq: StepEquation, z: Tensor, state: State) -> tuple[Iteration, State]:
-        eps = eq.eps(z)
-        f = eq.f_of_eps(eps)
-        residual = rms(z - f)
-        return Iteration(z=f, answer=f, eps=eps, residual=residual, merit=residual), state
+        return evaluated(eq, z), state
+
+
+def evaluated(eq: StepEquation, z: Tensor) -> Iteration:
+    """Return the iteration whose next iterate and answer is f(z): one evaluation."""
+    eps = eq.eps(z)
+    f = eq.f_of_eps(eps)
+    residual = rms(z - f)
+    return Iteration(z=f, answer=f, eps=eps, residual=residual, merit=residual)

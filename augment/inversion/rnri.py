@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from augment.inversion.equation import StepEquation, rms
+from augment.inversion.settings import RNRISettings
 from augment.inversion.solver import Iteration, Solver, State
 
 
-@dataclass(frozen=True)
-class RNRI(Solver):
-    """Scalar Newton-Raphson on F(z) = |z - f(z)|_1 + lambda G(z), G = |z - mu|^2 / (2 beta), started at z'.
+class RNRI(RNRISettings, Solver):
+    """Apply scalar Newton-Raphson to F(z) = |z - f(z)|_1 + lambda G(z), G = |z - mu|^2 / (2 beta).
 
         z_i <- z_i - (1/D) F(z) / (g_i + eta),    g = dF/dz by autograd through the denoiser
 
-    F has no root when G > 0 and the division is unbounded where g_i is near -eta, so the iterate with the least F is
-    kept, per sample, and f of it is the answer, as in the authors' code. K iterations evaluate F and g at K iterates,
-    the first of which is z'.
-
-    Attributes:
-        prior_weight: lambda.
-        eta: added to the gradient's elements before the division.
+    (the paper's equation 9), from z' as published. N(mu, beta I) is the forward process q(z | z'). F has no root when
+    G > 0 and the division is unbounded where g_i is near -eta, so the iterate with the least F is kept, per sample, and
+    f of it is the answer, as in the authors' code. K iterations evaluate F and g at K iterates, the first of which is
+    the first guess. One iteration is one evaluation and one vector-Jacobian product.
     """
-
-    prior_weight: float = 0.1
-    eta: float = 0.1
 
     def init(self, eq: StepEquation, z: Tensor) -> State:
         return State()
@@ -45,6 +37,11 @@ class RNRI(Solver):
 
 
 def newton_raphson_update(z: Tensor, objective: Tensor, g: Tensor, eta: float) -> Tensor:
-    """z_i - (1/D) F / (g_i + eta), with D the number of elements of a sample."""
+    """Return z_i - (1/D) F / (g_i + eta), with D the number of elements of a sample.
+
+    Args:
+        z, g: [B, C, H, W].
+        objective: F, [B].
+    """
     dimensions = z[0].numel()
     return z - objective.view(-1, 1, 1, 1) / dimensions / (g + eta)

@@ -11,12 +11,14 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
-from augment.models.config import EMBEDDED, WEIGHTS, ModelError
+from augment.errors import ModelError
+from augment.models.config import EMBEDDED
 from augment.models.load import quiet
+from augment.models.packaged import packaged_model
 
 
 class ClipScorer:
-    """Embeddings of a transformers `CLIPModel`.
+    """Embed images and texts with a transformers `CLIPModel`.
 
     Attributes:
         name: what was loaded; recorded with the scores.
@@ -34,22 +36,23 @@ class ClipScorer:
 
     @torch.no_grad()
     def image_embeds(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
-        """Unit vectors of images in -1..1, resized to the model's input without cropping."""
+        """Return unit vectors of images in -1..1, resized to the model's input without cropping."""
         features = self.model.get_image_features(pixel_values=self._pixels(images)).pooler_output
         return F.normalize(features.float(), dim=1)
 
     @torch.no_grad()
     def patch_embeds(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B P D"]:
-        """Unit vectors of the image's patches, row by row: the vision tower's last layer without its class token.
+        """Return unit vectors of the image's patches, row by row.
 
-        They are what the tower sees at each place, not a place in the space that images and texts share.
+        They are the vision tower's last layer without its class token: what the tower sees at each place, not a place
+        in the space that images and texts share.
         """
         hidden = self.model.vision_model(pixel_values=self._pixels(images)).last_hidden_state
         return F.normalize(hidden[:, 1:].float(), dim=2)
 
     @torch.no_grad()
     def text_embeds(self, texts: Sequence[str]) -> Float[Tensor, "N D"]:
-        """Unit vectors of texts."""
+        """Return unit vectors of texts, cut to the text tower's length."""
         length = self.model.config.text_config.max_position_embeddings
         tokens = self.tokenizer(
             list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
@@ -61,14 +64,14 @@ class ClipScorer:
         return F.normalize(features.pooler_output.float(), dim=1)
 
     def _pixels(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 h w"]:
-        """Images in -1..1 as the vision tower takes them."""
+        """Return images in -1..1 as the vision tower takes them."""
         pixels = (images.to(self.model.device).float() + 1.0) / 2.0
         if pixels.shape[-2:] != self._size:
             pixels = F.interpolate(pixels, self._size, mode="bicubic", antialias=True).clamp(0.0, 1.0)
         return ((pixels - self._mean) / self._std).to(self.model.dtype)
 
     def class_embeds(self, texts: Sequence[Sequence[str]]) -> Float[Tensor, "N D"]:
-        """One unit vector per class from several descriptions each, their normalised mean: prompt ensembling.
+        """Return one unit vector per class, the normalised mean over its several descriptions: prompt ensembling.
 
         (Radford et al. 2021, section 3.1.4.)
         """
@@ -76,13 +79,14 @@ class ClipScorer:
 
 
 def load_clip(name: str = EMBEDDED, device: str = "cpu") -> ClipScorer:
-    """The embedded pair, a folder, or a Hugging Face model id such as `openai/clip-vit-base-patch32`.
+    """Load the embedded pair, a folder, or a Hugging Face model id such as `openai/clip-vit-base-patch32`.
 
     Raises:
         ModelError: if it cannot be found or read.
     """
     quiet()
-    source = str(WEIGHTS / "clip") if name == EMBEDDED else name
+    packaged = packaged_model(name)
+    source = str(packaged.clip) if packaged is not None and packaged.clip is not None else name
     try:
         model = CLIPModel.from_pretrained(source, use_safetensors=True, dtype=torch.float32)
         tokenizer = CLIPTokenizer.from_pretrained(source)

@@ -1,4 +1,4 @@
-"""Which model: the config section and the shipped weights' place. No torch here, so that a typo costs no model load."""
+"""Which models: the config sections, and the check of their names. No torch here: a typo costs no model load."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import hashlib
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+import huggingface_hub
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-WEIGHTS = Path(__file__).parent.parent / "tiny" / "weights"
-EMBEDDED = "embedded"  # the teacher
-EMBEDDED_STUDENT = "embedded-lcm"  # its few-step student
-SHIPPED = (EMBEDDED, EMBEDDED_STUDENT)
+from augment.errors import ModelError
+from augment.models.packaged import packaged_model
+from augment.prompts.templates import fields_of
 
-
-class ModelError(ValueError):
-    """A model that cannot be loaded: says which, why and what to do."""
+EMBEDDED = "embedded"  # the packaged model that needs no download
 
 
 class ModelConfig(BaseModel):
@@ -38,21 +36,42 @@ class ModelConfig(BaseModel):
     )
 
 
-def embedded_revision() -> str:
-    """Identity of the shipped weights: the hash that their training recipe wrote beside them."""
-    return (WEIGHTS / "revision.txt").read_text().strip()
+class ClipConfig(BaseModel):
+    """The model that scores edits."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(default="embedded", description="`embedded`, a folder or a hub id in CLIPModel format")
+    label_templates: tuple[str, ...] = Field(
+        default=("a picture of {a_class}",),
+        min_length=1,
+        description="what each class is called in the zero-shot label score; several are averaged",
+    )
+
+    @field_validator("label_templates")
+    @classmethod
+    def _check_templates(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
+        for template in templates:
+            fields = fields_of(template)
+            if unknown := set(fields) - {"class", "a_class"}:
+                raise ValueError(f"template {template!r}: {{{min(unknown)}}} is neither {{class}} nor {{a_class}}")
+            if not fields:
+                raise ValueError(
+                    f"template {template!r} says nothing about the class: it needs {{class}} or {{a_class}}"
+                )
+        return templates
 
 
 def pinned(config: ModelConfig) -> ModelConfig:
-    """The config with exactly these weights as its revision: whoever loads it later, and wherever, gets the same.
+    """Return the config with exactly these weights as its revision: whoever loads it later gets the same.
 
     The revision becomes the hash of the shipped weights, a hash of a folder's weight files, or a commit of the hub.
 
     Raises:
         ModelError: if there is no such model, or its weights are not those of the revision that was asked for.
     """
-    if config.name in SHIPPED:
-        return _with_revision(config, embedded_revision())
+    if packaged := packaged_model(config.name):
+        return _with_revision(config, packaged.revision)
     if Path(config.name).is_dir():
         if not (Path(config.name) / "model_index.json").is_file():
             raise ModelError(
@@ -66,7 +85,8 @@ def pinned(config: ModelConfig) -> ModelConfig:
 
 def check_clip(name: str) -> None:
     """Raise ModelError if there is no CLIP model of this name, as far as that can be known without loading it."""
-    if name == EMBEDDED:
+    packaged = packaged_model(name)
+    if packaged is not None and packaged.clip is not None:
         return
     if not Path(name).is_dir():
         _commit("clip.name", name, "", "openai/clip-vit-base-patch32")
@@ -84,12 +104,9 @@ def _commit(what: str, name: str, revision: str, example: str) -> str:
             f"{what} {name!r}: no such folder, and no Hugging Face id of the form owner/name; use `embedded`, a folder "
             f"that `save_pretrained` wrote, or an id such as {example}"
         )
-    # Imported here: only models from the hub need it, and releases of huggingface-hub before 2 lack it.
-    from huggingface_hub import resolve_revision
-
     try:
         # A missing model offline otherwise ends in "does not appear to have a file named model_index.json".
-        return str(resolve_revision(name, revision=revision or None).resolved)
+        return str(huggingface_hub.resolve_revision(name, revision=revision or None).resolved)
     except Exception as error:  # the hub's own errors and whatever its transport raises
         raise ModelError(
             f"{what} {name!r} is neither a folder nor cached nor reachable on the Hugging Face hub "

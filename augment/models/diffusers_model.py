@@ -13,16 +13,16 @@ from torch import Tensor
 
 from augment.diffusion import Denoiser, guided
 from augment.diffusion.denoiser import Predict
-from augment.models.interface import LatentDiffusion, PromptEmbeds
+from augment.models.interface import ImageSize, LatentDiffusion, PromptEmbeds
 
 
 def frozen(network: Any) -> Any:
-    """For inference only: no dropout, no gradients of the weights."""
+    """Return the network for inference only: no dropout, no gradients of the weights."""
     return network.eval().requires_grad_(False)
 
 
 class DiffusersModel(LatentDiffusion):
-    """Wraps a loaded pipeline; only its networks are used, never its sampling loop."""
+    """Wrap a loaded pipeline; only its networks are used, never its sampling loop."""
 
     def __init__(self, pipeline: Any, network: Any, *, patch_size: int = 1, model_id: str, revision: str) -> None:
         """
@@ -73,6 +73,30 @@ class DiffusersModel(LatentDiffusion):
         latents = (latents / self._scale + self._shift).to(self.device, self.vae.dtype)
         return self.vae.decode(latents).sample.float().clamp(-1.0, 1.0)
 
+    def latent_shape(self, image_size: ImageSize | None = None) -> tuple[int, int, int]:
+        height, width = self._sides(image_size)
+        return self.vae.config.latent_channels, height // self.latent_factor, width // self.latent_factor
+
+    def image_tokens(self, image_size: ImageSize | None = None) -> int:
+        """Return how many patches of latent positions the denoiser cuts an image of that size into.
+
+        Raises:
+            ValueError: if a side is not a multiple of `factor`.
+        """
+        height, width = self._sides(image_size)
+        return (height // self.factor) * (width // self.factor)
+
+    def _sides(self, image_size: ImageSize | None) -> tuple[int, int]:
+        """Return (height, width) in pixels, checked."""
+        size = self.image_size if image_size is None else image_size
+        height, width = (size, size) if isinstance(size, int) else size
+        if min(height, width) < 1 or height % self.factor or width % self.factor:
+            raise ValueError(
+                f"model {self.model_id!r} takes images whose sides are multiples of {self.factor} pixels, "
+                f"got {height} x {width}"
+            )
+        return height, width
+
     @torch.no_grad()
     def embed(self, prompts: Sequence[str]) -> PromptEmbeds:
         distinct = list(dict.fromkeys(prompts))
@@ -80,14 +104,14 @@ class DiffusersModel(LatentDiffusion):
 
     @abstractmethod
     def _encode_prompts(self, prompts: Sequence[str]) -> PromptEmbeds:
-        """Embeddings of prompts that are all different."""
+        """Return the embeddings of prompts that are all different."""
 
     @abstractmethod
     def _unconditional(self) -> PromptEmbeds:
-        """What guidance is against, one row: the empty prompt as the family was trained with it."""
+        """Return what guidance is against, one row: the empty prompt as the family was trained with it."""
 
     def _guided(self, predict: Predict, prompt_embeds: PromptEmbeds, guidance_scale: float) -> Denoiser:
-        """Classifier-free guidance; the empty prompt is encoded only if the scale asks for it."""
+        """Return `predict` with classifier-free guidance; the empty prompt is encoded only if the scale asks for it."""
         conditions = prompt_embeds.tensors
         if guidance_scale == 1.0:
             return Denoiser(predict, conditions)

@@ -13,7 +13,7 @@ from torch import Tensor
 from augment.diffusion import Denoiser, Schedule
 from augment.models.diffusers_model import DiffusersModel, frozen
 from augment.models.flow_schedule import SAMPLERS, FlowSchedule
-from augment.models.interface import PromptEmbeds
+from augment.models.interface import ImageSize, PromptEmbeds
 from augment.models.text_encoders import last_hidden, token_ids
 
 PATCH = 2  # side of the squares of latent positions that make one token
@@ -21,9 +21,10 @@ T5_TOKENS = 512  # what diffusers' pipeline pads to
 
 
 class Flux(DiffusersModel):
-    """Black Forest Labs 2024. The dev models are told the guidance scale; the others are guided like any model.
+    """Run FLUX.1 (Black Forest Labs 2024).
 
-    The schnell models, distilled without guidance, want a scale of 1.
+    The dev models are told the guidance scale; the others are guided like any model. The schnell models, distilled
+    without guidance, want a scale of 1.
     """
 
     samplers = SAMPLERS
@@ -32,7 +33,7 @@ class Flux(DiffusersModel):
     def __init__(self, pipeline: FluxPipeline, *, model_id: str, revision: str) -> None:
         super().__init__(pipeline, pipeline.transformer, patch_size=PATCH, model_id=model_id, revision=revision)
         self.image_size = self.vae.config.sample_size  # positions are rotary: the transformer knows no size
-        self.flow_schedule = FlowSchedule(pipeline.scheduler, model_id, (self.image_size // self.factor) ** 2)
+        self.flow_schedule = FlowSchedule(pipeline.scheduler, model_id)
         self.tokenizer, self.text_encoder = pipeline.tokenizer, frozen(pipeline.text_encoder)
         self.t5_tokenizer, self.t5 = pipeline.tokenizer_2, frozen(pipeline.text_encoder_2)
 
@@ -42,9 +43,11 @@ class Flux(DiffusersModel):
         told = torch.full((len(prompt_embeds),), guidance_scale, device=self.device)
         return Denoiser(self._predict_velocity, (*prompt_embeds.tensors, told))
 
-    def schedule(self, num_steps: int, sampler: str) -> Schedule:
+    def schedule(self, num_steps: int, sampler: str, *, image_size: ImageSize | None = None) -> Schedule:
         unshifted = np.linspace(1.0, 1.0 / max(num_steps, 1), num_steps).tolist()
-        return self.flow_schedule.table(num_steps, sampler, unshifted=unshifted)
+        return self.flow_schedule.table(
+            num_steps, sampler, image_tokens=self.image_tokens(image_size), unshifted=unshifted
+        )
 
     def _encode_prompts(self, prompts: Sequence[str]) -> PromptEmbeds:
         ids = token_ids(self.tokenizer, prompts, self.tokenizer.model_max_length)
@@ -71,7 +74,7 @@ class Flux(DiffusersModel):
 
 
 def pack(latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B N D"]:
-    """Patches of 2 x 2 positions as tokens, row by row: N = h w / 4, D = 4 C."""
+    """Return patches of 2 x 2 positions as tokens, row by row: N = h w / 4, D = 4 C."""
     batch, channels, height, width = latents.shape
     patches = latents.unflatten(3, (-1, PATCH)).unflatten(2, (-1, PATCH))  # (B, C, h/2, 2, w/2, 2)
     tokens = (height // PATCH) * (width // PATCH)
@@ -79,12 +82,12 @@ def pack(latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B N D"]:
 
 
 def unpack(tokens: Float[Tensor, "B N D"], height: int, width: int) -> Float[Tensor, "B C h w"]:
-    """The inverse of `pack`, for latents of that height and width."""
+    """Undo `pack`: return latents of that height and width."""
     patches = tokens.view(len(tokens), height // PATCH, width // PATCH, -1, PATCH, PATCH)
     return patches.permute(0, 3, 1, 4, 2, 5).reshape(len(tokens), -1, height, width)
 
 
 def positions(rows: int, columns: int) -> Float[Tensor, "N 3"]:
-    """(0, row, column) of each image token, for the rotary embedding; text tokens are all at the origin."""
+    """Return (0, row, column) of each image token, for the rotary embedding; text tokens are all at the origin."""
     grid = torch.cartesian_prod(torch.arange(rows), torch.arange(columns))
     return torch.cat([torch.zeros(len(grid), 1, dtype=grid.dtype), grid], dim=1).float()

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from augment.diffusion import Denoiser, Schedule
 
+ImageSize = int | tuple[int, int]  # in pixels: the side of a square image, or (height, width)
+
 
 @dataclass(frozen=True)
 class PromptEmbeds:
-    """Encoded prompts: what a family's denoiser is conditioned on.
+    """Hold encoded prompts: what a family's denoiser is conditioned on.
 
     Attributes:
         tokens: one vector per token, [B, L, D].
@@ -32,18 +34,20 @@ class PromptEmbeds:
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
+        """Return the tokens, and the pooled vectors if the family has them."""
         return (self.tokens,) if self.pooled is None else (self.tokens, self.pooled)
 
     def select(self, index: slice | Tensor | list[int]) -> PromptEmbeds:
+        """Return the embeddings of some of the prompts, in the order of the index."""
         return PromptEmbeds(self.tokens[index], None if self.pooled is None else self.pooled[index])
 
     def split(self, size: int) -> list[PromptEmbeds]:
-        """Consecutive chunks of `size` prompts, the last maybe smaller."""
+        """Return consecutive chunks of `size` prompts, the last maybe smaller."""
         return [self.select(slice(i, i + size)) for i in range(0, len(self), size)]
 
 
 class LatentDiffusion(ABC):
-    """A latent diffusion model with its text encoder, autoencoder and noise schedule.
+    """Run a latent diffusion model: its text encoder, autoencoder, denoiser and noise schedule.
 
     Attributes:
         samplers: names of the samplers it can run.
@@ -66,21 +70,40 @@ class LatentDiffusion(ABC):
 
     @abstractmethod
     def encode(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
-        """Images in -1..1 -> latents of about unit scale, float32; the mode of the posterior, so no randomness."""
+        """Return the latents of images in -1..1, of about unit scale, float32.
+
+        They are the mode of the autoencoder's posterior, so nothing is random.
+        """
 
     @abstractmethod
     def decode(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 H W"]:
-        """Latents -> images in -1..1, float32."""
+        """Return the images of latents, in -1..1, float32."""
+
+    @abstractmethod
+    def latent_shape(self, image_size: ImageSize | None = None) -> tuple[int, int, int]:
+        """Return the shape (C, h, w) of one image's latents.
+
+        Args:
+            image_size: of the image, in pixels; None for the training size, `image_size`.
+
+        Raises:
+            ValueError: if a side is not a multiple of `factor`.
+        """
 
     @abstractmethod
     def embed(self, prompts: Sequence[str]) -> PromptEmbeds:
-        """Prompt embeddings; each distinct prompt is encoded once."""
+        """Return the embeddings of prompts; each distinct prompt is encoded once."""
 
     @abstractmethod
     def denoiser(self, prompt_embeds: PromptEmbeds, guidance_scale: float = 1.0) -> Denoiser:
-        """eps(z, t) under the prompts, with classifier-free guidance against the empty prompt if the scale is not 1.
+        """Return eps(z, t) under the prompts, guided away from the empty prompt if the scale is not 1.
 
         Families of flow models answer the velocity instead, which their schedules expect.
+
+        Args:
+            prompt_embeds: one prompt per sample.
+            guidance_scale: w of classifier-free guidance (`augment.diffusion.guided`), or what a distilled model is
+                told.
         """
 
     @abstractmethod
@@ -88,9 +111,17 @@ class LatentDiffusion(ABC):
         """Run the networks in float32 within the block; afterwards they are as they were, bit for bit."""
 
     @abstractmethod
-    def schedule(self, num_steps: int, sampler: str) -> Schedule:
-        """The table of one of `samplers` on this model's noise schedule.
+    def schedule(self, num_steps: int, sampler: str, *, image_size: ImageSize | None = None) -> Schedule:
+        """Return the table of one of `samplers` on this model's noise schedule.
+
+        Args:
+            num_steps: number of steps.
+            sampler: its name.
+            image_size: of the images that are made, in pixels; None for the training size. Flow models with dynamic
+                shifting take more steps at high noise the larger the image; the other families do not depend on it.
 
         Raises:
-            ValueError: for a sampler this model cannot run, naming those it can.
+            ModelError: if the model's scheduler asks of this sampler what is not supported.
+            ValueError: for a sampler this model cannot run, naming those it can; for a number of steps it cannot take;
+                for an image size that is not a multiple of `factor`, where it is read.
         """

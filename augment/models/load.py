@@ -23,10 +23,12 @@ from diffusers import (
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from augment.models.config import EMBEDDED, EMBEDDED_STUDENT, SHIPPED, WEIGHTS, ModelConfig, ModelError, pinned
+from augment.errors import ModelError
+from augment.models.config import ModelConfig, pinned
 from augment.models.diffusers_model import DiffusersModel
 from augment.models.flux import Flux
 from augment.models.interface import LatentDiffusion
+from augment.models.packaged import PackagedModel, packaged_model
 from augment.models.sd3 import StableDiffusion3
 from augment.models.sdxl import StableDiffusionXL
 from augment.models.stable_diffusion import StableDiffusion
@@ -37,7 +39,7 @@ NO_SAFETY_CHECKER = {"safety_checker": None, "requires_safety_checker": False}
 
 @dataclass(frozen=True)
 class Family:
-    """How pipelines of one class are loaded, and wrapped.
+    """Describe how pipelines of one class are loaded, and wrapped.
 
     Attributes:
         options: what only this pipeline class's `from_pretrained` takes.
@@ -65,23 +67,24 @@ def load_model(config: ModelConfig) -> LatentDiffusion:
         ModelError: if the model is missing, of an unsupported family or scheduler, or the device is not there.
     """
     _check_device(config.device)
-    local = config.name in SHIPPED or Path(config.name).is_dir()
+    packaged = packaged_model(config.name)
+    local = packaged is not None or Path(config.name).is_dir()
     if not (local and config.revision):  # a folder's weights are not hashed again in every worker
         config = pinned(config)
     quiet()
-    if config.name == EMBEDDED_STUDENT:
-        return _student(config)
-    source = str(WEIGHTS / "pipeline") if config.name == EMBEDDED else config.name
+    source = str(packaged.folder) if packaged is not None else config.name
     revision = None if local else config.revision
     index = DiffusionPipeline.load_config(source, revision=revision)
-    class_name = index["_class_name"]
+    class_name = (packaged.pipeline_class if packaged is not None else "") or index["_class_name"]
     if class_name not in FAMILIES:
         raise ModelError(
             f"model {config.name!r} is a {class_name}, which is not supported; supported are {', '.join(FAMILIES)}"
         )
     family = FAMILIES[class_name]
     # Saved without them, for example Stable Diffusion 3 without T5: diffusers still wants to be told.
-    absent = {name: None for name, part in index.items() if part == [None, None]}
+    parts: dict[str, Any] = {name: None for name, part in index.items() if part == [None, None]}
+    if packaged is not None:
+        parts |= _parts(packaged, config)
     try:
         pipeline = family.pipeline.from_pretrained(
             source,
@@ -90,7 +93,7 @@ def load_model(config: ModelConfig) -> LatentDiffusion:
             dtype=DTYPES[config.dtype],
             use_safetensors=True,  # None would fall back to unpickling
             low_cpu_mem_usage=find_spec("accelerate") is not None,  # without it diffusers says so at length
-            **{**absent, **family.options},
+            **{**parts, **family.options},
         )
     except (OSError, ValueError) as error:
         raise ModelError(
@@ -100,17 +103,17 @@ def load_model(config: ModelConfig) -> LatentDiffusion:
     return _wrapped(family.model, pipeline, config)
 
 
-def _student(config: ModelConfig) -> LatentDiffusion:
-    """The embedded few-step student: its own UNet and scheduler, everything else its teacher's."""
-    arguments = {"dtype": DTYPES[config.dtype], "use_safetensors": True, "low_cpu_mem_usage": False}
-    pipeline = LatentConsistencyModelPipeline.from_pretrained(
-        WEIGHTS / "pipeline",
-        unet=UNet2DConditionModel.from_pretrained(WEIGHTS / "student" / "unet", **arguments),
-        scheduler=LCMScheduler.from_pretrained(WEIGHTS / "student" / "scheduler"),
-        **NO_SAFETY_CHECKER,
-        **arguments,
-    )
-    return _wrapped(StableDiffusion, pipeline, config)
+def _parts(packaged: PackagedModel, config: ModelConfig) -> dict[str, Any]:
+    """Return the networks and schedulers that a packaged model has in place of its pipeline's own, by their name."""
+    loaded: dict[str, Any] = {}
+    for name, folder in packaged.parts.items():
+        if (folder / "scheduler_config.json").is_file():
+            loaded[name] = LCMScheduler.from_pretrained(folder)
+        else:
+            loaded[name] = UNet2DConditionModel.from_pretrained(
+                folder, dtype=DTYPES[config.dtype], use_safetensors=True, low_cpu_mem_usage=False
+            )
+    return loaded
 
 
 def _wrapped(family: Callable[..., DiffusersModel], pipeline: Any, config: ModelConfig) -> LatentDiffusion:
@@ -125,7 +128,7 @@ def _wrapped(family: Callable[..., DiffusersModel], pipeline: Any, config: Model
 
 
 def quiet() -> None:
-    """No progress bars for reading files: in every worker they would drown the job's own progress."""
+    """Switch progress bars for reading files off: in every worker they would drown the job's own progress."""
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
 

@@ -13,14 +13,17 @@ from torch import Tensor
 from augment.diffusion import Denoiser, Schedule
 from augment.models.diffusers_model import DiffusersModel, frozen
 from augment.models.flow_schedule import SAMPLERS, FlowSchedule
-from augment.models.interface import PromptEmbeds
+from augment.models.interface import ImageSize, PromptEmbeds
 from augment.models.text_encoders import last_hidden, penultimate_hidden
 
 T5_TOKENS = 256  # what diffusers' pipeline pads to
 
 
 class StableDiffusion3(DiffusersModel):
-    """Esser et al. 2024. The T5 encoder may be missing; zeros take its place, as in training."""
+    """Run Stable Diffusion 3 or 3.5 (Esser et al. 2024).
+
+    The T5 encoder may be missing; zeros take its place, as in training.
+    """
 
     samplers = SAMPLERS
     default_sampler = "flow_euler"
@@ -30,7 +33,7 @@ class StableDiffusion3(DiffusersModel):
         patch_size = transformer.config.patch_size
         super().__init__(pipeline, transformer, patch_size=patch_size, model_id=model_id, revision=revision)
         self.image_size = transformer.config.sample_size * self.latent_factor
-        self.flow_schedule = FlowSchedule(pipeline.scheduler, model_id, (self.image_size // self.factor) ** 2)
+        self.flow_schedule = FlowSchedule(pipeline.scheduler, model_id)
         self.tokenizers = (pipeline.tokenizer, pipeline.tokenizer_2)
         self.text_encoders = (frozen(pipeline.text_encoder), frozen(pipeline.text_encoder_2))
         self.t5_tokenizer = pipeline.tokenizer_3
@@ -39,11 +42,11 @@ class StableDiffusion3(DiffusersModel):
     def denoiser(self, prompt_embeds: PromptEmbeds, guidance_scale: float = 1.0) -> Denoiser:
         return self._guided(self._predict_velocity, prompt_embeds, guidance_scale)
 
-    def schedule(self, num_steps: int, sampler: str) -> Schedule:
-        return self.flow_schedule.table(num_steps, sampler)
+    def schedule(self, num_steps: int, sampler: str, *, image_size: ImageSize | None = None) -> Schedule:
+        return self.flow_schedule.table(num_steps, sampler, image_tokens=self.image_tokens(image_size))
 
     def _encode_prompts(self, prompts: Sequence[str]) -> PromptEmbeds:
-        """CLIP's features side by side, padded to T5's width, then T5's tokens (Esser et al. 2024, section 4)."""
+        """Return CLIP's features side by side, padded to T5's width, then T5's tokens (Esser et al., section 4)."""
         length = self.tokenizers[0].model_max_length
         hidden, pooled = zip(
             *(

@@ -16,7 +16,7 @@ from augment.models.text_encoders import penultimate_hidden
 
 
 class StableDiffusionXL(UNetModel):
-    """Podell et al. 2023; the Turbo models are Sauer et al. 2023."""
+    """Run SDXL (Podell et al. 2023) or one of its Turbo models (Sauer et al. 2023)."""
 
     def __init__(self, pipeline: StableDiffusionXLPipeline, *, model_id: str, revision: str) -> None:
         super().__init__(pipeline, model_id=model_id, revision=revision)
@@ -43,7 +43,7 @@ class StableDiffusionXL(UNetModel):
         return PromptEmbeds(torch.zeros_like(empty.tokens), torch.zeros_like(empty.pooled))
 
     def _added_conditions(self, z: Float[Tensor, "B C h w"], *pooled: Tensor) -> dict[str, Tensor] | None:
-        """The pooled prompt, and the micro-conditioning (section 2.2): an image of its original size, not cropped."""
+        """Return the pooled prompt and the micro-conditioning (section 2.2) of an image that was not cropped."""
         height, width = (side * self.latent_factor for side in z.shape[2:])
         time_ids = torch.tensor([[height, width, 0, 0, height, width]], dtype=self.dtype, device=z.device)
         return {"text_embeds": pooled[0], "time_ids": time_ids.expand(len(z), -1)}

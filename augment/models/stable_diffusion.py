@@ -14,13 +14,13 @@ from torch import Tensor
 
 from augment.diffusion import Denoiser, Schedule
 from augment.models.diffusers_model import DiffusersModel, frozen
-from augment.models.interface import PromptEmbeds
+from augment.models.interface import ImageSize, PromptEmbeds
 from augment.models.noise_schedule import SAMPLERS, NoiseSchedule
 from augment.models.text_encoders import last_hidden
 
 
 class UNetModel(DiffusersModel):
-    """A `UNet2DConditionModel` on a variance-preserving noise schedule.
+    """Run a `UNet2DConditionModel` on a variance-preserving noise schedule.
 
     Latent consistency models (Luo et al. 2023) are the same networks, told the guidance scale.
     """
@@ -36,7 +36,7 @@ class UNetModel(DiffusersModel):
 
     @abstractmethod
     def _added_conditions(self, z: Float[Tensor, "B C h w"], *pooled: Tensor) -> dict[str, Tensor] | None:
-        """What the UNet is told beside the prompt's tokens."""
+        """Return what the UNet is told beside the prompt's tokens."""
 
     def denoiser(self, prompt_embeds: PromptEmbeds, guidance_scale: float = 1.0) -> Denoiser:
         if not self._guidance_width:
@@ -45,8 +45,8 @@ class UNetModel(DiffusersModel):
         told = guidance_embedding(scales, self._guidance_width).to(self.dtype)
         return Denoiser(self._predict_eps_told, (told, *prompt_embeds.tensors))
 
-    def schedule(self, num_steps: int, sampler: str) -> Schedule:
-        return self.noise_schedule.table(num_steps, sampler, self.model_id)
+    def schedule(self, num_steps: int, sampler: str, *, image_size: ImageSize | None = None) -> Schedule:
+        return self.noise_schedule.table(num_steps, sampler)  # the same for every image size
 
     def _predict_eps_told(self, z: Tensor, t: Tensor, guidance: Tensor, *prompt: Tensor) -> Tensor:
         return self._predict_eps(z, t, *prompt, guidance=guidance)
@@ -65,7 +65,7 @@ class UNetModel(DiffusersModel):
 
 
 class StableDiffusion(UNetModel):
-    """Conditioned on the last layer of one CLIP text encoder (Rombach et al. 2022)."""
+    """Run Stable Diffusion 1 or 2, conditioned on the last layer of one CLIP text encoder (Rombach et al. 2022)."""
 
     def __init__(
         self, pipeline: StableDiffusionPipeline | LatentConsistencyModelPipeline, *, model_id: str, revision: str
@@ -86,9 +86,14 @@ class StableDiffusion(UNetModel):
 
 
 def guidance_embedding(guidance_scale: Float[Tensor, " B"], dim: int) -> Float[Tensor, "B dim"]:
-    """Sinusoidal embedding of 1000 (w - 1), which latent consistency models are told (Luo et al. 2023, section 4.2).
+    """Return the sinusoidal embedding of 1000 (w - 1), float32 [B, dim].
 
-    The frequencies are those of Vaswani et al. 2017, section 3.5, from 1 to 1/10000.
+    Latent consistency models are told the guidance scale by it (Luo et al. 2023, section 4.2). The frequencies
+    are those of Vaswani et al. 2017, section 3.5, from 1 to 1/10000.
+
+    Args:
+        guidance_scale: w.
+        dim: width of the embedding, even.
     """
     half = dim // 2
     frequencies = torch.exp(torch.arange(half, device=guidance_scale.device) * (-math.log(10000.0) / (half - 1)))

@@ -10,20 +10,20 @@ from torch import Tensor
 
 
 def token_ids(tokenizer: Any, prompts: Sequence[str], length: int) -> Int[Tensor, "B L"]:
-    """Ids padded and cut to one length."""
+    """Return token ids, padded and cut to `length` tokens."""
     batch = tokenizer(list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
     return batch.input_ids
 
 
 def last_hidden(tokenizer: Any, encoder: Any, prompts: Sequence[str], length: int) -> Float[Tensor, "B L D"]:
-    """The last layer, one vector per token: Stable Diffusion 1 and 2 read CLIP there, flow models T5."""
+    """Return the last layer, one vector per token: Stable Diffusion 1 and 2 read CLIP there, flow models T5."""
     return encoder(token_ids(tokenizer, prompts, length).to(encoder.device)).last_hidden_state
 
 
 def penultimate_hidden(
     tokenizer: Any, encoder: Any, prompts: Sequence[str], length: int
 ) -> tuple[Float[Tensor, "B L D"], Float[Tensor, "B P"] | None]:
-    """The last layer but one of a CLIP text encoder (Podell et al. 2023, table 1), and the projected embedding.
+    """Return the last layer but one of a CLIP text encoder (Podell et al. 2023, table 1), and the projected embedding.
 
     The projected embedding is None for an encoder without projection.
     """

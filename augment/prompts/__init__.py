@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from augment.prompts.grid import AttributeValue, PromptConfig, PromptError
-from augment.prompts.plan import plan_source, unused_classes
+from augment.errors import PromptError
+from augment.prompts.draw import plan_source, unused_classes
+from augment.prompts.grid import AttributeValue, PromptConfig
 
 __all__ = ["AttributeValue", "PromptConfig", "PromptError", "plan_source", "unused_classes"]

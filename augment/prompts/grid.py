@@ -14,10 +14,6 @@ from augment.prompts.templates import CLASS_FIELDS, fields_of
 MAX_COMBINATIONS = 1_000_000  # the grid is laid out in memory once per image
 
 
-class PromptError(ValueError):
-    """An image for which no prompt can be made; the message names its class."""
-
-
 class AttributeValue(BaseModel):
     """One value of an attribute, for example the background `snow`."""
 

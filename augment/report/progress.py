@@ -1,21 +1,15 @@
-"""How far a run is: counts, rate and time left, as numbers, as one line of a log, and as a live display."""
+"""How far a run is: counts, rate and time left, as numbers and as one line of a log."""
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TextIO
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from augment.types import EditStatus, UnitReport
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-PROGRESS_SECONDS = 30.0  # between two lines where there is no terminal
 WINDOW_SECONDS = 180.0  # over which the rate is measured
-_REDRAW_SECONDS = 0.2
 
 
 class RunProgress:
@@ -109,11 +103,11 @@ class RunProgress:
         rate, eta = self.rate, self.eta_seconds
         words = [
             f"{self.done}/{self.planned} edits",
-            *([f"{_number(rate)}/s"] if rate else []),
+            *([f"{number(rate)}/s"] if rate else []),
             *([f"ETA {duration(eta)}"] if eta else []),
             f"{self.workers} worker{'' if self.workers == 1 else 's'}",
-            f"rejected {_counted(self.rejected)}",
-            f"failed {_counted(self.failed_by_stage, self.failed)}",
+            f"rejected {counted(self.rejected)}",
+            f"failed {counted(self.failed_by_stage, self.failed)}",
         ]
         return ", ".join(words)
 
@@ -136,73 +130,6 @@ class RunProgress:
         }
 
 
-@contextlib.contextmanager
-def display(progress: RunProgress, stream: TextIO) -> Iterator[Callable[[], None]]:
-    """Show a run while the block lasts: live on a terminal, elsewhere a line every `PROGRESS_SECONDS`, first and last.
-
-    Yields a function to be called as often as something may have changed. It draws in the caller's thread: a thread
-    of its own would be in the way of signals.
-    """
-    from rich.console import Console
-
-    console = Console(file=stream)
-    if stream.isatty() and not console.is_dumb_terminal:
-        from rich.live import Live
-
-        # What is printed to stdout is for programs and stays there; warnings on stderr appear above the display.
-        with Live(_panel(progress), console=console, auto_refresh=False, redirect_stdout=False) as live:
-            drawn = [progress.clock()]
-
-            def draw() -> None:
-                if progress.clock() - drawn[0] >= _REDRAW_SECONDS:
-                    drawn[0] = progress.clock()
-                    live.update(_panel(progress), refresh=True)
-
-            try:
-                yield draw
-            finally:
-                live.update(_panel(progress))  # drawn once more as the display ends
-        return
-
-    def tell() -> None:
-        told[0] = progress.clock()
-        print(progress.line(), file=stream, flush=True)
-
-    def tick() -> None:
-        if progress.clock() - told[0] >= PROGRESS_SECONDS:
-            tell()
-
-    told = [progress.clock()]
-    tell()
-    try:
-        yield tick
-    finally:
-        tell()
-
-
-def _panel(progress: RunProgress) -> RenderableType:
-    from rich.console import Group
-    from rich.progress_bar import ProgressBar
-    from rich.table import Table
-    from rich.text import Text
-
-    rate, eta = progress.rate, progress.eta_seconds
-    psnr, bound = progress.mean_reconstruction_psnr, progress.mean_vae_psnr
-    busy = "" if progress.busy_share is None else f", models busy {progress.busy_share:.0%}"
-    head = Table.grid(padding=(0, 1))
-    head.add_row(
-        ProgressBar(total=max(1, progress.planned), completed=progress.done, width=30),
-        Text(f"{progress.done}/{progress.planned} edits"),
-        Text(f"{_number(rate)}/s" if rate else "-/s", style="cyan"),
-        Text(f"ETA {'-' if eta is None else duration(eta)}", style="cyan"),
-        Text(f"{progress.workers} worker{'' if progress.workers == 1 else 's'}{busy}"),
-    )
-    failed = Text(f"failed {_counted(progress.failed_by_stage, progress.failed)}", style="red" * (progress.failed > 0))
-    quality = "-" if psnr is None or bound is None else f"{psnr:.2f} dB; VAE alone, the bound: {bound:.2f} dB"
-    rejected = f"rejected {_counted(progress.rejected)}"
-    return Group(head, Text(rejected), failed, Text(f"reconstruction {quality}"))
-
-
 def duration(seconds: float) -> str:
     """`42 s`, `1 min 19 s`, `3 h 05 min`, `2 d 4 h`: two units are enough to plan with."""
     whole = round(seconds)
@@ -217,12 +144,13 @@ def duration(seconds: float) -> str:
     return f"{hours // 24} d {hours % 24} h"
 
 
-def _number(rate: float) -> str:
+def number(rate: float) -> str:
+    """Return a rate with two or three digits."""
     return f"{rate:.1f}" if rate >= 1 else f"{rate:.2g}"
 
 
-def _counted(counts: Mapping[str, int], total: int | None = None) -> str:
-    """`6 (label_probability 4, psnr_gap 2)`: the commonest first."""
+def counted(counts: Mapping[str, int], total: int | None = None) -> str:
+    """Return counts as `6 (label_probability 4, psnr_gap 2)`: the commonest first."""
     by_count = sorted(dict(counts).items(), key=lambda item: (-item[1], item[0]))
     details = ", ".join(f"{name} {count}" for name, count in by_count)
     return f"{sum(counts.values()) if total is None else total}" + (f" ({details})" if details else "")

@@ -16,10 +16,17 @@ from pathlib import Path
 
 import numpy as np
 
-from augment.data.images import encode_png
-from augment.data.tar import write_tar
+from augment.inputs.images import encode_png
+from augment.storage.tar import write_tar
 from augment.tiny.captions import caption
-from augment.tiny.world import BACKGROUNDS, CLASSES, CONDITIONS, Scene, render, sample_scene
+from augment.tiny.world import (
+    BACKGROUNDS,
+    CLASSES,
+    CONDITIONS,
+    Scene,
+    render,
+    sample_scene,
+)
 
 PER_CLASS: dict[str, int] = {"train": 24, "val": 20, "test": 20}
 SPLITS: tuple[str, ...] = tuple(PER_CLASS)

@@ -8,8 +8,8 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
-from augment.models.embedded import GUIDANCE_WIDTH, build_student_scheduler, tokenize
 from augment.models.stable_diffusion import guidance_embedding
+from augment.tiny.networks import GUIDANCE_WIDTH, build_student_scheduler, tokenize
 from augment.tiny.stages import ConditionedDenoiser, SceneCache
 from augment.tiny.training import LossFn, StepRandom
 

@@ -12,19 +12,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from augment.classifier import AttributeClassifier
-from augment.data.images import decode_image
-from augment.data.readers import list_sources, read_bytes
-from augment.editing import EditConfig, edit, full_schedule, image_to_image, text_to_image
-from augment.evaluation import round_trip_psnr
-from augment.metrics import patch_distance
+from augment.editing import (
+    EditConfig,
+    edit,
+    image_to_image,
+    text_to_image,
+)
+from augment.editing.edits import full_schedule, round_trip_psnr
+from augment.inputs.images import decode_image
+from augment.inputs.readers import list_sources, read_bytes
 from augment.models.clip import ClipScorer
-from augment.models.config import WEIGHTS
 from augment.models.interface import LatentDiffusion
+from augment.scoring import patch_distance
 from augment.seeding import seed_for
 from augment.tiny.captions import canonical_caption
 from augment.tiny.dataset import split_path
+from augment.tiny.packaged import WEIGHTS
 from augment.tiny.world import BACKGROUNDS, CLASSES, CONDITIONS
+from augment.training.classifier import AttributeClassifier
 from augment.types import Source
 
 Editor = Callable[[Tensor, list[str], list[str], list[str]], "Edits"]

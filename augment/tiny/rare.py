@@ -16,22 +16,22 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from augment.classifier import AttributeClassifier
 from augment.diffusion import lerp, slerp
-from augment.editing import EditConfig, InvertedNoise, generate, invert_images, text_to_image
-from augment.models import embedded
+from augment.editing import EditConfig, text_to_image
+from augment.editing.interpolate import InvertedNoise, generate, invert_images
 from augment.models.clip import ClipScorer
-from augment.models.config import WEIGHTS
 from augment.models.interface import LatentDiffusion
 from augment.models.load import quiet
 from augment.models.stable_diffusion import StableDiffusion
 from augment.seeding import seed_for
-from augment.tiny import stages
+from augment.tiny import networks, stages
 from augment.tiny.captions import canonical_caption
 from augment.tiny.evaluate import Pictures, accuracy
+from augment.tiny.packaged import WEIGHTS
 from augment.tiny.stages import SceneCache
 from augment.tiny.training import TrainConfig, train_stage, weights_digest
 from augment.tiny.world import BACKGROUNDS, CLASSES
+from augment.training.classifier import AttributeClassifier
 
 MODEL_ID = "embedded, long-tailed"
 METHODS = ("random", "inverted", "slerp", "lerp")
@@ -66,7 +66,7 @@ def long_tailed_model(rare: Sequence[str], rarity: int, config: TrainConfig) -> 
     """
     scenes = long_tail(stages.render_scenes(config.work_dir, config.num_scenes, config.seed), rare, rarity)
     quiet()
-    pipeline = embedded.load_pipeline(WEIGHTS / "pipeline", config.device)
+    pipeline = networks.load_pipeline(WEIGHTS / "pipeline", config.device)
     latents = _encoded(StableDiffusion(pipeline, model_id=MODEL_ID, revision=""), scenes, config.device)
     denoiser = stages.ConditionedDenoiser(pipeline.unet, pipeline.text_encoder)
     upstream = f"{weights_digest(denoiser)} {sorted(rare)} {rarity}"
@@ -75,7 +75,7 @@ def long_tailed_model(rare: Sequence[str], rarity: int, config: TrainConfig) -> 
         latents,
         scenes,
         pipeline.tokenizer,
-        embedded.build_scheduler(),
+        networks.build_scheduler(),
         config.device,
         caption_dropout=config.caption_dropout,
         snr_gamma=config.snr_gamma,
@@ -93,7 +93,7 @@ def _forget(word_embeddings: Tensor, tokenizer: object, seed: int) -> None:
     Thirteen of the words have no other. The rest of `penguin` and `sailboat` is `in` and `at`, which captions need;
     `rocket` is spelt in five, of which four stay.
     """
-    words = [int(embedded.tokenize(tokenizer, [name])[0, 1]) for name in CLASSES]  # after the start of the text
+    words = [int(networks.tokenize(tokenizer, [name])[0, 1]) for name in CLASSES]  # after the start of the text
     drawn = torch.randn(len(words), word_embeddings.shape[1], generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
         word_embeddings[words] = 0.02 * drawn.to(word_embeddings)  # the initial spread of a CLIP text model

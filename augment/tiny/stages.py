@@ -12,10 +12,17 @@ from diffusers import AutoencoderKL, DDIMScheduler
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
-from augment.models.embedded import LATENT_CHANNELS, LATENT_SIZE, tokenize
 from augment.tiny.captions import caption
+from augment.tiny.networks import LATENT_CHANNELS, LATENT_SIZE, tokenize
 from augment.tiny.training import LossFn, StepRandom
-from augment.tiny.world import BACKGROUNDS, CLASSES, CONDITIONS, IMAGE_SIZE, render, sample_scene
+from augment.tiny.world import (
+    BACKGROUNDS,
+    CLASSES,
+    CONDITIONS,
+    IMAGE_SIZE,
+    render,
+    sample_scene,
+)
 
 ATTRIBUTES: dict[str, tuple[str, ...]] = {"object": CLASSES, "background": BACKGROUNDS, "condition": CONDITIONS}
 

@@ -20,9 +20,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-
-class TrainingError(ValueError):
-    """A training run that cannot go on: says why and what to do."""
+from augment.errors import TrainingError
 
 
 class StageConfig(BaseModel):

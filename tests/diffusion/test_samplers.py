@@ -16,8 +16,16 @@ from diffusers import (
     LCMScheduler,
 )
 
-from augment.diffusion import AffineStep, Denoiser, Level, flow_euler, lcm, matched_noise, sample
-from augment.models.config import ModelError
+from augment.diffusion import (
+    AffineStep,
+    Denoiser,
+    Level,
+    flow_euler,
+    lcm,
+    matched_noise,
+    sample,
+)
+from augment.errors import ModelError
 from augment.models.flow_schedule import FlowSchedule
 from augment.models.noise_schedule import SAMPLERS, NoiseSchedule
 from tests.problems import LinearProblem, latents
@@ -38,7 +46,7 @@ def network(z, t):
 
 def ours(noise_schedule, sampler, num_steps, start, noise=None):
     denoiser = Denoiser(lambda z, t: noise_schedule.eps(network(z, t), z, t))
-    return sample(denoiser, start, noise_schedule.table(num_steps, sampler, "toy"), noise=noise)
+    return sample(denoiser, start, noise_schedule.table(num_steps, sampler), noise=noise)
 
 
 def theirs(scheduler, num_steps, start, **arguments):
@@ -76,7 +84,7 @@ def scaled(start, schedule):
 def test_euler_equals_diffusers(prediction_type, spacing, num_steps):
     settings = {"timestep_spacing": spacing, "steps_offset": 1, "prediction_type": prediction_type, **NOISE_SCHEDULE}
     noise_schedule, start = wrap(EulerDiscreteScheduler(**settings)), latents(3)
-    large = scaled(start, noise_schedule.table(num_steps, "euler", "toy"))
+    large = scaled(start, noise_schedule.table(num_steps, "euler"))
     expected = theirs(EulerDiscreteScheduler(**settings), num_steps, large)
     assert relative_error(ours(noise_schedule, "euler", num_steps, start), expected) <= 1e-5
 
@@ -87,7 +95,7 @@ def test_euler_equals_diffusers(prediction_type, spacing, num_steps):
 def test_euler_ancestral_equals_diffusers(prediction_type, spacing, num_steps):
     settings = {"timestep_spacing": spacing, "steps_offset": 1, "prediction_type": prediction_type, **NOISE_SCHEDULE}
     noise_schedule, start = wrap(EulerAncestralDiscreteScheduler(**settings)), latents(3)
-    large = scaled(start, noise_schedule.table(num_steps, "euler_ancestral", "toy"))
+    large = scaled(start, noise_schedule.table(num_steps, "euler_ancestral"))
     scheduler = EulerAncestralDiscreteScheduler(**settings)
     expected = theirs(scheduler, num_steps, large, generator=torch.Generator().manual_seed(7))
     noise = drawn(7, start.shape, num_steps)
@@ -123,31 +131,37 @@ def test_flow_euler_equals_diffusers(settings, num_steps):
     scheduler.set_timesteps(num_steps)
     for t in scheduler.timesteps:
         z = scheduler.step(network(z, t.repeat(3)), t, z).prev_sample
-    schedule = FlowSchedule(scheduler, "toy", 4096).table(num_steps, "flow_euler")
+    schedule = FlowSchedule(scheduler, "toy").table(num_steps, "flow_euler", image_tokens=4096)
     assert relative_error(sample(Denoiser(network), start, schedule), z) <= 1e-5
 
 
 def test_published_timesteps_and_noise_levels():
-    levels = [s.noise / s.signal for s in wrap(EulerDiscreteScheduler(**NOISE_SCHEDULE, timestep_spacing="trailing"))
-              .table(4, "euler", "toy").starts]  # fmt: skip
+    turbo = wrap(EulerDiscreteScheduler(**NOISE_SCHEDULE, timestep_spacing="trailing")).table(4, "euler")
+    levels = [s.start.noise / s.start.signal for s in turbo.steps]
     assert levels == pytest.approx([14.6146, 4.0817, 1.6129, 0.6932], abs=1e-4)  # sd-turbo in four steps
     table = lcm(wrap(LCMScheduler(**NOISE_SCHEDULE)).alphas_cumprod, 4)
     assert [s.timestep for s in table.steps] == [999, 759, 499, 259]  # Luo et al.'s released scheduler
     # FLUX.1-dev at 1024 x 1024 shifts by exp(1.15); sigma = e^mu / (e^mu + 1 / t - 1)
     dev = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
-    table = FlowSchedule(dev, "toy", 4096).table(4, "flow_euler", unshifted=[1.0, 0.75, 0.5, 0.25])
+    times = [1.0, 0.75, 0.5, 0.25]
+    table = FlowSchedule(dev, "toy").table(4, "flow_euler", image_tokens=4096, unshifted=times)
     shift = math.exp(1.15)
-    assert [s.noise for s in table.starts] == pytest.approx([shift / (shift + 1 / t - 1) for t in (1, 0.75, 0.5, 0.25)])
+    assert [s.start.noise for s in table.steps] == pytest.approx([shift / (shift + 1 / t - 1) for t in times])
+    # and by exp(0.5) at 256 x 256, which has 256 tokens
+    table = FlowSchedule(dev, "toy").table(4, "flow_euler", image_tokens=256, unshifted=times)
+    shift = math.exp(0.5)
+    assert [s.start.noise for s in table.steps] == pytest.approx([shift / (shift + 1 / t - 1) for t in times])
     # Stable Diffusion 3 shifts the interval's ends, and then every level between them once more
-    table = FlowSchedule(FlowMatchEulerDiscreteScheduler(shift=3.0), "toy", 4096).table(3, "flow_euler")
+    table = table_of("flow_euler", 3)
     last = 3 * 0.001 / (1 + 2 * 0.001)
-    assert [s.noise for s in table.starts] == pytest.approx([3 * s / (1 + 2 * s) for s in (1, (1 + last) / 2, last)])
+    levels = [s.start.noise for s in table.steps]
+    assert levels == pytest.approx([3 * s / (1 + 2 * s) for s in (1, (1 + last) / 2, last)])
 
 
 def test_euler_in_unit_variance_latents_is_ddim():
     noise_schedule = wrap(DDIMScheduler(timestep_spacing="trailing", **NOISE_SCHEDULE))
-    for num_steps in (4, 10):
-        pairs = zip(*(noise_schedule.table(num_steps, s, "toy").steps for s in ("euler", "ddim")), strict=True)
+    for num_steps in (4, 7, 10, 28):
+        pairs = zip(*(noise_schedule.table(num_steps, s).steps for s in ("euler", "ddim")), strict=True)
         for euler_step, ddim_step in pairs:
             assert (euler_step.a, euler_step.b) == pytest.approx((ddim_step.a, ddim_step.b), rel=1e-5)
 
@@ -165,8 +179,8 @@ def test_a_step_backwards_undoes_the_step_forwards(sampler, num_steps):
 @pytest.mark.parametrize("sampler", [*SAMPLERS, "flow_euler"])
 def test_a_perfect_denoiser_ends_in_the_clean_latents(sampler):
     clean, first = latents(2, seed=1), latents(2, seed=2)
-    schedule, table = table_of(sampler, 10), {}
-    table.update({s.timestep: level for s, level in zip(schedule.steps, schedule.starts, strict=True)})
+    schedule = table_of(sampler, 10)
+    table = {step.timestep: step.start for step in schedule.steps}
 
     def perfect(z, t):
         level = table[min(table, key=lambda known: abs(known - float(t[0])))]
@@ -182,18 +196,17 @@ def test_a_perfect_denoiser_ends_in_the_clean_latents(sampler):
 def test_added_noise_and_what_is_left_make_up_the_noise_of_the_next_level(sampler):
     schedule = table_of(sampler, 8)
     assert schedule.is_stochastic and schedule.steps[-1].c == 0.0
-    ends = [*schedule.starts[1:], Level(1.0, 0.0)]
-    for step, start, end in zip(schedule.steps, schedule.starts, ends, strict=True):
-        assert step.end == end
-        left = step.b + step.a * start.noise  # of the predicted noise
-        assert left**2 + step.c**2 == pytest.approx(end.noise**2, abs=1e-5)
+    for step in schedule.steps:
+        left = step.b + step.a * step.start.noise  # of the predicted noise
+        assert left**2 + step.c**2 == pytest.approx(step.end.noise**2, abs=1e-5)
 
 
 def table_of(sampler, num_steps):
     if sampler == "flow_euler":
-        return FlowSchedule(FlowMatchEulerDiscreteScheduler(shift=3.0), "toy", 4096).table(num_steps, sampler)
+        scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+        return FlowSchedule(scheduler, "toy").table(num_steps, sampler, image_tokens=4096)
     scheduler = LCMScheduler if sampler == "lcm" else DDIMScheduler
-    return wrap(scheduler(timestep_spacing="trailing", **NOISE_SCHEDULE)).table(num_steps, sampler, "toy")
+    return wrap(scheduler(timestep_spacing="trailing", **NOISE_SCHEDULE)).table(num_steps, sampler)
 
 
 def unit_normals(count, size=64):
@@ -210,7 +223,7 @@ def mean_product(a, b):
 @pytest.mark.parametrize("c", [0.2, 0.5, 0.79])
 def test_matched_noise_is_distributed_as_the_noise_of_the_step_given_its_end(c):
     end = Level(0.6, 0.8)
-    step = AffineStep(timestep=500.0, a=1.2, b=-0.6, c=c, prior_scale=0.8, prior_variance=0.36, end=end)
+    step = AffineStep(timestep=500.0, a=1.2, b=-0.6, c=c, start=Level(0.5, 0.75**0.5), end=end)
     clean, e, n, fresh = unit_normals(4)
     rest = (end.noise**2 - c**2) ** 0.5
     after = end.signal * clean + rest * e + c * n
@@ -241,8 +254,8 @@ def test_other_kinds_of_schedulers_and_too_many_steps_are_refused():
     with pytest.raises(ModelError, match="prediction_type 'flow_prediction' of its scheduler is not supported"):
         wrap(DDIMScheduler(prediction_type="flow_prediction"))
     with pytest.raises(ModelError, match="DDIMScheduler is not supported"):
-        FlowSchedule(DDIMScheduler(), "toy", 64)
+        FlowSchedule(DDIMScheduler(), "toy")
     with pytest.raises(ValueError, match=r"num_steps must be in 1\.\.50 with the lcm sampler, got 51"):
-        wrap(LCMScheduler()).table(51, "lcm", "toy")
+        wrap(LCMScheduler()).table(51, "lcm")
     with pytest.raises(ValueError, match="must descend from at most 1 to above 0"):
         flow_euler([0.5, 0.8])

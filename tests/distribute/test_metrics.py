@@ -13,7 +13,12 @@ from typing import Any
 import pytest
 import torch
 
-from augment.distribute.metrics import METRICS, WorkerMetrics, exported_name, memory_bytes
+from augment.distribute.metrics import (
+    METRICS,
+    WorkerMetrics,
+    exported_name,
+    memory_bytes,
+)
 from augment.types import UnitReport
 
 FIRST = UnitReport(

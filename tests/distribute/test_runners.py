@@ -14,17 +14,27 @@ from typing import Any
 
 import pytest
 
-from augment.data.ledger import Ledger
-from augment.data.parts import read_part
-from augment.data.plan import cut_units
-from augment.data.store import LocalStore
-from augment.distribute import Interrupted, MakeWorker, RunConfig, Watch, WorkerError, interruptible, run_local, run_ray
+from augment.dataset.parts import read_part
 from augment.distribute.cluster import ray_session as cluster_session
 from augment.distribute.cluster import usable_workers
+from augment.distribute.config import MakeWorker, RunConfig, Watch
+from augment.distribute.local import run_local
+from augment.distribute.pool import run_ray
+from augment.distribute.signals import interruptible
+from augment.errors import Interrupted, WorkerError
+from augment.ledger.ledger import Ledger
+from augment.ledger.plan import cut_units
 from augment.models.config import ModelConfig
-from augment.types import PlannedSource, Source, UnitReport, UnitTask, Variant
-from augment.worker import WorkerConfig
-from tests.test_worker import worker_config
+from augment.run.config import WorkerConfig
+from augment.storage.local_store import LocalStore
+from augment.types import (
+    PlannedSource,
+    Source,
+    UnitReport,
+    UnitTask,
+    Variant,
+)
+from tests.run.test_worker import worker_config
 
 UNITS = list(
     cut_units(

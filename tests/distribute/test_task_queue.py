@@ -8,13 +8,20 @@ from typing import Any
 
 import pytest
 
-from augment.data.journal import Journal
-from augment.data.ledger import Ledger
-from augment.data.parts import read_part
-from augment.data.plan import cut_units
-from augment.distribute import RunConfig, TaskQueue, Watch
-from augment.types import PlannedSource, Source, UnitReport, UnitTask, Variant
-from tests.test_worker import worker_config
+from augment.dataset.parts import read_part
+from augment.distribute.config import RunConfig, Watch
+from augment.distribute.task_queue import TaskQueue
+from augment.ledger.in_flight import Journal
+from augment.ledger.ledger import Ledger
+from augment.ledger.plan import cut_units
+from augment.types import (
+    PlannedSource,
+    Source,
+    UnitReport,
+    UnitTask,
+    Variant,
+)
+from tests.run.test_worker import worker_config
 
 UNITS = list(
     cut_units(

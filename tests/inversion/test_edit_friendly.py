@@ -7,7 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from augment.diffusion import Denoiser, ddim, euler_ancestral, lcm, sample
+from augment.diffusion import (
+    Denoiser,
+    ddim,
+    euler_ancestral,
+    lcm,
+    sample,
+)
 from augment.inversion import edit_friendly
 from tests.problems import latents, nonlinear_denoiser
 

@@ -7,8 +7,22 @@ import pickle
 import pytest
 import torch
 
-from augment.diffusion import Denoiser, ddim, guided, sample
-from augment.inversion import SOLVERS, NewtonKrylov, Status, StepEquation, Stop, invert, make_solver, solve
+from augment.diffusion import (
+    Denoiser,
+    ddim,
+    guided,
+    sample,
+)
+from augment.inversion import (
+    SOLVERS,
+    NewtonKrylov,
+    Status,
+    StepEquation,
+    Stop,
+    invert,
+    make_solver,
+    solve,
+)
 from augment.models.stable_diffusion import StableDiffusion
 from tests.pipelines import stable_diffusion
 from tests.problems import STEP, latents, nonlinear_denoiser

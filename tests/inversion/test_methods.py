@@ -20,7 +20,13 @@ from augment.inversion import (
     solve,
 )
 from augment.inversion.equation import rms
-from tests.problems import NOISY_STEP, SHAPE, STEP, LinearProblem, latents
+from tests.problems import (
+    NOISY_STEP,
+    SHAPE,
+    STEP,
+    LinearProblem,
+    latents,
+)
 
 ONE_ELEMENT = (1, 1, 1)
 FOUR_ELEMENTS = (1, 2, 2)

@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from augment.diffusion import Denoiser, ddim, guided, sample
+from augment.diffusion import (
+    Denoiser,
+    ddim,
+    guided,
+    sample,
+)
 from augment.inversion import (
     DDIM,
     RNRI,
@@ -24,7 +29,14 @@ from augment.inversion import (
 from augment.inversion.equation import rms
 from augment.inversion.rnri import newton_raphson_update
 from augment.inversion.solver import Prediction
-from tests.problems import NOISY_STEP, SHAPE, STEP, LinearProblem, latents, nonlinear_denoiser
+from tests.problems import (
+    NOISY_STEP,
+    SHAPE,
+    STEP,
+    LinearProblem,
+    latents,
+    nonlinear_denoiser,
+)
 
 ONE_ELEMENT = (1, 1, 1)
 ALL = [make_solver(name) for name in SOLVERS]

@@ -9,9 +9,9 @@ from typing import Any
 
 import typer
 
+from augment.cli.main import app
 from augment.config import load_config
-from augment.job import ExpandConfig
-from jobs.cli import app
+from augment.run.config import ExpandConfig
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "jobs" / "cluster"

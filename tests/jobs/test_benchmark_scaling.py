@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from augment.distribute.wait_cost import wait_cost
-from jobs.benchmark_scaling import BATCH, BATCHES_PER_UNIT, VARIANTS, lines, measure, publish
+from jobs.benchmark_scaling import (
+    BATCH,
+    BATCHES_PER_UNIT,
+    VARIANTS,
+    lines,
+    measure,
+    publish,
+)
 
 
 @pytest.mark.ray

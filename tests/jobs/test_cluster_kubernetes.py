@@ -16,7 +16,13 @@ from packaging.specifiers import SpecifierSet
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from tests.jobs.cluster_files import CLUSTER, PROJECT, ROOT, assert_fits_a_cluster, validated
+from tests.jobs.cluster_files import (
+    CLUSTER,
+    PROJECT,
+    ROOT,
+    assert_fits_a_cluster,
+    validated,
+)
 
 # --- Dockerfile ------------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from augment.data.tar import sha256_file
+from augment.storage.tar import sha256_file
 from augment.tiny.world import find_font, sprite
 from jobs.render_splits import main
 

@@ -8,9 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from augment.diffusion import sample, step_noise
+from augment.diffusion import Schedule, sample, step_noise
 from augment.editing import EditConfig, edit
-from augment.inversion import RNRISecant, Status, Stop, invert
+from augment.inversion import (
+    RNRISecant,
+    Status,
+    Stop,
+    invert,
+)
 from augment.models.config import ModelConfig
 from augment.models.interface import LatentDiffusion
 from augment.models.load import load_model
@@ -26,9 +31,17 @@ def relative_error(ours: Tensor, theirs: Tensor) -> float:
     return float(torch.linalg.vector_norm(ours - theirs) / torch.linalg.vector_norm(theirs))
 
 
+def diffusers_schedule(model: Any, num_steps: int, start: Tensor) -> Schedule:
+    """The table of the pipeline's own loop: DDIM with its gaps, and flows shifted for the size that is made."""
+    if model.default_sampler == "ddim":
+        return model.noise_schedule.table(num_steps, "ddim", joints="diffusers")
+    height, width = (side * model.latent_factor for side in start.shape[2:])
+    return model.schedule(num_steps, model.default_sampler, image_size=(height, width))
+
+
 def generate(model: LatentDiffusion, start: Tensor, num_steps: int, guidance_scale: float, **arguments: Any) -> Tensor:
     denoiser = model.denoiser(model.embed(PROMPTS), guidance_scale)
-    return sample(denoiser, start, model.schedule(num_steps, model.default_sampler), **arguments)
+    return sample(denoiser, start, diffusers_schedule(model, num_steps, start), **arguments)
 
 
 def check_reloads(pipeline: Any, family: type, folder: Path, dtype: str = "float32") -> LatentDiffusion:

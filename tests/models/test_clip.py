@@ -8,9 +8,10 @@ import torch
 from PIL import Image
 from transformers import CLIPImageProcessor, CLIPModel
 
-from augment.metrics import patch_distance
+from augment.errors import ModelError
 from augment.models.clip import load_clip
-from augment.models.config import WEIGHTS, ModelError
+from augment.scoring import patch_distance
+from augment.tiny.packaged import WEIGHTS
 
 TEXTS = ["a picture of a fox on snow", "an owl, forest, fog"]
 

@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from augment.models.stable_diffusion import StableDiffusion
-from tests.models.checks import PROMPTS, check_edits, check_inverts, check_reloads, generate, noise, relative_error
+from tests.models.checks import (
+    PROMPTS,
+    check_edits,
+    check_inverts,
+    check_reloads,
+    generate,
+    noise,
+    relative_error,
+)
 from tests.pipelines import latent_consistency, stable_diffusion
 
 

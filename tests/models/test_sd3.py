@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from diffusers import FlowMatchHeunDiscreteScheduler
 
-from augment.models.config import ModelError
+from augment.diffusion import sample
+from augment.errors import ModelError
 from augment.models.sd3 import T5_TOKENS, StableDiffusion3
 from tests.models.checks import (
     PROMPTS,
@@ -43,12 +44,24 @@ def test_pictures_equal_those_of_the_diffusers_pipeline():
     check_pictures(pipeline, wrap(pipeline), noise(8), guidance_scale=2.0)
 
 
-def test_images_need_not_be_square():
-    pipeline, start = stable_diffusion_3(), noise(8, height=8, width=12)
+@pytest.mark.parametrize(("height", "width"), [(8, 12), (12, 12)])
+@pytest.mark.parametrize("is_dynamic", [False, True], ids=["shift 3", "dynamic shift"])
+def test_images_may_have_other_sizes_than_in_training(height, width, is_dynamic):
+    settings = {"use_dynamic_shifting": is_dynamic, "base_image_seq_len": 16, "max_image_seq_len": 64}
+    pipeline, start = stable_diffusion_3(**settings), noise(8, height=height, width=width)
     theirs = pipeline(
-        PROMPTS, height=16, width=24, latents=start, num_inference_steps=4, guidance_scale=2.0, output_type="latent"
+        PROMPTS,
+        height=2 * height,
+        width=2 * width,
+        latents=start,
+        num_inference_steps=4,
+        guidance_scale=2.0,
+        output_type="latent",
     ).images
-    assert relative_error(generate(wrap(pipeline), start, 4, 2.0), theirs) <= 1e-5
+    model = wrap(pipeline)
+    assert relative_error(generate(model, start, 4, 2.0), theirs) <= 1e-5
+    of_training_size = sample(model.denoiser(model.embed(PROMPTS), 2.0), start, model.schedule(4, "flow_euler"))
+    assert (relative_error(of_training_size, theirs) > 1e-3) == is_dynamic
 
 
 def test_each_text_encoder_is_listened_to():

@@ -8,8 +8,15 @@ from diffusers import DDIMScheduler, EulerDiscreteScheduler, PNDMScheduler
 
 from augment.diffusion import sample
 from augment.editing import EditConfig, edit
-from augment.inversion import SOLVERS, RNRISecant, Stop, invert, make_solver
-from augment.models.config import ModelConfig, ModelError, pinned
+from augment.errors import ModelError
+from augment.inversion import (
+    SOLVERS,
+    RNRISecant,
+    Stop,
+    invert,
+    make_solver,
+)
+from augment.models.config import ModelConfig, pinned
 from augment.models.load import load_model
 from augment.models.stable_diffusion import StableDiffusion
 from tests.pipelines import stable_diffusion
@@ -35,7 +42,7 @@ def test_sampling_equals_the_diffusers_pipeline(prediction_type, spacing, guidan
     ).images
     model = wrap(pipeline)
     denoiser = model.denoiser(model.embed(PROMPTS), guidance_scale)
-    ours = sample(denoiser, noise(), model.schedule(5, "ddim"))
+    ours = sample(denoiser, noise(), model.noise_schedule.table(5, "ddim", joints="diffusers"))
     assert torch.linalg.vector_norm(ours - theirs) <= 1e-5 * torch.linalg.vector_norm(theirs)
 
 
@@ -72,7 +79,7 @@ def test_inverting_a_generated_picture_finds_noise_that_regenerates_it():
 
 
 @pytest.mark.parametrize(
-    ("scheduler", "timesteps", "ends_clean"),
+    ("scheduler", "timesteps", "diffusers_ends_clean"),
     [
         # Stable Diffusion 1.5 and 2.1 are saved with PNDM or DDIM, sd-turbo with Euler
         (PNDMScheduler(steps_offset=1, set_alpha_to_one=False, skip_prk_steps=True), [751, 501, 251, 1], False),
@@ -82,16 +89,18 @@ def test_inverting_a_generated_picture_finds_noise_that_regenerates_it():
     ],
     ids=["pndm", "ddim", "euler trailing", "euler linspace"],
 )
-def test_schedules_of_checkpoints_saved_with_other_schedulers(scheduler, timesteps, ends_clean):
+def test_schedules_of_checkpoints_saved_with_other_schedulers(scheduler, timesteps, diffusers_ends_clean):
     pipeline = stable_diffusion()
     pipeline.scheduler = scheduler
-    if ends_clean:
+    if diffusers_ends_clean:
         scheduler.register_to_config(set_alpha_to_one=False)  # sd-turbo's config has it; Euler never reads it
-    schedule = wrap(pipeline).schedule(4, "ddim")
-    assert [s.timestep for s in schedule.steps] == timesteps
-    last = schedule.steps[-1]
-    noise_left = last.b + last.a * schedule.starts[-1].noise  # of the prediction, after the last step
-    assert (abs(noise_left) < 1e-9) == ends_clean
+    model = wrap(pipeline)
+    ours, theirs = model.schedule(4, "ddim"), model.noise_schedule.table(4, "ddim", joints="diffusers")
+    for schedule, ends_clean in ((ours, True), (theirs, diffusers_ends_clean)):
+        assert [s.timestep for s in schedule.steps] == timesteps
+        last = schedule.steps[-1]
+        noise_left = last.b + last.a * last.start.noise  # of the prediction, after the last step
+        assert (abs(noise_left) < 1e-9) == ends_clean
 
 
 def edit_config(solver, **stop):

@@ -6,8 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from augment.data.images import encode_png
-from augment.report.contact_sheet import GAP, HEADER, LINE_HEIGHT, LINES, TILE, Tile, contact_sheet
+from augment.inputs.images import encode_png
+from augment.report.contact_sheet import (
+    GAP,
+    HEADER,
+    LINE_HEIGHT,
+    LINES,
+    TILE,
+    Tile,
+    contact_sheet,
+)
 
 BLUE = encode_png(np.full((8, 8, 3), (0, 0, 255), np.uint8))
 LARGE = encode_png(np.full((300, 300, 3), (0, 200, 0), np.uint8))

@@ -5,7 +5,13 @@ from typing import Any
 
 import pytest
 
-from augment.report.html import CHART_HEIGHT, CHART_WIDTH, Histogram, html_report, stacked_bars
+from augment.report.html import (
+    CHART_HEIGHT,
+    CHART_WIDTH,
+    Histogram,
+    html_report,
+    stacked_bars,
+)
 
 MANIFEST: dict[str, Any] = {
     "planned": 10,

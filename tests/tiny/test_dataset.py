@@ -10,12 +10,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from augment.data.images import decode_image
-from augment.data.readers import list_sources, read_bytes
-from augment.data.tar import iter_tar, sha256_file
+from augment.inputs.images import decode_image
+from augment.inputs.readers import list_sources, read_bytes
+from augment.storage.tar import iter_tar, sha256_file
 from augment.tiny.captions import vocabulary
-from augment.tiny.dataset import HOME_BACKGROUND, SPLITS, render_split, split_path, write_splits
-from augment.tiny.world import BACKGROUNDS, CLASSES, CONDITIONS, find_font
+from augment.tiny.dataset import (
+    HOME_BACKGROUND,
+    SPLITS,
+    render_split,
+    split_path,
+    write_splits,
+)
+from augment.tiny.world import (
+    BACKGROUNDS,
+    CLASSES,
+    CONDITIONS,
+    find_font,
+)
 from augment.types import Source
 
 FONT_SHA256 = "e5899ed38b8ed83e08bd3ac5de09791e9d19d288333a796de1d35ad17396f1ec"

@@ -9,9 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from augment.models.embedded import GUIDANCE_WIDTH, build_student_scheduler, build_tokenizer, build_unet
 from augment.models.stable_diffusion import guidance_embedding
 from augment.tiny.distillation import HUBER, distillation_loss, student_from
+from augment.tiny.networks import (
+    GUIDANCE_WIDTH,
+    build_student_scheduler,
+    build_tokenizer,
+    build_unet,
+)
 from augment.tiny.stages import SceneCache
 from augment.tiny.training import StepRandom
 

@@ -9,16 +9,21 @@ import pytest
 import torch
 from PIL import Image
 
-from augment.config import ConfigError, load_config
-from augment.models import embedded
+from augment.config import load_config
+from augment.errors import ConfigError
+from augment.evaluation.rare_concepts import (
+    RareConfig,
+    _overall,
+    run,
+    table_lines,
+)
 from augment.models.clip import load_clip
-from augment.models.config import WEIGHTS
-from augment.tiny import rare
+from augment.tiny import networks, rare
 from augment.tiny.evaluate import Pictures, load_judge, load_split
+from augment.tiny.packaged import WEIGHTS
 from augment.tiny.stages import SceneCache
 from augment.tiny.world import BACKGROUNDS, CLASSES, find_font
-from jobs.rare_concepts import RareConfig, _overall, run, table_lines
-from tests.jobs.runs import ROOT
+from tests.run.runs import ROOT
 
 CONFIG = ROOT / "configs" / "interpolate" / "rare.yaml"
 
@@ -45,7 +50,7 @@ def test_mean_over_pairs_of_a_group_that_count():
 
 
 def test_forgetting_draws_the_class_words_anew_and_leaves_the_others():
-    tokenizer = embedded.load_pipeline(WEIGHTS / "pipeline", "cpu").tokenizer
+    tokenizer = networks.load_pipeline(WEIGHTS / "pipeline", "cpu").tokenizer
     vectors = torch.full((len(tokenizer), 128), 7.0)
     rare._forget(vectors, tokenizer, seed=0)
     changed = (vectors != 7.0).any(dim=1)

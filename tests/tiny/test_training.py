@@ -9,9 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from augment.models.embedded import build_scheduler, build_tokenizer
 from augment.tiny import stages
-from augment.tiny.training import StageConfig, StepRandom, TrainConfig, learning_rate, train_stage
+from augment.tiny.networks import build_scheduler, build_tokenizer
+from augment.tiny.training import (
+    StageConfig,
+    StepRandom,
+    TrainConfig,
+    learning_rate,
+    train_stage,
+)
 
 STAGE = StageConfig(steps=8, batch_size=4, learning_rate=1e-2, warmup=2, ema_decay=0.9)
 
@@ -167,7 +173,7 @@ def test_rendered_scenes_are_cached_and_repeatable(tmp_path):
 
 
 def test_residual_branches_of_the_untrained_autoencoder_are_zero():
-    from augment.models.embedded import build_vae
+    from augment.tiny.networks import build_vae
 
     vae = build_vae()
     branches = [m for n, m in vae.named_modules() if n.endswith("conv2")]

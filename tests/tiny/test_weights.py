@@ -7,9 +7,10 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from augment.editing import EditConfig
-from augment.evaluation import InversionMethod, measure_inversion, round_trip_psnr
+from augment.editing.edits import round_trip_psnr
+from augment.evaluation.reconstruction import InversionMethod, measure_inversion
 from augment.models.clip import load_clip
-from augment.models.config import EMBEDDED_STUDENT, WEIGHTS, ModelConfig, embedded_revision
+from augment.models.config import ModelConfig
 from augment.models.load import load_model
 from augment.tiny.evaluate import (
     accuracy,
@@ -19,6 +20,7 @@ from augment.tiny.evaluate import (
     load_judge,
     load_split,
 )
+from augment.tiny.packaged import STUDENT, WEIGHTS, embedded_revision
 from augment.tiny.world import CLASSES
 
 DEFAULT_STOP = EditConfig().stop
@@ -43,7 +45,7 @@ def test_weights_are_safetensors_within_their_budget():
 def test_revision_is_the_hash_of_the_weights(tmp_path):
     import shutil
 
-    from augment.models.embedded import write_revision
+    from augment.tiny.networks import write_revision
 
     shutil.copytree(WEIGHTS, tmp_path / "weights")
     assert write_revision(tmp_path / "weights") == embedded_revision()
@@ -108,7 +110,7 @@ def test_secant_inversion_costs_little_more_than_ddim_inversion(model, val, num_
 def test_the_student_inverts_in_four_steps(val, sampler):
     method = InversionMethod(solver={"name": "rnri_secant"}, stop={"max_steps": 5})
     seeds = list(range(32))
-    student = load_model(ModelConfig(name=EMBEDDED_STUDENT))
+    student = load_model(ModelConfig(name=STUDENT))
     (row,) = measure_inversion(
         student, val.images[:32], val.captions[:32], [method], num_steps=4, sampler=sampler, seeds=seeds
     )
@@ -119,7 +121,7 @@ def test_the_student_inverts_in_four_steps(val, sampler):
 
 def test_the_student_draws_what_is_asked_for_in_four_steps():
     val = load_split("val", limit=64)
-    student = load_model(ModelConfig(name=EMBEDDED_STUDENT))
+    student = load_model(ModelConfig(name=STUDENT))
     object_, background = generation_accuracy(student, load_judge(), val, EditConfig(num_steps=4, strength=1.0))
     assert object_ >= 0.80
     assert background >= 0.85
@@ -130,7 +132,7 @@ def test_the_student_draws_what_is_asked_for_in_four_steps():
 def test_quality_of_generation_and_edits(model, val):
     quality = evaluate_tiny(
         model,
-        load_model(ModelConfig(name=EMBEDDED_STUDENT)),
+        load_model(ModelConfig(name=STUDENT)),
         load_clip(),
         load_judge(),
         val,

@@ -1,0 +1,115 @@
+"""Commands of the main job: before it, the job itself, and what can be done with its output."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from augment.cli.output import AsJson, ConfigFile, Output, Overrides, live_display, messages, show
+from augment.errors import AugmentError
+
+
+def validate(config: ConfigFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Find everything that is wrong with a config, its prompts, its input and its output, in a second."""
+    with messages(as_json):
+        from augment.run.validate import validate as run
+
+        result = run(config, overrides or [])
+        problems = [f"error: {problem}" for problem in result.problems]
+        show(result.as_dict(), result.lines(), as_json, problems, AugmentError.exit_code)
+
+
+def plan(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    price: Annotated[
+        float | None, typer.Option("--price-per-gpu-hour", min=0, help="in any currency, to reckon the whole price")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Count what a run would do, and what it would take: disk, hours and price at the speed of the last preview."""
+    with messages(as_json):
+        from augment.run.config import load_expand_config
+        from augment.run.dry_run import plan as run
+
+        result = run(load_expand_config(config, overrides or []), price)
+        show(result.as_dict(), result.lines(), as_json)
+
+
+def preview(
+    config: ConfigFile,
+    count: Annotated[int, typer.Option("-n", min=1, help="images, spread over the dataset")] = 12,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Edit a few images, in OUTPUT/preview: a contact sheet to look at, and the speed that `plan` reckons with."""
+    with messages(as_json):
+        from augment.run.config import load_expand_config
+        from augment.run.preview import preview as run
+
+        result = run(load_expand_config(config, overrides or []), count, live_display)
+        show(result.as_dict(), result.lines(), as_json, [f"error: {problem}" for problem in result.problems])
+
+
+def expand(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="make units anew in which something failed, quarantined inputs too")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make edits of a dataset: plan, edit, publish shards. Run it again and it goes on where it stopped."""
+    with messages(as_json):
+        from augment.report.outcome import counts, problems
+        from augment.run.config import load_expand_config
+        from augment.run.expand import expand as run
+
+        summary = run(load_expand_config(config, overrides or []), display=live_display, retry_failed=retry_failed)
+        found = problems(summary.manifest, summary.out)
+        made = {"edits_made": summary.edits_made, "seconds": summary.seconds, "problems": found}
+        content = {"out": summary.out, **counts(summary.manifest), **made}
+        show(content, summary.lines(), as_json, [f"error: {problem}" for problem in found])
+
+
+def status(out: Output, as_json: AsJson = False) -> None:
+    """Say how far a run is: while it is at work, after it was stopped, when it is done."""
+    with messages(as_json):
+        from augment.run.status import status as run
+
+        result = run(out)
+        show(result.as_dict(), result.lines(), as_json)
+
+
+def finalize(
+    out: Output,
+    config: Annotated[Path | None, typer.Option("--config", help="take thresholds from this config")] = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Publish an output folder again under other thresholds (-o filters.min_label_probability=0.8), or repair it.
+
+    No GPU needed.
+    """
+    with messages(as_json):
+        from augment.report.outcome import counts
+        from augment.run.finalize import finalize as run
+
+        summary = run(out, overrides or [], config)
+        show({"out": summary.out, **counts(summary.manifest)}, summary.lines(), as_json)
+
+
+def verify(out: Output, as_json: AsJson = False) -> None:
+    """Check an output folder: tars, hashes, schema, pictures, and that planned = accepted + rejected + failed."""
+    with messages(as_json):
+        from augment.dataset.overview import FILES
+        from augment.dataset.verify import verify as run
+
+        result = run(out, FILES)
+        line = (
+            f"{result.planned} planned = {result.accepted} accepted + {result.rejected} rejected + "
+            f"{result.failed} failed; {result.shards} shards; {len(result.problems)} problems"
+        )
+        show(result.as_dict(), [line], as_json, result.problems)

@@ -1,0 +1,43 @@
+"""The `augment` command: its groups of commands in one app.
+
+Anything heavy is imported inside a command, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from augment.cli import expansion, machine, measure
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Offline semantic augmentation of image-classification datasets.",
+)
+
+
+@app.callback()
+def _main() -> None:
+    """Offline semantic augmentation of image-classification datasets."""
+
+
+for _command in (
+    expansion.validate,
+    expansion.plan,
+    expansion.preview,
+    expansion.expand,
+    expansion.status,
+    expansion.finalize,
+    expansion.verify,
+    machine.doctor,
+    measure.benchmark,
+    measure.interpolate,
+    measure.rare_concepts,
+    measure.evaluate_tiny,
+):
+    app.command()(_command)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,73 @@
+"""Commands that measure methods and the embedded model, and interpolation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from augment.cli.output import AsJson, Overrides, messages
+
+
+def benchmark(
+    config: Annotated[Path, typer.Argument(help="YAML config, for example configs/benchmark/emoji.yaml")],
+    out: Annotated[Path, typer.Option("--out", help="folder for report.json")],
+    overrides: Overrides = None,
+) -> None:
+    """Compare inversion methods on the same images: reconstruction, evaluations, seconds, edits."""
+    with messages():
+        from augment.config import load_config
+        from augment.evaluation.benchmark import BenchmarkConfig, run
+        from augment.evaluation.tables import table_lines
+
+        report = run(load_config(config, BenchmarkConfig, overrides or []), out)
+        print("\n".join(table_lines(report)))
+        print(f"report          {out / 'report.json'}")
+
+
+def interpolate(
+    config: Annotated[Path, typer.Argument(help="YAML config, for example configs/interpolate/emoji.yaml")],
+    overrides: Overrides = None,
+) -> None:
+    """Make images between pairs of images of a class: a shard, a contact sheet and a report."""
+    with messages():
+        from augment.run.interpolate import load_interpolate_config, run, summary_lines
+
+        print("\n".join(summary_lines(run(load_interpolate_config(config, overrides or [])))))
+
+
+def rare_concepts(
+    config: Annotated[Path, typer.Argument(help="YAML config, for example configs/interpolate/rare.yaml")],
+    out: Annotated[Path, typer.Option("--out", help="folder for report.json and rare_concepts.png")],
+    overrides: Overrides = None,
+) -> None:
+    """Make some classes rare for the embedded model, and compare ways to get pictures of them nevertheless."""
+    with messages():
+        from augment.config import load_config
+        from augment.evaluation.rare_concepts import RareConfig, run, table_lines
+
+        print("\n".join(table_lines(run(load_config(config, RareConfig, overrides or []), out))))
+        print(f"report          {out / 'report.json'}")
+
+
+def evaluate_tiny(
+    config: Annotated[
+        Path | None, typer.Option("--config", help="expand config whose `editing` section makes the edits")
+    ] = None,
+    split: Annotated[Literal["val", "test"], typer.Option(help="shipped split")] = "val",
+    limit: Annotated[int | None, typer.Option(min=1, help="only the first so many pictures")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the embedded model: autoencoder, text to image, CLIP and background edits."""
+    with messages(as_json):
+        from dataclasses import asdict
+
+        from augment.editing.config import EditConfig
+        from augment.run.config import load_expand_config
+        from augment.tiny.quality import run
+
+        editing = load_expand_config(config).editing if config else EditConfig()
+        quality = asdict(run(editing, split=split, limit=limit))
+        print(json.dumps(quality) if as_json else "\n".join(f"{k:28} {v:.4g}" for k, v in quality.items()))

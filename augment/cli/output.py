@@ -1,0 +1,79 @@
+"""What every command shares: its options, its messages, its exit code.
+
+Exit codes: 0 all is well; 1 the command ran and found problems; 2 the config, the input or the output cannot be used;
+3 more failed than the budget allows; 130 and 143 stopped by SIGINT and SIGTERM, with everything finished so far kept.
+What programs read is on stdout; progress, warnings and errors are on stderr. See docs/commands.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from augment.errors import AugmentError, Interrupted
+
+if TYPE_CHECKING:
+    from augment.report.progress import RunProgress
+
+PROBLEMS = 1
+ConfigFile = Annotated[Path, typer.Argument(help="YAML config, for example configs/expand/emoji.yaml")]
+Output = Annotated[str, typer.Argument(help="output folder of `augment expand`, or its URL (s3://...)")]
+Overrides = Annotated[list[str] | None, typer.Option("-o", help="override: dotted.key=value, repeatable")]
+AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object instead of text, errors too")]
+
+
+@contextlib.contextmanager
+def messages(as_json: bool = False) -> Iterator[None]:
+    """Print an error that the user can solve as one message, and leave with its code; others keep their traceback."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _stopped("stopped by SIGINT", 130, as_json)
+    except Interrupted as error:
+        _stopped(f"{error}; finished units are kept, the same command goes on from here", error.exit_code, as_json)
+    except AugmentError as error:
+        _fail(str(error), error.exit_code, as_json)
+    except OSError as error:  # of the operating system: a full disk, a folder without permission
+        _fail(str(error), AugmentError.exit_code, as_json)
+
+
+def show(
+    content: dict[str, Any], lines: list[str], as_json: bool, problems: Iterable[str] = (), code: int = PROBLEMS
+) -> None:
+    """Print a result; leave with `code` if there are problems, which `content` has in it already."""
+    found = list(problems)
+    if as_json or lines:
+        print(json.dumps(content) if as_json else "\n".join(lines), flush=True)
+    if found:
+        if not as_json:
+            print("\n".join(found), file=sys.stderr)
+        raise typer.Exit(code)
+
+
+def live_display(progress: RunProgress) -> contextlib.AbstractContextManager[Callable[[], None]]:
+    """Show a run on stderr while it is at work."""
+    from augment.report.display import display
+
+    return display(progress, sys.stderr)
+
+
+def _stopped(message: str, code: int, as_json: bool) -> NoReturn:
+    _leave(message, message, code, as_json)
+
+
+def _fail(message: str, code: int, as_json: bool) -> NoReturn:
+    _leave(message, f"error: {message}", code, as_json)
+
+
+def _leave(message: str, line: str, code: int, as_json: bool) -> NoReturn:
+    if as_json:
+        print(json.dumps({"error": message, "exit_code": code}), flush=True)
+    else:
+        print(line, file=sys.stderr)
+    raise typer.Exit(code)

@@ -1,0 +1,70 @@
+"""`index.parquet`: one row for every planned edit, whatever became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from augment.dataset.record import SCORE_FIELDS, EditRecord
+from augment.types import EditStatus
+
+_ROWS_PER_GROUP = 50_000
+_ARROW = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
+SCHEMA = pa.schema(
+    [*(pa.field(f.name, _ARROW[str(f.type)]) for f in fields(EditRecord)), pa.field("shard", pa.string())]
+)
+_MEASURED = (*SCORE_FIELDS, "inversion_iterations", "inversion_evaluations", "inversion_residual")
+
+
+class IndexWriter:
+    """Collects rows and writes them in large groups; the file is complete after `close`.
+
+    A row is an `EditRecord` and the `shard` it is in ("" for a failed edit). The scores of a failed edit are null here,
+    where nulls are safe, so that means over a column are means over measurements; settings never are.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._writer = pq.ParquetWriter(path, SCHEMA, compression="zstd")
+        self._rows: list[dict[str, Any]] = []
+
+    def add(self, record: EditRecord, shard: str) -> None:
+        row: dict[str, Any] = vars(record) | {"shard": shard}
+        if record.status == EditStatus.FAILED:
+            row |= dict.fromkeys(_MEASURED)
+        self._rows.append(row)
+        if len(self._rows) == _ROWS_PER_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA))
+            self._rows = []
+
+    def close(self) -> None:
+        self._flush()
+        self._writer.close()
+
+
+def read_index(source: Path | BinaryIO, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of an index, in plan order. Raises OSError or ValueError if it is damaged or lacks a column."""
+    file = pq.ParquetFile(source)
+    if lacking := set(columns or ()) - set(file.schema_arrow.names):
+        raise ValueError(f"it has no column {', '.join(sorted(lacking))}")
+    for batch in file.iter_batches(columns=columns):
+        yield from batch.to_pylist()
+
+
+def read_columns(source: Path | BinaryIO, columns: list[str]) -> pa.Table:
+    """Whole columns of an index, in plan order, for arithmetic."""
+    return pq.read_table(source, columns=columns)
+
+
+def read_rows(source: Path | BinaryIO, keys: Collection[str]) -> dict[str, dict[str, Any]]:
+    """The rows of some edits, by key."""
+    rows: list[dict[str, Any]] = pq.read_table(source, filters=[("key", "in", list(keys))]).to_pylist()
+    return {row["key"]: row for row in rows}

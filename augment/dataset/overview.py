@@ -1,0 +1,149 @@
+"""From a finalized output folder to what a person looks at: `contact_sheet.png` and `report.html`.
+
+Joins the data side (parts, index, sources) with the drawing side (`augment.report`). The sources shown are kept in
+`run/`: the files depend on the output folder only; made again, they are the same bytes, wherever the input is now.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from augment.dataset.index import read_columns, read_rows
+from augment.dataset.parts import read_samples
+from augment.dataset.record import RECONSTRUCTION_SUFFIX, edit_key
+from augment.errors import ImageError, InputError
+from augment.inputs.images import decode_image, encode_png
+from augment.inputs.readers import read_bytes
+from augment.ledger.ledger import Ledger
+from augment.report.contact_sheet import Tile, contact_sheet
+from augment.report.html import Histogram, html_report
+from augment.seeding import spread
+from augment.storage.store import Store
+from augment.storage.tar import iter_tar, write_tar
+from augment.types import EditStatus, PlannedSource, Source
+
+CONTACT_SHEET, REPORT = "contact_sheet.png", "report.html"
+FILES = (CONTACT_SHEET, REPORT)
+KEPT_SOURCES = "run/contact_sheet_sources.tar"
+_ROWS, _DROPPED_ROWS, _EDITS_PER_ROW = 12, 3, 8
+_BINS = 24
+
+
+def write_overview(ledger: Ledger, manifest: Mapping[str, Any], locators: Mapping[str, str]) -> None:
+    """Write both files, each whole or not at all.
+
+    Args:
+        locators: where the sources are now, by key; one that is not named is where the plan says. Sources that were
+            shown before are not read again; one that never could be read leaves an empty tile.
+    """
+    sheet = contact_sheet(
+        _rows(ledger, locators),
+        f"{manifest['planned']} planned = {manifest['accepted']} accepted + {manifest['rejected']} rejected "
+        f"+ {manifest['failed']} failed; reconstruction {manifest['mean_reconstruction_psnr']:.2f} dB, "
+        f"VAE {manifest['mean_vae_psnr']:.2f} dB",
+    )
+    with ledger.store.open("index.parquet") as file:
+        columns = read_columns(file, ["status", "reconstruction_psnr", "vae_psnr", "label_probability"])
+    judged = columns.filter(pc.field("status") != EditStatus.FAILED.value)
+    kept = pc.equal(judged["status"], EditStatus.ACCEPTED.value).to_numpy()
+    psnr, bound, label = (judged[name].to_numpy() for name in judged.column_names[1:])
+    gap = bound - psnr
+    histograms = [
+        _histogram(
+            "PSNR gap: VAE round trip minus reconstruction, dB", gap, kept, float(max(gap.max(initial=0.0), 1.0))
+        ),
+        _histogram("Label probability (CLIP, zero-shot)", label, kept, 1.0),
+    ]
+    page = html_report(manifest, histograms, sheet)
+    ledger.store.write(CONTACT_SHEET, sheet)
+    ledger.store.write(REPORT, page.encode())
+
+
+def _histogram(title: str, values: Any, kept: Any, upper: float) -> Histogram:
+    """Counts of kept and of dropped values in equal bins from the smallest value, at most 0, to `upper`."""
+    edges = np.linspace(min(0.0, float(values.min(initial=0.0))), upper, _BINS + 1)
+    inside = np.clip(values, edges[0], edges[-1])
+    accepted, rejected = (np.histogram(inside[mask], edges)[0].tolist() for mask in (kept, ~kept))
+    return Histogram(title, edges.tolist(), accepted, rejected)
+
+
+def _rows(ledger: Ledger, locators: Mapping[str, str]) -> list[list[Tile]]:
+    """Tiles of a few sources: spread over the plan, and some of which an edit was dropped."""
+    plan = ledger.read_plan()
+    assert plan is not None  # the folder is finalized
+    with ledger.store.open("index.parquet") as file:
+        edits = read_columns(file, ["source_key", "status"])
+    dropped = edits.filter(pc.field("status") != EditStatus.ACCEPTED.value)["source_key"].unique().to_pylist()
+    shown_dropped = set(spread(dropped, _DROPPED_ROWS, "overview"))
+    wanted = set(spread(range(plan.sources), _ROWS - len(shown_dropped), "overview"))
+    chosen: list[tuple[str, list[PlannedSource]]] = []
+    place = 0
+    for unit in ledger.units():
+        some = [p for i, p in enumerate(unit.sources, place) if i in wanted or p.source.key in shown_dropped]
+        place += len(unit.sources)
+        if some:
+            chosen.append((unit.unit_id, some))
+    sources = [planned for _, some in chosen for planned in some]
+    with ledger.store.open("index.parquet") as file:
+        index = read_rows(file, [edit_key(p.source.key, v.index) for p in sources for v in p.variants])
+    originals = _keep_sources(ledger.store, [p.source for p in sources], locators, plan.fingerprint["input.image_size"])
+    rows = []
+    for unit_id, some in chosen:
+        samples = dict(read_samples(ledger, ledger.report_of(unit_id)))
+        rows += [_row(planned, originals, samples, index) for planned in some]
+    return rows
+
+
+def _keep_sources(
+    store: Store, sources: Sequence[Source], locators: Mapping[str, str], size: int
+) -> Mapping[str, bytes]:
+    """The sources as PNG by key, from those that were kept, or read now and kept."""
+    try:
+        kept = {key: files["png"] for key, files in iter_tar(io.BytesIO(store.read(KEPT_SOURCES)))}
+    except FileNotFoundError:
+        kept = {}
+    found = {s.key: png for s in sources if s.key not in kept and (png := _read_source(s, locators, size))}
+    kept |= found
+    if found:
+        with store.scratch() as folder:
+            write_tar(folder / "sources.tar", [(key, {"png": png}) for key, png in sorted(kept.items())])
+            store.put(folder / "sources.tar", KEPT_SOURCES)
+    return kept
+
+
+def _read_source(source: Source, locators: Mapping[str, str], size: int) -> bytes:
+    """A source as the model saw it, as PNG; b"" if it is gone or damaged."""
+    here = replace(source, locator=locators.get(source.key, source.locator))
+    try:
+        return encode_png(np.asarray(decode_image(read_bytes(here), size)))
+    except (InputError, ImageError):
+        return b""
+
+
+def _row(
+    planned: PlannedSource,
+    originals: Mapping[str, bytes],
+    samples: Mapping[str, Mapping[str, bytes]],
+    index: Mapping[str, dict[str, Any]],
+) -> list[Tile]:
+    source = planned.source
+    keys = [edit_key(source.key, v.index) for v in planned.variants]
+    measured = next((index[k] for k in keys if index[k]["status"] != EditStatus.FAILED), None)
+    quality = f"{measured['reconstruction_psnr']:.1f} dB (VAE {measured['vae_psnr']:.1f} dB)" if measured else ""
+
+    def picture(key: str) -> bytes:
+        return samples.get(key, {}).get("png", b"")
+
+    row = [
+        Tile(originals.get(source.key, b""), planned.source_prompt),
+        Tile(picture(source.key + RECONSTRUCTION_SUFFIX), quality),
+    ]
+    for key, variant in list(zip(keys, planned.variants, strict=True))[:_EDITS_PER_ROW]:
+        row.append(Tile(picture(key), variant.prompt, index[key]["status"], index[key]["reason"]))
+    return row

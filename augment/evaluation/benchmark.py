@@ -1,0 +1,100 @@
+"""`augment benchmark`: inversion methods, and the edits made with them, on the same images in one run."""
+
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from augment.editing.edits import round_trip_psnr
+from augment.evaluation.editing import EditingSection, check_editing, measure_editing
+from augment.evaluation.plots import plots
+from augment.evaluation.sweep import InversionSection, measure_section
+from augment.evaluation.tables import csv_table
+from augment.evaluation.tables import markdown_tables as table_lines
+from augment.evaluation.throughput import ThroughputSection, measure_throughput, throughput_schedule
+from augment.models.clip import load_clip
+from augment.models.config import ModelConfig
+from augment.models.load import load_model
+from augment.seeding import seed_for
+from augment.storage.tar import write_bytes_atomic
+from augment.tiny.evaluate import load_split
+
+__all__ = ["BenchmarkConfig", "run", "table_lines"]
+
+TABLES = {
+    "rows": "report.csv",
+    "noise_maps": "noise_maps.csv",
+    "editing": "editing.csv",
+    "throughput": "throughput.csv",
+}
+
+
+class BenchmarkConfig(BaseModel):
+    """`configs/benchmark/*.yaml`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: ModelConfig = ModelConfig()
+    split: Literal["train", "val", "test"] = Field(
+        default="val", description="shipped split the images come from; its captions and judge are of emoji world"
+    )
+    num_images: int = Field(default=64, ge=1, description="the first so many pictures of the split")
+    batch_size: int = Field(default=16, ge=1, description="images inverted together")
+    inversion: InversionSection | None = Field(default=None, description="reconstruction table")
+    editing: EditingSection | None = Field(default=None, description="editing table")
+    throughput: ThroughputSection | None = Field(default=None, description="images per second and memory")
+
+    @model_validator(mode="after")
+    def _measures_something(self) -> Self:
+        if self.inversion is None and self.editing is None and self.throughput is None:
+            raise ValueError("nothing to measure: it needs one of the sections inversion, editing, throughput")
+        return self
+
+
+def run(config: BenchmarkConfig, out: Path) -> dict[str, Any]:
+    """Measure what the config asks for; write tables and plots to `out`, and return the content of its report.json."""
+    model = load_model(config.model)
+    pictures = load_split(config.split, config.num_images)
+    report: dict[str, Any] = {
+        "bound_psnr": float(round_trip_psnr(model, pictures.images).mean()),
+        "n": len(pictures.sources),
+        "split": config.split,
+        "model": model.model_id,
+        "revision": model.revision,
+        "machine": {"processor": platform.machine(), "threads": torch.get_num_threads(), "device": str(model.device)},
+        "rows": [],
+    }
+    # What the model cannot run is said before anything is measured; what has been measured is written at once.
+    if config.editing is not None:
+        check_editing(model, config.editing)
+    if config.throughput is not None:
+        throughput_schedule(model, config.throughput)
+    if config.inversion is not None:
+        seeds = [seed_for("benchmark", source.key) for source in pictures.sources]
+        report |= measure_section(model, pictures.images, pictures.captions, seeds, config.inversion, config.batch_size)
+        _write(report, out)
+    if config.editing is not None:
+        report["editing"] = measure_editing(model, pictures, config.editing, load_clip(), config.batch_size)
+        _write(report, out)
+    if config.throughput is not None:
+        rows = measure_throughput(model, pictures.images, pictures.captions, config.throughput)
+        report["throughput"] = [row.as_dict() for row in rows]
+        _write(report, out)
+    return report
+
+
+def _write(report: dict[str, Any], out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    # The figures first: what took an hour to measure is not lost to a plot.
+    write_bytes_atomic(out / "report.json", (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
+    for key, file in TABLES.items():
+        if report.get(key):
+            write_bytes_atomic(out / file, csv_table(report[key]).encode())
+
+    for name, content in plots(report).items():
+        write_bytes_atomic(out / name, content)

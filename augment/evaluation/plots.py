@@ -1,0 +1,194 @@
+"""The benchmark's report as plots, SVG and PNG. Plain data in, bytes out; the same report gives the same bytes.
+
+The only place that knows matplotlib.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import style
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from augment.evaluation.tables import by_schedule, editing_name, method_name
+
+Row = Mapping[str, Any]
+# Okabe & Ito's colours without yellow, which is faint on white. Every method has a marker of its own as well; the
+# numbers of colours and of markers have no common divisor, so that many methods differ from each other in one of them.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h", "d")
+FILLS = ("full", "none", "left", "top")  # of one method's variants
+NEAR = 0.02  # dB from the bound: closer than that the PSNR axis is about linear, further away logarithmic
+LOOK = {
+    "svg.fonttype": "none",  # text stays text: smaller, and found by a search
+    "svg.hashsalt": "augment",  # the names of an SVG's parts are random otherwise
+    "font.size": 9.0,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "savefig.dpi": 150,
+}
+
+
+def plots(report: Row) -> dict[str, bytes]:
+    """Every plot that the report has rows for, by file name."""
+    with _look():
+        figures: dict[str, Figure] = {}
+        if report["rows"]:
+            figures["psnr_seconds"] = reconstruction_figure(report, "seconds_per_image", "seconds per image")
+            figures["psnr_evaluations"] = reconstruction_figure(
+                report, "evaluations_per_step", "network evaluations per step"
+            )
+        if report.get("editing"):
+            figures["editing"] = editing_figure(report)
+        return {
+            f"{name}.{kind}": _rendered(figure, kind) for name, figure in figures.items() for kind in ("svg", "png")
+        }
+
+
+def series_name(row: Row) -> str:
+    """A method, budgets aside: rows of one name are one line in the plots. A tolerance is no fixed budget."""
+    tolerance = {"tolerance": row["tolerance"]} if row.get("tolerance") else {}
+    return method_name(row["solver"], {**row["settings"], **tolerance})
+
+
+def reconstruction_figure(report: Row, x: str, label: str) -> Figure:
+    """PSNR against `x`, a panel per schedule: a marker per method, its budgets joined by a line, the bound dashed."""
+    panels = by_schedule(report["rows"])
+    styles = _styles([(r["solver"], series_name(r)) for r in report["rows"]])
+    columns = math.ceil(math.sqrt(len(panels)))
+    lines = math.ceil(len(panels) / columns)
+    figure = Figure(figsize=(2.6 + 3.6 * columns, 0.6 + 3.0 * max(lines, 0.12 * len(styles))), layout="constrained")
+    grid = figure.subplots(lines, columns, squeeze=False)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_axis_off()
+    for axes, (name, rows) in zip(grid.flat, panels.items(), strict=False):
+        axes.axhline(report["bound_psnr"], color="#555555", linestyle="--", linewidth=1.2, label="VAE bound")
+        _draw(axes, rows, styles, x)
+        axes.set(title=name, xlabel=label, ylabel="PSNR, dB (log to the bound)", xscale="log")
+        _plain_ticks(axes)
+        _stretch_towards(axes, report["bound_psnr"], rows)
+    _legend(figure, list(grid.flat[: len(panels)]))
+    return figure
+
+
+def editing_figure(report: Row) -> Figure:
+    """Alignment with the target prompt against the distance to the source; up and left is better."""
+    rows = report["editing"]
+    labels = [f"{editing_name(r)}, strength {r['strength']:g}, guidance {r['guidance_scale']:g}" for r in rows]
+    styles = _styles([(r["method"], label) for r, label in zip(rows, labels, strict=True)])
+    figure = Figure(figsize=(8.2, max(3.8, 0.6 + 0.3 * len(styles))), layout="constrained")
+    axes = figure.subplots()
+    for method in dict.fromkeys(r["method"] for r in rows):
+        of_method = [i for i, r in enumerate(rows) if r["method"] == method]
+        xs, ys = ([rows[i][name] for i in of_method] for name in ("structure_distance", "text_alignment"))
+        axes.plot(xs, ys, color=_marker(styles[labels[of_method[0]]])["color"], linewidth=0.8, alpha=0.5)
+    for row, label in zip(rows, labels, strict=True):
+        axes.plot([row["structure_distance"]], [row["text_alignment"]], label=label, **_marker(styles[label]))
+    axes.margins(0.12)
+    axes.set(
+        title=f"background edits, {rows[0]['num_steps']} steps, {rows[0]['sampler']}: up and left is better",
+        xlabel=f"structure distance to the source ({rows[0]['structure_metric'].replace('_', ' ')})",
+        ylabel="CLIP text alignment (cosine)",
+    )
+    _legend(figure, [axes])
+    return figure
+
+
+@contextlib.contextmanager
+def _look() -> Iterator[None]:
+    """Our settings on matplotlib's own defaults, whatever the user's matplotlibrc says."""
+    with style.context(["default", LOOK]):
+        yield
+
+
+def _rendered(figure: Figure, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+    figure.savefig(buffer, format=kind, metadata=metadata)
+    return buffer.getvalue()
+
+
+def _styles(labels: Sequence[tuple[str, str]]) -> dict[str, tuple[int, int]]:
+    """(family, label) -> label: (number of its family, number within its family), in order of appearance.
+
+    With more variants of one family than can be told apart by their fill, each label is a family of its own.
+    """
+    families: dict[str, list[str]] = {}
+    for family, label in dict.fromkeys(labels):
+        families.setdefault(family, []).append(label)
+    if max(map(len, families.values()), default=0) > len(FILLS):
+        families = {label: [label] for members in families.values() for label in members}
+    return {label: (i, j) for i, members in enumerate(families.values()) for j, label in enumerate(members)}
+
+
+def _marker(style: tuple[int, int]) -> dict[str, Any]:
+    family, member = style
+    return {
+        "color": COLOURS[family % len(COLOURS)],
+        "marker": MARKERS[family % len(MARKERS)],
+        "fillstyle": FILLS[member % len(FILLS)],
+        "markerfacecoloralt": "white",
+        "markersize": 7,
+        "linewidth": 1.0,
+    }
+
+
+def _draw(axes: Axes, rows: Sequence[Row], styles: Mapping[str, tuple[int, int]], x: str) -> None:
+    """One line with markers per method, from its cheapest budget to its dearest."""
+    series: dict[str, list[tuple[float, float]]] = {}
+    for r in rows:
+        series.setdefault(series_name(r), []).append((r[x], r["psnr"]))
+    for label, points in series.items():
+        points.sort()
+        axes.plot([p[0] for p in points], [p[1] for p in points], label=label, **_marker(styles[label]))
+
+
+def _plain_ticks(axes: Axes) -> None:
+    """1, 2, 5 instead of powers of ten; more of them where the axis is short."""
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 8 * low else (1, 1.5, 2, 3, 4, 6, 8)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _stretch_towards(axes: Axes, bound: float, rows: Sequence[Row]) -> None:
+    """A PSNR axis that is logarithmic in the distance to the bound.
+
+    Good methods differ by hundredths of a decibel there, and what diverged, by tens, does not flatten them.
+    """
+
+    def forward(psnr: Any) -> Any:
+        return np.sign(psnr - bound) * np.log1p(np.abs(psnr - bound) / NEAR)
+
+    def backward(place: Any) -> Any:
+        return bound + np.sign(place) * NEAR * np.expm1(np.abs(place))
+
+    values = [bound, *(r["psnr"] for r in rows if math.isfinite(r["psnr"]))]
+    low, high = forward(min(values)), forward(max(values))
+    ticks = [bound - gap for gap in (50, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0) if bound - gap >= min(values)]
+    axes.set_yscale("function", functions=(forward, backward))
+    axes.set_ylim(backward(low - 0.3), backward(high + 0.3))
+    axes.yaxis.set_major_locator(FixedLocator(ticks))
+    axes.yaxis.set_major_formatter(FixedFormatter([f"{tick:.2f}" for tick in ticks]))
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
+    """One for all panels, outside of them."""
+    entries: dict[str, Artist] = {}
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    figure.legend(list(entries.values()), list(entries), loc="outside right upper", frameon=False)

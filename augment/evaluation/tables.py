@@ -1,0 +1,186 @@
+"""The benchmark's report as tables: Markdown for a person, CSV for a program. Plain data in, text out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from augment.editing.config import StopConfig
+
+Row = Mapping[str, Any]
+
+
+def csv_table(rows: Sequence[Row]) -> str:
+    """Rows as CSV, one column per field and one per entry of a field that is a mapping, named `field.entry`.
+
+    A cell is what JSON writes for the value, text without its quotes; nothing where a row has no such field or entry.
+    """
+    flat = [_flat(row) for row in rows]
+    columns = list(dict.fromkeys(name for row in flat for name in row))
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return buffer.getvalue()
+
+
+def _flat(row: Row) -> dict[str, str]:
+    cells: dict[str, str] = {}
+    for name, value in row.items():
+        entries = {f"{name}.{k}": v for k, v in value.items()} if isinstance(value, Mapping) else {name: value}
+        cells |= {k: _cell(v) for k, v in entries.items()}
+    return cells
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def method_name(name: str, settings: Row) -> str:
+    """A solver with those of its settings that are not the defaults."""
+    return ", ".join([name, *(f"{key} = {value:g}" for key, value in settings.items())])
+
+
+def schedule_name(row: Row) -> str:
+    """`10 steps, ddim`, and whether a sampler's own noise was drawn regardless of the image."""
+    unmatched = ", noise not matched" if row.get("match_noise") is False else ""
+    return f"{row['num_steps']} steps, {row['sampler']}{unmatched}"
+
+
+def by_schedule(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Rows by `schedule_name`, in the order in which the names first occur."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(schedule_name(row), []).append(row)
+    return groups
+
+
+def markdown_tables(report: Row) -> list[str]:
+    """The report as lines of Markdown: reconstruction per schedule, noise maps, edits, throughput and memory."""
+    lines = [f"{report['n']} images of {report['split']}, VAE bound {report['bound_psnr']:.2f} dB"]
+    for name, rows in by_schedule(report["rows"]).items():
+        lines += ["", *_reconstruction(name, rows)]
+    if report.get("noise_maps"):
+        lines += ["", *_noise_maps(report["noise_maps"])]
+    if report.get("editing"):
+        lines += ["", *_editing(report["editing"])]
+    if report.get("throughput"):
+        lines += ["", *_throughput(report["throughput"]), "", *_memory(report["throughput"])]
+    return lines
+
+
+def _table(names: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in (names, ["---"] * len(names), *cells)]
+
+
+def _limits(row: Row) -> str:
+    """Iterations of the first inverted step + those of each other step, and what else is not left at its default."""
+    words = [f"{row['first_max_steps'] or row['max_steps']} + {row['max_steps']} × {row['num_steps'] - 1}"]
+    for name, field in StopConfig.model_fields.items():
+        if name not in ("max_steps", "first_max_steps") and row[name] != field.default:
+            words.append(f"{name} {row[name]:g}")
+    return ", ".join(words)
+
+
+def _reconstruction(name: str, rows: Sequence[Row]) -> list[str]:
+    head = (name, "iterations", "evaluations per step", "PSNR, dB", "below the bound, dB", "latent error", "noise std")
+    cells = [
+        (
+            f"`{method_name(r['solver'], r['settings'])}`",
+            _limits(r),
+            f"{r['evaluations_per_step']:.2f}",
+            f"{r['psnr']:.2f}",
+            f"{r['gap']:.2f}",
+            f"{100 * r['latent_error']:.1f} %",
+            f"{r['z_std']:.3f}",
+            f"{r['z_autocorrelation']:.3f}",
+            f"{1e3 * r['seconds_per_image']:.0f} ({1e3 * r['seconds_min']:.0f}–{1e3 * r['seconds_max']:.0f})",
+            f"{r['peak_bytes'] / 1e6:.1f}",
+        )
+        for r in rows
+    ]
+    return _table((*head, "its autocorrelation", "ms per image (range)", f"peak MB at {rows[0]['batch_size']}"), cells)
+
+
+def _noise_maps(rows: Sequence[Row]) -> list[str]:
+    head = ("noise maps", "evaluations per step", "PSNR, dB", "below the bound, dB", "start std", "map std", "ms")
+    cells = [
+        (
+            f"`{r['method']}`, {schedule_name(r)}",
+            f"{r['evaluations_per_step']:.1f}",
+            f"{r['psnr']:.2f}",
+            f"{r['gap']:.2f}",
+            f"{r['z_std']:.3f}",
+            f"{r['noise_std']:.3f}",
+            f"{1e3 * r['seconds_per_image']:.0f}",
+        )
+        for r in rows
+    ]
+    return _table(head, cells)
+
+
+def _editing(rows: Sequence[Row]) -> list[str]:
+    metric = rows[0]["structure_metric"].replace("_", " ")
+    head = ("method", "strength", "guidance", "target background shown", "object kept", "text alignment")
+    cells = [
+        (
+            f"`{editing_name(r)}`",
+            f"{r['strength']:g}",
+            f"{r['guidance_scale']:g}",
+            f"{100 * r['background_reached']:.1f} %",
+            f"{100 * r['object_kept']:.1f} %",
+            f"{r['text_alignment']:.3f}",
+            f"{r['structure_distance']:.3f}",
+            f"{r['evaluations_per_step']:.1f}",
+            f"{1e3 * r['seconds_per_edit']:.0f}",
+        )
+        for r in rows
+    ]
+    return _table((*head, f"structure distance ({metric})", "inversion evaluations per step", "ms per edit"), cells)
+
+
+def editing_name(row: Row) -> str:
+    """The method of an editing row, with what is not the default of its solver, its limits and the edit."""
+    settings = {k: v for k, v in row.get("solver", {}).items() if k != "name"}
+    settings |= {k: v for k, v in row.get("stop", {}).items() if k == "tolerance" and v}
+    settings |= {"adjustment": row["adjustment_strength"]} if row.get("adjustment_strength") else {}
+    words = [method_name(row["method"], settings)]
+    words += [row["sampler"]] if row.get("sampler", "ddim") != "ddim" else []
+    words += ["noise not matched"] if row.get("match_noise") is False else []
+    return ", ".join(words)
+
+
+def _throughput(rows: Sequence[Row]) -> list[str]:
+    head = ("solver", "iterations", "batch", "images per second", "against `rnri_released` at batch 1", "ms (range)")
+    cells = [
+        (
+            f"`{method_name(r['solver'], r['settings'])}`",
+            _limits(r),
+            str(r["batch_size"]),
+            f"{r['images_per_second']:.1f}",
+            f"{r['ratio_to_released_batch1']:.2f} ×",
+            f"{1e3 * r['seconds_per_image']:.1f} ({1e3 * r['seconds_min']:.1f}–{1e3 * r['seconds_max']:.1f})",
+        )
+        for r in rows
+    ]
+    return _table(head, cells)
+
+
+def _memory(rows: Sequence[Row]) -> list[str]:
+    """Peak megabytes: a row per method, with and without checkpointing, a column per batch size."""
+    methods: dict[str, dict[int, Row]] = {}
+    for r in rows:
+        methods.setdefault(f"`{method_name(r['solver'], r['settings'])}`, {_limits(r)}", {})[r["batch_size"]] = r
+    sizes = list(dict.fromkeys(r["batch_size"] for r in rows))
+    cells = []
+    for name, of_size in methods.items():
+        cells.append((name, *(f"{of_size[s]['peak_bytes'] / 1e6:.1f}" for s in sizes)))
+        if any(r["peak_bytes_checkpointed"] is not None for r in of_size.values()):
+            less = (f"{of_size[s]['peak_bytes_checkpointed'] / 1e6:.1f}" for s in sizes)
+            cells.append((f"{name}, blocks checkpointed", *less))
+    return _table(("peak MB at batch size", *map(str, sizes)), cells)

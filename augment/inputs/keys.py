@@ -1,0 +1,45 @@
+"""Names of images -> keys that are legal in tars and distinct.
+
+A key is the same whatever else is in the dataset, unless names differ only in what a key cannot have: `a_b` and `a.b`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from augment.errors import InputError
+from augment.storage.tar import KEY_PATTERN
+
+
+def unique_keys(names: Sequence[str], full_name: Callable[[int], str], where: Callable[[int], str]) -> list[str]:
+    """A key per image. A hash of the full name is added wherever the name alone could stand for two images.
+
+    Args:
+        names: a short name per image, such as its path without extension.
+        full_name: index -> what tells the image from every other one, such as its path.
+        where: index -> the place to name in a message.
+
+    Raises:
+        InputError: if two images have the same full name.
+    """
+    keys = [name if KEY_PATTERN.fullmatch(name) else re.sub(r"[^A-Za-z0-9_/-]", "_", name) for name in names]
+    repeated = {key for key, count in Counter(keys).items() if count > 1}
+    taken: dict[str, int] = {}
+    for i, name in enumerate(names):
+        # Also when it is unique today: the key of an image must not change because another one joins the dataset.
+        if keys[i] == name and name not in repeated:
+            continue
+        key = f"{keys[i]}-{_short_hash(full_name(i))}"
+        if keys[i] in repeated and (first := taken.setdefault(key, i)) != i:
+            both = f"{where(first)} and {where(i)} are both called {full_name(i)!r}"
+            raise InputError(f"{both}; give the images distinct names")
+        keys[i] = key
+    return keys
+
+
+def _short_hash(name: str) -> str:
+    """Of a file name, which on POSIX is bytes and need not be UTF-8."""
+    return hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:8]

@@ -1,0 +1,240 @@
+"""A manifest: a table with a row per image, as .csv, .jsonl or .parquet.
+
+    path    of the image: relative to the manifest's folder, absolute, or a URL
+    label   a class index, or a class name, all rows alike; a name's index is its place in the sorted list of names
+    prompt  optional: a caption of the image
+    split   optional: the part of the dataset that it belongs to
+    id      optional: its key; without one that is made from the path
+    size    optional: bytes; without them local files are asked, and remote ones count as 0
+
+Other columns are ignored. An image that is not there is no error here: it becomes an error row when it is read.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import posixpath
+import re
+from array import array
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from augment.errors import InputError
+from augment.inputs.keys import unique_keys
+from augment.inputs.locate import (
+    expand_files,
+    file_size,
+    is_url,
+    plain,
+    relative_names,
+)
+from augment.inputs.manifest_rows import EXTENSIONS, Problems, read_rows
+from augment.types import MAX_LABEL, Source
+
+_SHOWN = 10
+_BY_PATH, _BY_FULL_PATH, _BY_ID = range(3)  # what tells an image from every other: a relative path, an absolute one ...
+_NO_ATTRIBUTES: dict[str, str] = {}  # of all sources: a million empty ones would be 60 MB
+
+
+def list_manifest(path: Path | str | Sequence[str], class_names: Mapping[int, str], split: str | None) -> list[Source]:
+    """The images that some manifests name, in no order. Of a class that has an index only, the name is empty.
+
+    Args:
+        path: a manifest, a folder of them, a pattern, or a list.
+        class_names: label -> name; if not empty, the names in the manifest are looked up here.
+        split: only the rows of this split. The others still count where labels are places in a list of names.
+
+    Raises:
+        InputError: with the first ten of the problems, if any row has one; or if there is no row.
+    """
+    table = _Table(expand_files(path, EXTENSIONS, "manifests"))
+    table.read(split)
+    index = table.class_index(class_names)
+    keys = unique_keys(table.names, table.full_name, table.where)
+    table.names.clear()
+    sources = []
+    for key, locator, label, prompt, size in zip(
+        keys, table.locators, table.labels, table.prompts, table.sizes, strict=True
+    ):
+        if size < 0:
+            size = 0 if is_url(locator) else file_size(locator)
+        class_name = label if isinstance(label, str) else ""
+        sources.append(Source(key, locator, size, index[label], class_name, prompt, _NO_ATTRIBUTES))
+    return sources
+
+
+class _Table:
+    """The rows of all manifests, as columns: as an object each, a million rows would not fit into a gigabyte.
+
+    Attributes:
+        names: id, or path without extension. locators: where the images are. prompts: or "".
+        labels: as given, an index or a name. sizes: bytes, -1 if not given.
+    """
+
+    def __init__(self, files: Sequence[str]) -> None:
+        self.names: list[str] = []
+        self.locators: list[str] = []
+        self.labels: list[int | str] = []
+        self.prompts: list[str] = []
+        self.sizes: list[int] = []
+        self._files = files
+        self._folders = [file.rpartition("/")[0] if is_url(file) else os.path.dirname(file) for file in files]
+        self._short_folders = [posixpath.dirname(name) for name in relative_names(files)]
+        self._first_rows: list[int] = []  # of each file
+        self._lines = array("L")
+        self._kinds = array("b")
+        self._parsed: dict[int | str, int | str] = {}  # labels as written -> as meant
+        self._label_at: dict[int | str, str] = {}  # every label of every split -> where it is first
+
+    def read(self, split: str | None) -> None:
+        """Add the rows of all files. Raises InputError with what is wrong with them."""
+        problems, splits = Problems(), set[str]()
+        for number, file in enumerate(self._files):
+            self._first_rows.append(len(self.names))
+            for line, values in read_rows(file, problems):
+                try:
+                    splits.add(self._add(number, line, values, split))
+                except ValueError as error:
+                    problems.add(file, line, str(error))
+        problems.raise_any()
+        if not self.names:
+            where = f"{len(self._files)} manifest(s), the first is {self._files[0]}"
+            if not splits:
+                raise InputError(f"no row in {where}")
+            there = ", ".join(map(repr, sorted(splits)[:_SHOWN]))
+            raise InputError(f"input.split: no row has the split {split!r} in {where}; there is {there}")
+
+    def class_index(self, given: Mapping[int, str]) -> dict[int | str, int]:
+        """Label as given in a row -> class index.
+
+        Raises:
+            InputError: if some rows give an index and some a name, or a name is not among those given.
+        """
+        names = sorted(label for label in self._label_at if isinstance(label, str))
+        indices = [label for label in self._label_at if isinstance(label, int)]
+        if names and indices:
+            raise InputError(
+                f"the label is an index, {indices[0]}, at {self._label_at[indices[0]]}, but a name, {names[0]!r}, at "
+                f"{self._label_at[names[0]]}; give all rows the one or the other"
+            )
+        if indices or not given:
+            return {index: index for index in indices} | {name: place for place, name in enumerate(names)}
+        by_name = {name: label for label, name in given.items()}
+        if len(by_name) < len(given):
+            raise InputError(
+                "input.class_names gives two labels one name; then the manifest must give labels, not names"
+            )
+        if unknown := [name for name in names if name not in by_name]:
+            lines = []
+            for name in unknown[:_SHOWN]:
+                near = difflib.get_close_matches(name, by_name, 1)
+                lines.append(f"{self._label_at[name]}: {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+            raise InputError("\n  ".join([f"{len(unknown)} label(s) that input.class_names does not have:", *lines]))
+        return {name: by_name[name] for name in names}
+
+    def full_name(self, row: int) -> str:
+        """What tells an image from every other."""
+        locator, file = self.locators[row], self._file(row)
+        if self._kinds[row] == _BY_ID:
+            return self.names[row]
+        if self._kinds[row] == _BY_FULL_PATH:
+            return locator
+        return posixpath.join(self._short_folders[file], locator[len(self._folders[file]) :].lstrip("/"))
+
+    def where(self, row: int) -> str:
+        """File and line."""
+        return f"{self._files[self._file(row)]}:{self._lines[row]}"
+
+    def _file(self, row: int) -> int:
+        return bisect_right(self._first_rows, row) - 1
+
+    def _add(self, file: int, line: int, values: Sequence[Any], split: str | None) -> str:
+        """Add a row, unless it is of another split than that wanted. Returns its split; raises ValueError."""
+        path, label, prompt, row_split, name, size = values
+        label = self._label(label, file, line)
+        row_split = _text(row_split, "split")
+        if split is not None and row_split != split:
+            return row_split
+        path, kind = _path(path)
+        locator = f"{self._folders[file]}/{path}" if kind == _BY_PATH and self._folders[file] else path
+        if name := _text(name, "id"):
+            kind = _BY_ID
+        else:
+            name = os.path.splitext(path.partition("://")[2] or path)[0]
+        prompt, size = _text(prompt, "prompt"), _size(size)
+        # Nothing is added before all is known to be well: the columns must stay equally long.
+        self.names.append(name.strip("/") or "_")
+        self.locators.append(locator)
+        self.labels.append(label)
+        self.prompts.append(prompt)
+        self.sizes.append(size)
+        self._lines.append(line)
+        self._kinds.append(kind)
+        return row_split
+
+    def _label(self, value: Any, file: int, line: int) -> int | str:
+        parsed = self._parsed.get(value) if type(value) in (int, str) else None
+        if parsed is None:
+            parsed = self._parsed[value] = _parse_label(value)
+            self._label_at.setdefault(parsed, f"{self._files[file]}:{line}")
+        return parsed
+
+
+def _parse_label(value: Any) -> int | str:
+    text = _text(value, "label")
+    if not text:
+        raise ValueError("no label")
+    if re.fullmatch(r"\d+", text) and int(text) <= MAX_LABEL:
+        return int(text)
+    try:
+        float(text)
+    except ValueError:
+        return text
+    # -1, 3.0, nan: no index, and surely no name.
+    raise ValueError(f"label is {value!r}, expected a class index such as 3, or a class name")
+
+
+def _path(value: Any) -> tuple[str, int]:
+    """A path or URL, tidied, and which of the two kinds it is. Raises ValueError."""
+    if not value or not isinstance(value, str):
+        raise ValueError("no path" if value in (None, "") else f"path is {value!r}, expected text")
+    try:
+        if "\0" in value or not value.encode(errors="surrogateescape"):
+            raise ValueError
+    except ValueError:
+        raise ValueError(f"path is {value!r}, which no file can be called") from None
+    path = plain(value)
+    if is_url(path):
+        return path, _BY_FULL_PATH
+    if "./" in path or "//" in path:  # two ways to write one path must not become two keys
+        path = posixpath.normpath(path)
+    return path, _BY_FULL_PATH if path.startswith("/") else _BY_PATH
+
+
+def _size(value: Any) -> int:
+    """Bytes; -1 if not given. Raises ValueError."""
+    if value is None or value == "":
+        return -1
+    text = str(value).strip()
+    if isinstance(value, bool) or not (text.isascii() and text.isdecimal()):
+        raise ValueError(f"size is {value!r}, expected a number of bytes")
+    return int(text)
+
+
+def _text(value: Any, column: str) -> str:
+    """Text without the space around it; "" if not given. Raises ValueError."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        if type(value) is int:  # of JSON and Parquet, which tell numbers from text
+            return str(value)
+        raise ValueError(f"{column} is {value!r}, expected text")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{column} is {value!r}, which is not UTF-8") from None
+    return value.strip()

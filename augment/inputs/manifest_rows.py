@@ -1,0 +1,159 @@
+"""The rows of .csv, .jsonl and .parquet files, one after the other, and what is wrong with some of them."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import json
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+
+from augment.errors import InputError
+from augment.inputs.locate import open_file, reaching
+
+COLUMNS = ("path", "label", "prompt", "split", "id", "size")
+REQUIRED = ("path", "label")
+EXTENSIONS = (".csv", ".jsonl", ".parquet")
+_PROBLEMS_SHOWN = 10
+_PARQUET_ROWS = 10_000  # decoded at once
+
+Row = tuple[int, Sequence[Any]]  # line, and its values in the order of COLUMNS; None where there is none
+
+
+class Problems:
+    """What is wrong with a manifest: the first ten problems, and how many there are."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._shown: list[str] = []
+
+    def add(self, file: str, line: int, text: str) -> None:
+        self.count += 1
+        if len(self._shown) < _PROBLEMS_SHOWN:
+            self._shown.append(f"{file}:{line}: {text}")
+
+    def raise_any(self) -> None:
+        """Raises InputError if there are any."""
+        if self.count:
+            more = [f"... and {self.count - len(self._shown)} more"] if self.count > len(self._shown) else []
+            count = "1 problem" if self.count == 1 else f"{self.count} problems"
+            raise InputError("\n  ".join([f"{count} in the manifest:", *self._shown, *more]))
+
+
+def read_rows(file: str, problems: Problems) -> Iterator[Row]:
+    """The rows of a manifest, read piece by piece; rows that cannot be read are added to the problems.
+
+    Lines count from 1; in a Parquet file, rows do.
+
+    Raises:
+        InputError: if the file cannot be opened, or is of none of these kinds.
+    """
+    if file.endswith(".csv"):
+        yield from _csv_rows(file, problems)
+    elif file.endswith(".jsonl"):
+        yield from _json_rows(file, problems)
+    elif file.endswith(".parquet"):
+        yield from _parquet_rows(file, problems)
+    else:
+        raise InputError(f"{file}: a manifest is a file with the extension {', '.join(EXTENSIONS)}")
+
+
+def _csv_rows(file: str, problems: Problems) -> Iterator[Row]:
+    with reaching(file), _open_text(file) as text:
+        reader = csv.reader(text, strict=True, skipinitialspace=True)
+        header: list[str] = []
+        places: list[int] = []  # of our columns in a row, as far as it has them
+        while True:
+            line = reader.line_num + 1
+            try:
+                row = next(reader, None)
+            except csv.Error as error:
+                problems.add(file, line, f"not valid CSV: {error}")
+                continue
+            if row is None:
+                break
+            if not row:
+                continue
+            if not header:
+                header = [name.strip() for name in row]
+                if wrong := _wrong_columns(header):
+                    problems.add(file, line, wrong)
+                    return
+                places = [header.index(name) if name in header else -1 for name in COLUMNS]
+            elif len(row) != len(header):
+                problems.add(file, line, f"{len(row)} values, but the header has {len(header)}")
+            else:
+                yield line, [row[place] if place >= 0 else None for place in places]
+        if not header:
+            problems.add(file, 1, f"no header; the first line must name the columns {', '.join(REQUIRED)}")
+
+
+def _json_rows(file: str, problems: Problems) -> Iterator[Row]:
+    known = set(COLUMNS)
+    with reaching(file), _open_text(file) as lines:
+        for line, text in enumerate(lines, 1):
+            if text.isspace():
+                continue
+            try:
+                row = json.loads(text)
+            except (ValueError, RecursionError) as error:
+                problems.add(file, line, f"not valid JSON: {error}")
+                continue
+            if not isinstance(row, dict):
+                problems.add(file, line, f"a JSON object is expected, not {text.strip()[:40]!r}")
+            elif not row.keys() <= known and (wrong := _misspelt(row)):
+                problems.add(file, line, wrong)
+            else:
+                yield line, [row.get(name) for name in COLUMNS]
+
+
+def _parquet_rows(file: str, problems: Problems) -> Iterator[Row]:
+    with reaching(file), open_file(file) as opened:
+        try:
+            table = pyarrow.parquet.ParquetFile(opened)
+            if wrong := _wrong_columns(table.schema_arrow.names):
+                problems.add(file, 1, wrong)
+                return
+            wanted = [name for name in COLUMNS if name in table.schema_arrow.names]
+            row = 0
+            for batch in table.iter_batches(_PARQUET_ROWS, columns=wanted):
+                columns = batch.to_pydict()
+                absent = [None] * batch.num_rows
+                for values in zip(*(columns.get(name, absent) for name in COLUMNS), strict=True):
+                    row += 1
+                    yield row, values
+        except pyarrow.ArrowException as error:
+            raise InputError(f"{file}: not a readable Parquet file: {' '.join(str(error).split())}") from error
+
+
+def _open_text(file: str) -> io.TextIOWrapper:
+    # File names are bytes and need not be UTF-8; what must be, is checked where it is used.
+    return io.TextIOWrapper(open_file(file), encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
+def _wrong_columns(names: Sequence[str]) -> str:
+    """What is wrong with the columns of a file, or ""."""
+    if wrong := _misspelt(names):
+        return wrong
+    if absent := [name for name in REQUIRED if name not in names]:
+        return f"no column {' and no column '.join(map(repr, absent))}; it has {', '.join(map(repr, names))}"
+    if twice := [name for name in COLUMNS if names.count(name) > 1]:
+        return f"two columns are called {twice[0]!r}"
+    return ""
+
+
+def _misspelt(names: Collection[str]) -> str:
+    """That one of the names is nearly a known one which is not there, or ""."""
+    for name in names:
+        absent = {known for known in COLUMNS if known not in names}
+        # Two letters are too few to tell a misspelling: `idx` is a column of its own.
+        near = difflib.get_close_matches(name.strip().lower(), absent - {"id"}, 1, cutoff=0.8)
+        if name.strip().lower() in absent:
+            near = [name.strip().lower()]
+        if name not in COLUMNS and near:
+            return f"unknown column {name!r}; did you mean {near[0]!r}?"
+    return ""

@@ -1,0 +1,94 @@
+"""Datasets, on disk or in a store -> sorted `Source` rows; and the bytes of one of them, when it is its turn.
+
+Listing looks at names and at small texts (manifests, the text members of tars), never at pixels: a damaged image is
+listed like any other, and becomes an error row where it is decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from operator import attrgetter
+from pathlib import Path
+from typing import Literal
+
+from augment.errors import InputError
+from augment.inputs.folders import list_flat_folder, list_image_folder
+from augment.inputs.locate import read_file
+from augment.inputs.manifest import list_manifest
+from augment.inputs.shard_listing import list_shards, read_member
+from augment.types import Source
+
+InputFormat = Literal["imagefolder", "webdataset", "manifest", "flat"]
+_HOW_TO_NAME = {
+    "webdataset": ", or put class_name into the json of the samples",
+    "manifest": ", or write names into the column label, not indices",
+}
+
+
+def list_sources(
+    path: Path | str | Sequence[str],
+    format: InputFormat,
+    class_names: Mapping[int, str] | None = None,
+    split: str | None = None,
+) -> list[Source]:
+    """List a dataset, sorted by key.
+
+    Keys come from the path inside the dataset, or from the record's key, and match `[A-Za-z0-9_/-]+`. A name with other
+    characters, or one that several images share, gets eight hexadecimal digits of a hash of its full name appended.
+
+    Args:
+        path: local, or a URL that fsspec knows. For `imagefolder`, a folder with one folder per class (label = place in
+            the sorted list of classes); for `flat`, a folder with images of one class; for `webdataset`, tars with an
+            image, `cls`, and optionally `txt` (caption) and `json` (`class_name`; every other text value is an
+            attribute); for `manifest`, .csv, .jsonl or .parquet files, see `augment.inputs.manifest`. The last two take
+            a file, a folder of such files, a pattern with `*` or `{000..009}`, or a list of these.
+        format: which of the four.
+        class_names: label -> name of every class, instead of what the dataset calls them.
+        split: only the rows of a manifest that have this in the column `split`.
+
+    Raises:
+        InputError: if the path is missing, holds no image, or holds something whose class is not known.
+    """
+    if split is not None and format != "manifest":
+        raise InputError(f"input.split is {split!r}, but only the format 'manifest' has splits; leave it out")
+    if format == "imagefolder":
+        sources = list_image_folder(path)
+    elif format == "flat":
+        sources = list_flat_folder(path, class_names or {})
+    elif format == "webdataset":
+        sources = list_shards(path)
+    elif format == "manifest":
+        sources = list_manifest(path, class_names or {}, split)
+    else:
+        raise InputError(
+            f"unknown input format {format!r}; known are 'imagefolder', 'webdataset', 'manifest' and 'flat'"
+        )
+    _name_classes(sources, class_names or {}, _HOW_TO_NAME.get(format, ""))
+    sources.sort(key=attrgetter("key"))
+    return sources
+
+
+def read_bytes(source: Source) -> bytes:
+    """The image file of a source, as it lies on disk. Several threads may call it at once.
+
+    Raises:
+        InputError: if it is no longer there, or no longer readable.
+    """
+    shard, is_member, member = source.locator.partition(".tar::")
+    return read_member(f"{shard}.tar", member) if is_member else read_file(source.locator)
+
+
+def _name_classes(sources: list[Source], given: Mapping[int, str], how: str) -> None:
+    """Give the sources the names of their classes: those given, or else those that came with the dataset."""
+    names = given or {s.label: s.class_name for s in sources if s.class_name}
+    if nameless := sorted({s.label for s in sources} - names.keys()):
+        labels = ", ".join(map(str, nameless[:10])) + (" ..." if len(nameless) > 10 else "")
+        found = "input.class_names lacks" if given else "the dataset has no name for"
+        raise InputError(
+            f"{found} the label(s) {labels}, and a prompt needs a word. Give input.class_names a name for every label, "
+            f"for example {{{nameless[0]}: fox}}{how}"
+        )
+    for i, source in enumerate(sources):
+        if source.class_name != names[source.label]:
+            sources[i] = replace(source, class_name=names[source.label])

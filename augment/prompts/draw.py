@@ -1,0 +1,72 @@
+"""From one image to its prompts: a seeded, weighted draw without replacement from the grid of its class."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+
+from augment.errors import PromptError
+from augment.prompts.grid import PromptConfig, combination_weights
+from augment.prompts.templates import fill
+from augment.seeding import seed_for
+from augment.types import PlannedSource, Source, Variant
+
+
+def plan_source(source: Source, config: PromptConfig, num_variants: int, seed: int) -> PlannedSource:
+    """The source's own prompt and `num_variants` target prompts.
+
+    Combinations are drawn one after the other in proportion to their weights and do not repeat before every allowed
+    one was used; then they come again in the same order, each with its next template. The draw depends on `seed` and
+    the source's key only, and its first k prompts are the same whatever `num_variants` is.
+
+    Raises:
+        PromptError: if exclusions and `differ_from_source` leave nothing to draw.
+        ValueError: if `num_variants` is not positive.
+    """
+    if num_variants < 1:
+        raise ValueError(f"num_variants must be at least 1, not {num_variants}")
+    weights = combination_weights(config, source.class_name, source.attributes)
+    order = _draw_order(weights, np.random.default_rng(seed_for(seed, source.key)))
+    if len(order) == 0:
+        raise PromptError(
+            f"no combination of attributes is left for class {source.class_name!r} (image {source.key!r}): overrides, "
+            "exclude and differ_from_source rule out all of them; allow more values for this class"
+        )
+    templates = config.templates
+    variants = []
+    for i in range(num_variants):
+        turn, place = divmod(i, len(order))
+        cell = np.unravel_index(order[place], weights.shape)
+        chosen = {a: values[int(k)] for (a, values), k in zip(config.attributes.items(), cell, strict=True)}
+        # Any fixed, even spread of templates over combinations will do for the first turn.
+        first = seed_for(seed, source.key, int(order[place])) if len(templates) > 1 else 0
+        template = templates[(first + turn) % len(templates)]
+        prompt = fill(template, source.class_name, {a: value.text for a, value in chosen.items()})
+        variants.append(Variant(i, prompt, {a: value.name for a, value in chosen.items()}))
+    return PlannedSource(source, _source_prompt(source, config), tuple(variants))
+
+
+def unused_classes(config: PromptConfig, class_names: Collection[str]) -> list[str]:
+    """Classes that `overrides` or `exclude` mention and the dataset does not have, sorted: probably misspelt."""
+    mentioned = {*config.overrides, *(c["class"] for c in config.exclude if "class" in c)}
+    return sorted(mentioned - set(class_names))
+
+
+def _draw_order(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Flat indices of all cells with a weight, in the order of a successive weighted draw without replacement.
+
+    Exponential clocks (Efraimidis and Spirakis 2006): sorting E / w with E ~ Exp(1) is that draw. Every cell gets its
+    number, so ruling one out leaves the order of the others alone.
+    """
+    clocks = rng.standard_exponential(weights.size)
+    allowed = np.flatnonzero(weights)
+    return allowed[np.argsort(clocks[allowed] / weights.ravel()[allowed], kind="stable")]
+
+
+def _source_prompt(source: Source, config: PromptConfig) -> str:
+    if source.caption:
+        return source.caption
+    texts = {a: {v.name: v.text for v in values} for a, values in config.attributes.items()}
+    known = {a: by_name.get(source.attributes.get(a, ""), "") for a, by_name in texts.items()}
+    return fill(config.source_template, source.class_name, known)

@@ -1,0 +1,116 @@
+"""What a batch of decoded images becomes: raw edits, then records and files. No torch here.
+
+The same raw edits give the same bytes, whichever worker encodes them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from augment.dataset.record import EDITED, RECONSTRUCTION_SUFFIX, EditRecord, edit_files, planned_record
+from augment.inputs.images import encode_png
+from augment.types import PlannedSource
+
+Sample = tuple[str, dict[str, bytes]]  # key, files by extension
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """A decoded source: its plan, the sha256 of its file, and its pixels uint8 [H, W, 3]."""
+
+    planned: PlannedSource
+    sha256: str
+    pixels: np.ndarray
+
+
+@dataclass(frozen=True)
+class RawEdits:
+    """What the models made of one image, nothing of it encoded yet.
+
+    Attributes:
+        pixels: the edits, uint8 [K, H, W, 3], one per variant. reconstruction: uint8 [H, W, 3].
+        finite: for each edit, whether it had neither NaN nor infinity in it.
+        scores: of each edit, by name.
+        measured: of the inversion, by the names of the record's fields.
+        settings: what it was made with, by the names of the record's fields.
+        aug_ids: of each edit, the hash of all that determines its pixels.
+    """
+
+    image: DecodedImage
+    pixels: np.ndarray
+    reconstruction: np.ndarray
+    finite: tuple[bool, ...]
+    scores: tuple[dict[str, float], ...]
+    measured: dict[str, float]
+    settings: dict[str, Any]
+    aug_ids: tuple[str, ...]
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether everything in it can be used."""
+        numbers = [*self.measured.values(), *(value for scores in self.scores for value in scores.values())]
+        return all(self.finite) and all(map(math.isfinite, numbers))
+
+
+@dataclass(frozen=True)
+class EditedImage:
+    """What became of one image.
+
+    Attributes:
+        records: one per variant, failed or not.
+        samples: of these, and of the reconstruction if there is one.
+        psnr, vae_psnr: dB of the reconstruction and of the VAE round trip; None if the inversion diverged.
+    """
+
+    records: tuple[EditRecord, ...]
+    samples: tuple[Sample, ...]
+    psnr: float | None = None
+    vae_psnr: float | None = None
+
+
+def encode_image(raw: RawEdits, config_hash: str) -> EditedImage:
+    """The records, the PNGs and the statistics of one image. NaN or infinity costs the edit, or the image, that it is
+    found in. Needs no device, so it may run while the next batch is edited."""
+    image = raw.image
+    unusable = [name for name, value in raw.measured.items() if not math.isfinite(value)]
+    records: list[EditRecord] = []
+    samples: list[Sample] = []
+    for variant, aug_id, is_finite, pixels, score in zip(
+        image.planned.variants, raw.aug_ids, raw.finite, raw.pixels, raw.scores, strict=True
+    ):
+        planned = planned_record(image.planned, variant, config_hash)
+        record = replace(planned, aug_id=aug_id, source_sha256=image.sha256, **raw.settings)
+        if unusable:
+            record = replace(record, stage="invert", reason=f"{unusable[0]} is not finite: the inversion diverged")
+        elif not is_finite:
+            record = replace(record, stage="edit", reason="the edit has NaN or infinity in it")
+        elif not all(map(math.isfinite, score.values())):
+            record = replace(record, stage="score", reason="a score is not finite")
+        else:
+            values: dict[str, Any] = raw.measured | score
+            record = replace(record, status=EDITED, **values)
+        edited = record.status == EDITED
+        records.append(record)
+        samples.append((record.key, edit_files(record, encode_png(pixels))) if edited else failed_sample(record))
+    if unusable:
+        return EditedImage(tuple(records), tuple(samples))
+    key = image.planned.source.key + RECONSTRUCTION_SUFFIX
+    samples.append((key, {"png": encode_png(raw.reconstruction)}))
+    psnr, vae_psnr = raw.measured["reconstruction_psnr"], raw.measured["vae_psnr"]
+    return EditedImage(tuple(records), tuple(samples), psnr, vae_psnr)
+
+
+def failed_sample(record: EditRecord) -> Sample:
+    """How a failed edit is stored: its record alone."""
+    return record.key, {"json": record.to_json()}
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether there was too little memory: of the device, of one of its libraries, or of the machine."""
+    text = str(error).lower()
+    signs = ("out of memory", "can't allocate memory", "alloc_failed")  # the last is cuBLAS's and cuDNN's
+    return isinstance(error, MemoryError) or any(sign in text for sign in signs)

@@ -1,0 +1,215 @@
+"""The expansion job as configured: what its YAML says, which images that means, and what must not change on resume."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from augment.config import load_config
+from augment.dataset.publish import ShardLimits
+from augment.distribute.config import RunConfig
+from augment.editing.config import EditConfig, solver_settings
+from augment.errors import ConfigError, OutputError
+from augment.filters import FilterConfig
+from augment.inputs.locate import absolute, is_url
+from augment.inputs.packaged import packaged_path
+from augment.inputs.readers import InputFormat, list_sources
+from augment.ledger.plan import (
+    Plan,
+    digest_of,
+    flatten,
+    sources_digest,
+)
+from augment.models.config import ClipConfig, ModelConfig
+from augment.prompts import PromptConfig, unused_classes
+from augment.run.budget import BudgetConfig
+from augment.types import MAX_LABEL, Source
+
+ClassName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
+class InputConfig(BaseModel):
+    """Which images."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: Annotated[str, Field(min_length=1)] | tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        description="folder, tar(s) or manifest, relative to the working directory, or a URL like s3://bucket/folder; "
+        "`embedded:train` is the split that ships"
+    )
+    format: InputFormat = Field(
+        description="`imagefolder`, `webdataset`, `manifest` (CSV, JSONL or Parquet) or `flat` (one class)"
+    )
+    split: str | None = Field(default=None, description="of a manifest with that column: only the rows of this split")
+    image_size: int = Field(gt=0, description="side in pixels to which images are resized and cropped; the model's own")
+    limit: int | None = Field(default=None, gt=0, description="only the first so many images, by key")
+    class_names: dict[Annotated[int, Field(ge=0, le=MAX_LABEL)], ClassName] = Field(
+        default={}, description="label -> the word for it, for every label; empty: as the dataset calls them"
+    )
+
+
+class OutputConfig(ShardLimits):
+    """Where to, in which portions."""
+
+    path: str = Field(
+        min_length=1,
+        description="output folder, relative to the working directory, or a URL like s3://bucket/folder; one per run",
+    )
+
+
+class ExpandConfig(BaseModel):
+    """`configs/expand/*.yaml`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input: InputConfig
+    output: OutputConfig
+    model: ModelConfig = ModelConfig()
+    prompts: Path = Field(description="YAML file of prompts, relative to this file")
+    variants_per_image: int = Field(default=4, gt=0, description="edits wanted of each image")
+    editing: EditConfig = EditConfig()
+    clip: ClipConfig = ClipConfig()
+    filters: FilterConfig = FilterConfig()
+    budget: BudgetConfig = BudgetConfig()
+    run: RunConfig = RunConfig()
+    seed: int = Field(default=0, ge=-(2**63), lt=2**63, description="another seed, other prompts")
+
+
+class BatchConfig(BaseModel):
+    """What determines the pixels and the scores of edits, given the images and their prompts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: ModelConfig
+    editing: EditConfig
+    clip: ClipConfig
+    image_size: int = Field(gt=0, description="side in pixels to which sources are resized and cropped")
+    class_names: dict[int, str] = Field(min_length=1, description="label -> class name, of the whole dataset")
+    seed: int = Field(description="seed of the run")
+    config_hash: str = Field(description="digest of the plan, kept in every record")
+
+
+class WorkerConfig(BatchConfig):
+    """Everything a worker needs to know; sent to it once."""
+
+    output: str = Field(description="the run's output folder or URL, reachable from every worker")
+    batch_size: int = Field(gt=0, description="source images inverted together")
+    threads: int = Field(
+        gt=0, description="CPU threads of torch; two runs with other numbers may differ in the last bit"
+    )
+    filters: FilterConfig = Field(
+        default=FilterConfig(), description="thresholds of the moment, to say how it is going; finalize decides"
+    )
+
+    def known_fields(self) -> dict[str, Any]:
+        """Fields of an `EditRecord` that are known of every edit, also of one that never reached the model."""
+        return {"seed": self.seed, "model_id": self.model.name, "model_revision": self.model.revision}
+
+    @property
+    def device(self) -> str:
+        """Name of the device that a worker needs: `cpu` or `cuda...`."""
+        return self.model.device
+
+
+def load_expand_config(path: Path | str, overrides: Sequence[str] = ()) -> ExpandConfig:
+    """Read a config; its `prompts` becomes an absolute path. Raises ConfigError.
+
+    In the file `prompts` is relative to the file; in an override, like all that is typed, to the working directory.
+    """
+    config = load_config(path, ExpandConfig, overrides)
+    typed = any(override.partition("=")[0].strip() == "prompts" for override in overrides)
+    folder = Path() if typed else Path(path).parent
+    return config.model_copy(update={"prompts": (folder / config.prompts).absolute()})
+
+
+def job_sources(config: ExpandConfig) -> tuple[list[Source], dict[int, str]]:
+    """The job's images, sorted by key, and the class names of the whole dataset by label, whatever `limit` leaves.
+
+    Locators are absolute: workers may have another working directory.
+
+    Raises:
+        InputError: if there are none. OutputError: if the output lies inside the input.
+    """
+    path = config.input.path
+    packaged = packaged_path(path) if isinstance(path, str) else None
+    paths = [path] if isinstance(path, str) else path
+    located = [packaged] if packaged is not None else [absolute(p) for p in paths]
+    out = output_url(config)
+    for folder in located:
+        if (is_url(folder) or Path(folder).is_dir()) and _is_inside(out, folder):
+            raise OutputError(
+                f"output.path: {config.output.path} lies inside input.path {folder}; the next run would take its files "
+                "for images. Choose a folder elsewhere."
+            )
+    named = config.input.class_names
+    sources = list_sources(located[0] if len(located) == 1 else located, config.input.format, named, config.input.split)
+    return sources[: config.input.limit], {s.label: s.class_name for s in sources}
+
+
+def check_class_names(config: ExpandConfig, prompts: PromptConfig, class_names: Mapping[int, str]) -> None:
+    """Raise ConfigError if the prompts name a class that the dataset does not have."""
+    if unused := unused_classes(prompts, class_names.values()):
+        known = ", ".join(sorted(class_names.values())[:20]) + (", ..." if len(class_names) > 20 else "")
+        reason = f"is no class of the dataset, but overrides or exclude name it; known are {known}"
+        raise ConfigError(str(config.prompts), [f"class {name!r} {reason}" for name in unused])
+
+
+def output_url(config: ExpandConfig) -> str:
+    """Where the output lies, whatever the working directory of who asks."""
+    return absolute(config.output.path)
+
+
+def _is_inside(out: str, folder: str) -> bool:
+    if is_url(out) or is_url(folder):
+        return f"{out.rstrip('/')}/".startswith(f"{folder.rstrip('/')}/")
+    return Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder))
+
+
+def fingerprint(
+    config: ExpandConfig, prompts: PromptConfig, sources: Sequence[Source], class_names: Mapping[int, str]
+) -> dict[str, Any]:
+    """Dotted key -> value of everything that changes pixels, scores or the cut into units.
+
+    `config.model` is pinned, and the embedded CLIP is as old as the embedded model; other CLIP models go by their name.
+    """
+    return flatten(
+        {
+            "input": {
+                "count": len(sources),
+                "listing": sources_digest(sources),
+                "classes": len(class_names),  # the label score chooses among all of them
+                "class_names": digest_of(class_names),
+                "image_size": config.input.image_size,
+            },
+            # Where the model runs may change, what it is may not.
+            "model": config.model.model_dump(mode="json", exclude={"device"}),
+            "prompts": prompts.model_dump(mode="json"),
+            "variants_per_image": config.variants_per_image,
+            # The solver with the defaults of its settings: another release may have others.
+            "editing": config.editing.model_dump(mode="json") | {"solver": solver_settings(config.editing.solver)},
+            "clip": config.clip.model_dump(mode="json"),
+            "run": {"unit_size": config.run.unit_size},
+            "seed": config.seed,
+        }
+    )
+
+
+def worker_config(config: ExpandConfig, plan: Plan) -> WorkerConfig:
+    """What each worker of the job is told."""
+    return WorkerConfig(
+        model=config.model,
+        editing=config.editing,
+        clip=config.clip,
+        image_size=config.input.image_size,
+        class_names=plan.class_names,
+        seed=config.seed,
+        config_hash=plan.digest,
+        output=output_url(config),
+        batch_size=config.run.batch_size,
+        threads=config.run.threads_per_worker,
+        filters=config.filters,
+    )

@@ -1,0 +1,166 @@
+"""What a run would do and cost, before it does it. No model is loaded and nothing is written.
+
+augment plan configs/expand/emoji.yaml --price-per-gpu-hour 2.5
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from augment.config import load_config
+from augment.ledger.ledger import Ledger
+from augment.ledger.plan import fingerprint_difference
+from augment.models.config import pinned
+from augment.prompts import PromptConfig
+from augment.report.progress import duration
+from augment.run.config import (
+    ExpandConfig,
+    check_class_names,
+    fingerprint,
+    job_sources,
+    output_url,
+)
+from augment.run.estimate import (
+    PREVIEW_FOLDER,
+    Disk,
+    Measured,
+    Work,
+    disk,
+    read_measured,
+    relevant_settings,
+    work,
+)
+from augment.storage.resolve import open_store
+
+_CLASSES_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class PlanReport:
+    """What a run would do.
+
+    Attributes:
+        sources: images. classes: images by class name.
+        variants: edits of each image. planned: edits in all. units: atoms of work.
+        workers: as configured; None for all that the cluster has.
+        measured: the preview with these settings. None: there is none, and no time can be told.
+        price: of the worker-hours, in the unit of the price per hour; None if one of the two is not known.
+        notes: what else to know, and what to do next.
+    """
+
+    sources: int
+    classes: dict[str, int]
+    variants: int
+    planned: int
+    units: int
+    workers: int | None
+    disk: Disk
+    measured: Measured | None
+    work: Work | None
+    price: float | None
+    has_gpu: bool
+    notes: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "sources": self.sources,
+            "classes": self.classes,
+            "variants": self.variants,
+            "planned": self.planned,
+            "units": self.units,
+            "workers": self.workers,
+            "disk_bytes": asdict(self.disk) | {"total": self.disk.total},
+            "seconds_per_edit": self.measured.seconds_per_edit if self.measured else None,
+            "worker_hours": self.work.worker_hours if self.work else None,
+            "hours": self.work.hours if self.work else None,
+            "price": self.price,
+            "notes": list(self.notes),
+        }
+
+    def lines(self) -> list[str]:
+        """For people."""
+        common = Counter(self.classes).most_common(_CLASSES_SHOWN)
+        shown = ", ".join(f"{name} {count}" for name, count in common)
+        more = ", ..." if len(self.classes) > len(common) else ""
+        lines = [
+            f"images          {self.sources} of {len(self.classes)} classes: {shown}{more}",
+            f"edits           {self.planned} = {self.sources} images x {self.variants}, in {self.units} units",
+            f"disk            {_size(self.disk.total)}: parts {_size(self.disk.parts)}, shards "
+            f"{_size(self.disk.shards)} ({self.disk.basis})",
+        ]
+        if self.work and self.measured:
+            unit = "GPU-hours" if self.has_gpu else "worker-hours"
+            per_edit = f"{self.measured.seconds_per_edit:.3g} s per edit on {self.measured.device}"
+            lines.append(f"work            {self.work.worker_hours:.3g} {unit}, at {per_edit}")
+        if self.work and self.work.hours is not None:
+            workers = f"{self.workers} worker{'' if self.workers == 1 else 's'}"
+            lines.append(f"time            {duration(self.work.hours * 3600)} with {workers}")
+        if self.price is not None:
+            lines.append(f"price           {self.price:.2f}")
+        return lines + [f"note            {note}" for note in self.notes]
+
+
+def plan(config: ExpandConfig, price_per_hour: float | None = None) -> PlanReport:
+    """Count what a run would do, and estimate what it would take.
+
+    Args:
+        config: with `prompts` absolute or relative to the working directory.
+        price_per_hour: of one worker, in any currency.
+
+    Raises:
+        ConfigError, InputError, ModelError, OutputError: if the config, the input or the output cannot be used.
+    """
+    config = config.model_copy(update={"model": pinned(config.model)})
+    prompts = load_config(config.prompts, PromptConfig)
+    sources, class_names = job_sources(config)
+    check_class_names(config, prompts, class_names)
+    settings = relevant_settings(fingerprint(config, prompts, sources, class_names), config)
+    url, notes = output_url(config), []
+    measured = read_measured(open_store(f"{url}/{PREVIEW_FOLDER}"))
+    if measured is None:
+        notes.append("run `augment preview` with this config first: its speed gives hours, and its pictures a look")
+    elif difference := fingerprint_difference(measured.settings, settings):
+        notes.append(
+            "the last preview had other settings, so run `augment preview` again: "
+            + "; ".join(line.replace(" in the plan", " in the preview") for line in difference)
+        )
+        measured = None
+    ledger = Ledger(url)
+    if (before := ledger.read_plan()) is not None:
+        notes.append(
+            f"{url} has a plan already, with {len(ledger.store.list('commits'))} of {before.units} units done; the "
+            f"figures here are those of the whole run. See `augment status {url}`"
+        )
+    planned, units = len(sources) * config.variants_per_image, -(-len(sources) // config.run.unit_size)
+    run = config.run
+    workers = 1 if run.executor == "local" else None if run.num_workers == "all" else run.num_workers
+    todo = work(planned, units, workers, measured) if measured else None
+    if todo and todo.hours is None:
+        notes.append("run.num_workers is `all`: divide the hours by the number of workers that the cluster gives")
+    counts = Counter(source.class_name for source in sources)
+    return PlanReport(
+        sources=len(sources),
+        classes={name: counts[name] for name in sorted(class_names.values())},
+        variants=config.variants_per_image,
+        planned=planned,
+        units=units,
+        workers=workers,
+        disk=disk(len(sources), planned, config.input.image_size, measured),
+        measured=measured,
+        work=todo,
+        price=todo.worker_hours * price_per_hour if todo and price_per_hour is not None else None,
+        has_gpu=config.model.device.startswith("cuda"),
+        notes=tuple(notes),
+    )
+
+
+def _size(count: float) -> str:
+    """`640 kB`, `31.2 MB`, `5.46 TB`: as disks are sold, in powers of ten."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} PB"

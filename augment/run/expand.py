@@ -1,0 +1,180 @@
+"""The main job: a dataset and a config -> shards of edits. Plan -> parts -> finalize; each step can be run again."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from augment.config import load_config, resolved_yaml
+from augment.distribute.config import MakeWorker
+from augment.distribute.local import run_local
+from augment.distribute.pool import run_ray
+from augment.errors import OutputError
+from augment.ledger.in_flight import Suspects
+from augment.ledger.lease import Lease
+from augment.ledger.ledger import Ledger
+from augment.ledger.plan import (
+    Plan,
+    cut_units,
+    fingerprint_difference,
+    relocate,
+)
+from augment.models.config import check_clip, pinned
+from augment.prompts import PromptConfig, plan_source
+from augment.report.progress import RunProgress
+from augment.run.budget import FailureBudget
+from augment.run.config import (
+    ExpandConfig,
+    WorkerConfig,
+    check_class_names,
+    fingerprint,
+    job_sources,
+    output_url,
+    worker_config,
+)
+from augment.run.finalize import Summary, publish_run
+from augment.run.watch import Display, RunWatch, no_display
+from augment.run.worker import Worker
+from augment.storage.retry import PatientStore
+from augment.types import Source, Unit, UnitReport
+
+
+def load_worker(config: WorkerConfig) -> Worker:
+    """Return a worker with real models, which it loads in its `setup`.
+
+    torch is imported here and not above: a run with nothing left to do, and a driver whose workers are elsewhere, do
+    without it.
+    """
+    from augment.run.editor import load_editor  # noqa: PLC0415
+
+    return Worker(config, load_editor)
+
+
+def expand(
+    config: ExpandConfig,
+    *,
+    display: Display = no_display,
+    choose: Callable[[list[Source]], list[Source]] = list,
+    retry_failed: bool = False,
+    make_worker: MakeWorker = load_worker,
+) -> Summary:
+    """Do whatever is left to do: plan, edit, publish. Run it again after an interruption and it goes on.
+
+    Args:
+        config: with `prompts` absolute or relative to the working directory.
+        display: shows the progress; what it gives is called about every second.
+        choose: which of the dataset's images to take.
+        retry_failed: make units in which anything failed once more, quarantined inputs among them. What they hold now
+            counts until it is replaced.
+        make_worker: who makes the edits.
+
+    Raises:
+        ConfigError, InputError, PromptError, OutputError: if the config, the input or the output cannot be used; raised
+            before any worker starts.
+        BudgetExceeded: if more fails than the budget allows, with all finished units kept.
+        Interrupted: on SIGTERM or SIGINT, with all finished units kept.
+    """
+    # Once, here: no two workers and no later run may get other weights under the same name.
+    config = config.model_copy(update={"model": pinned(config.model)})
+    check_clip(config.clip.name)
+    prompts = load_config(config.prompts, PromptConfig)
+    sources, class_names = job_sources(config)
+    check_class_names(config, prompts, class_names)
+    sources = choose(sources)
+    settings = fingerprint(config, prompts, sources, class_names)
+    ledger = Ledger(output_url(config))
+    with ledger.lock() as lease:
+        plan = ledger.read_plan()
+        done = ledger.recover(plan) if plan else {}
+        if plan is None or (not done and fingerprint_difference(plan.fingerprint, settings)):
+            planned = (plan_source(s, prompts, config.variants_per_image, config.seed) for s in sources)
+            plan = ledger.write_plan(settings, cut_units(planned, config.run.unit_size), class_names)
+        ledger.check_fingerprint(plan, settings)
+        ledger.write_run_file("config.resolved.yaml", resolved_yaml(config))
+        locators = {s.key: s.locator for s in sources}
+        began, made = time.monotonic(), 0
+        again = frozenset(unit_id for unit_id, report in done.items() if report.failed) if retry_failed else frozenset()
+        if len(done) < plan.units or again:
+            ledger.write_run_file("env.json", _environment())
+            kept = {unit_id: report for unit_id, report in done.items() if unit_id not in again}
+            todo = _Todo(ledger, plan, kept, again, locators)
+            made = sum(report.edited for report in _run(todo, lease, config, display, make_worker))
+        seconds = time.monotonic() - began
+        manifest = publish_run(ledger, config, locators)
+    return Summary(ledger.store.url, manifest, made, seconds)
+
+
+@dataclass(frozen=True)
+class _Todo:
+    """What is left of a plan.
+
+    Attributes:
+        kept: reports of the units that stay as they are, by id.
+        again: ids of committed units that are made once more.
+        locators: source key -> where the source lies.
+    """
+
+    ledger: Ledger
+    plan: Plan
+    kept: Mapping[str, UnitReport]
+    again: frozenset[str]
+    locators: Mapping[str, str]
+
+    def units(self) -> Iterator[Unit]:
+        """Yield the units to make, read from the plan while the run is on."""
+        planned = Ledger(PatientStore(self.ledger.store)).units()
+        return (relocate(unit, self.locators) for unit in planned if unit.unit_id not in self.kept)
+
+
+def _run(
+    todo: _Todo, lease: Lease, config: ExpandConfig, display: Display, make_worker: MakeWorker
+) -> Iterator[UnitReport]:
+    """Make the units that are left, and yield their reports; keeps `run/status.json` up to date."""
+    ledger = todo.ledger
+    budget = FailureBudget(config.budget, todo.kept.values())
+    budget.check()
+    if todo.again:
+        Suspects(ledger.store).pardon(unit for unit in ledger.units() if unit.unit_id in todo.again)
+    runner = run_ray if config.run.executor == "ray" else run_local
+    workers, units = worker_config(config, todo.plan), todo.units()
+    progress = RunProgress(todo.plan.planned, todo.kept.values())
+    with display(progress) as show:
+        watch = RunWatch(ledger, lease, progress, show)
+        watch.write_status("running")
+        state = "failed"
+        try:
+            # Closed explicitly: a signal may strike here, outside of the runner, and its workers must not outlive that.
+            with closing(runner(workers, units, config.run, make_worker, replaces=todo.again, watch=watch)) as reports:
+                for report in reports:
+                    progress.observe(report)
+                    ledger.log.add("unit", dataclasses.asdict(report))
+                    show()
+                    budget.observe(report)
+                    yield report
+            Suspects(ledger.store).acquit()
+            state = "finished"
+        except (Exception, GeneratorExit):
+            raise
+        except BaseException:
+            state = "interrupted"
+            raise
+        finally:
+            with contextlib.suppress(OutputError):
+                lease.check()  # the status is the new driver's once the lease is lost
+                watch.write_status(state)
+
+
+def _environment() -> dict[str, Any]:
+    packages = ("torch", "diffusers", "transformers", "ray", "webdataset", "pillow", "numpy", "pyarrow")
+    return {
+        "python": platform.python_version(),
+        "machine": platform.platform(),
+        "packages": {name: version(name) for name in packages},
+    }

@@ -1,0 +1,113 @@
+"""Publishing an output folder: after a run, and again under other thresholds. Needs no model and no sources."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from augment.config import load_config, resolved_yaml
+from augment.dataset.overview import CONTACT_SHEET, FILES, write_overview
+from augment.dataset.publish import ShardLimits, publish
+from augment.errors import ConfigError, OutputError
+from augment.filters import judge_edit
+from augment.ledger.ledger import Ledger
+from augment.run.config import ExpandConfig
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run ended.
+
+    Attributes:
+        out: the output folder or URL.
+        manifest: the content of `manifest.json`.
+        edits_made, seconds: edits of this run, and the time they took with start and end of the workers; 0 if nothing
+            was left to do.
+    """
+
+    out: str
+    manifest: dict[str, Any]
+    edits_made: int
+    seconds: float
+
+    def lines(self) -> list[str]:
+        """What to tell a person."""
+        m = self.manifest
+        shards = [f"{self.out}/{name}" for name in m["files"] if name.startswith("shards/") and name.endswith(".tar")]
+        more = f" and {len(shards) - 3} more" if len(shards) > 3 else ""
+        parts = " + ".join(f"{m[name]} {name}" for name in ("accepted", "rejected", "failed"))
+        psnr, bound = m["mean_reconstruction_psnr"], m["mean_vae_psnr"]
+        rate = f"{self.edits_made / self.seconds:.2f} edits/s" if self.edits_made else "nothing was left to do"
+        return [
+            f"shards          {', '.join(shards[:3]) or 'none'}{more}",
+            f"edits           {m['planned']} planned = {parts}",
+            f"reconstruction  {psnr:.2f} dB mean PSNR; VAE alone, the bound: {bound:.2f} dB",
+            f"speed           {rate}",
+            f"contact sheet   {self.out}/{CONTACT_SHEET}",
+        ]
+
+
+def finalize(out: Path | str, overrides: Sequence[str] = (), config_path: Path | str | None = None) -> Summary:
+    """Publish an output folder again, under other thresholds or shard limits, or because a published file is damaged.
+
+    Needs no model and no sources.
+
+    Args:
+        overrides: `filters.min_label_probability=0.8`, `output.max_shard_samples=500`, ...
+        config_path: take `filters` and the shard limits from this config instead of the run's own.
+
+    Raises:
+        ConfigError: if something else is overridden. OutputError: if the folder is not finished.
+    """
+    ledger = Ledger(out)
+    if foreign := [o for o in overrides if not o.startswith(("filters.", "filters=", "output.max_"))]:
+        reason = "finalize changes filters.* and output.max_* only; all else needs `augment expand`"
+        raise ConfigError("the overrides", [f"-o {o}: {reason}" for o in foreign])
+    try:
+        resolved = ledger.store.read("run/config.resolved.yaml")
+    except (FileNotFoundError, NotADirectoryError):
+        raise OutputError(
+            f"{out} has no run/config.resolved.yaml: it is no output folder of `augment expand`."
+        ) from None
+    with ledger.store.scratch() as folder:
+        own = folder / "config.resolved.yaml"
+        own.write_bytes(resolved)
+        try:
+            config = load_config(own, ExpandConfig)
+            changed = load_config(config_path or own, ExpandConfig, overrides)
+        except ConfigError as error:
+            known = ledger.store.at("run/config.resolved.yaml")
+            raise ConfigError(
+                error.source.replace(str(own), known), [p.replace(str(own), known) for p in error.problems]
+            ) from None
+    limits = changed.output.model_copy(update={"path": ledger.store.url})
+    config = config.model_copy(update={"filters": changed.filters, "output": limits})
+    with ledger.lock():
+        manifest = publish_run(ledger, config, {}, check_hashes=True)
+        ledger.write_run_file("config.resolved.yaml", resolved_yaml(config))
+    return Summary(ledger.store.url, manifest, 0, 0.0)
+
+
+def publish_run(
+    ledger: Ledger, config: ExpandConfig, locators: dict[str, str], check_hashes: bool = False
+) -> dict[str, Any]:
+    """Publish what is committed, and what a person looks at if anything has changed; return the manifest.
+
+    Args:
+        locators: source key -> where the source lies, for the pictures of the contact sheet.
+        check_hashes: whether published files are read to see that they are whole.
+    """
+    result = publish(
+        ledger,
+        judge=partial(judge_edit, config=config.filters),
+        judge_settings=config.filters.model_dump(mode="json"),
+        limits=ShardLimits(**config.output.model_dump(exclude={"path"})),
+        derived=FILES,
+        check_hashes=check_hashes,
+    )
+    if result.changed or not all(ledger.store.exists(name) for name in FILES):
+        write_overview(ledger, result.manifest, locators)
+    return result.manifest

@@ -1,0 +1,209 @@
+"""`augment interpolate`: images between pairs of images of a class, as a shard, a contact sheet and a report."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from augment.config import load_config
+from augment.editing import EditConfig
+from augment.editing.edits import checked_schedule, full_schedule
+from augment.editing.interpolate import generate, invert_images
+from augment.editing.pairs import Pair, choose_pairs
+from augment.errors import ImageError, InputError
+from augment.inputs.images import decode_image, encode_png
+from augment.inputs.readers import read_bytes
+from augment.models.config import ModelConfig, pinned
+from augment.models.interface import LatentDiffusion
+from augment.models.load import load_model
+from augment.prompts import PromptConfig
+from augment.report.contact_sheet import Tile, contact_sheet
+from augment.run.config import (
+    ExpandConfig,
+    InputConfig,
+    OutputConfig,
+    job_sources,
+)
+from augment.scoring import psnr
+from augment.seeding import seed_for
+from augment.storage.tar import write_bytes_atomic, write_tar
+from augment.types import Source
+
+PSNR_CEILING = 100.0  # dB, of an exact reconstruction
+SHARD, SHEET = "interpolated.tar", "contact_sheet.png"
+Sample = tuple[str, dict[str, bytes]]  # key, files by extension
+
+
+class InterpolateConfig(BaseModel):
+    """`configs/interpolate/emoji.yaml`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input: InputConfig
+    output: Path = Field(description="output folder, relative to the working directory")
+    model: ModelConfig = ModelConfig()
+    prompts: Path = Field(description="YAML file of prompts, relative to this file; every pair draws one")
+    editing: EditConfig = EditConfig(strength=1.0)
+    pairs_per_class: int = Field(default=1, ge=1, description="pairs of images, different ones, of each class")
+    weights: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
+        default=(0.25, 0.5, 0.75),
+        min_length=1,
+        description="one image of each pair per weight: 0 first, 1 second image",
+    )
+    batch_size: int = Field(default=8, ge=1, description="pairs inverted together")
+    sheet_rows: int = Field(default=16, ge=1, description="pairs on the contact sheet")
+    seed: int = Field(default=0, description="another seed, other pairs and prompts")
+
+
+@dataclass(frozen=True)
+class Made:
+    """What became of a pair: samples of the shard, tiles of the contact sheet, its row in the report."""
+
+    samples: list[Sample]
+    tiles: list[Tile]
+    row: dict[str, Any]
+
+
+def load_interpolate_config(path: Path | str, overrides: Sequence[str] = ()) -> InterpolateConfig:
+    """Read a config; its `prompts` becomes an absolute path: relative to the file, or, if typed, to where we are."""
+    config = load_config(path, InterpolateConfig, overrides)
+    typed = any(override.partition("=")[0].strip() == "prompts" for override in overrides)
+    return config.model_copy(update={"prompts": ((Path() if typed else Path(path).parent) / config.prompts).absolute()})
+
+
+def run(config: InterpolateConfig) -> dict[str, Any]:
+    """Write `interpolated.tar`, `contact_sheet.png` and `report.json` to the output folder; return the report.
+
+    Raises:
+        ConfigError, InputError, OutputError, PromptError, ModelError: if the config or an image cannot be used; before
+            anything is written.
+    """
+    config = config.model_copy(update={"model": pinned(config.model)})
+    output = OutputConfig(path=str(config.output))
+    sources, _ = job_sources(ExpandConfig(input=config.input, output=output, prompts=config.prompts))
+    pairs = choose_pairs(sources, load_config(config.prompts, PromptConfig), config.pairs_per_class, config.seed)
+    images = {s.key: _decoded(s, config.input.image_size) for pair in pairs for s in (pair.a, pair.b)}
+    model = load_model(config.model)
+    checked_schedule(model, config.editing, "editing")
+    if config.input.image_size % model.factor:
+        raise InputError(
+            f"input.image_size {config.input.image_size} is not a multiple of {model.factor}, as images of "
+            f"{config.model.name!r} must be"
+        )
+    made: list[Made] = []
+
+    def samples() -> Iterator[Sample]:
+        for start in range(0, len(pairs), config.batch_size):
+            batch = _make(model, pairs[start : start + config.batch_size], images, config)
+            made.extend(batch)
+            yield from (sample for pair in batch for sample in pair.samples)
+
+    count = write_tar(config.output / SHARD, samples())
+    title = f"{len(pairs)} pairs, {model.model_id}: images from noise between the noises of two"
+    sheet = contact_sheet([m.tiles for m in made[: config.sheet_rows]], title)
+    known = [value for m in made for value in m.row["psnr"] if value is not None]
+    report = {
+        "settings": config.model_dump(mode="json"),
+        "images": count,
+        "failed": sum(len(m.row["failed_weights"]) for m in made),
+        "mean_reconstruction_psnr": sum(known) / max(1, len(known)),
+        "pairs": [m.row for m in made],
+    }
+    write_bytes_atomic(config.output / SHEET, sheet)
+    write_bytes_atomic(config.output / "report.json", (json.dumps(report, indent=2) + "\n").encode())
+    return report
+
+
+def summary_lines(report: dict[str, Any]) -> list[str]:
+    """What to tell a person."""
+    out = Path(report["settings"]["output"])
+    return [
+        f"images          {report['images']} between {len(report['pairs'])} pairs, {report['failed']} failed",
+        f"reconstruction  {report['mean_reconstruction_psnr']:.2f} dB mean PSNR of the images interpolated between",
+        f"shard           {out / SHARD}",
+        f"contact sheet   {out / SHEET}",
+    ]
+
+
+def _make(
+    model: LatentDiffusion, batch: Sequence[Pair], images: dict[str, np.ndarray], config: InterpolateConfig
+) -> list[Made]:
+    editing = config.editing
+    seeds = [seed_for("interpolation", config.seed, p.a.key, p.b.key) for p in batch]
+    ends, noises, again = [], [], []
+    for sources, prompts in (
+        ([p.a for p in batch], [p.prompt_a for p in batch]),
+        ([p.b for p in batch], [p.prompt_b for p in batch]),
+    ):
+        pixels = torch.from_numpy(np.stack([images[s.key] for s in sources]))  # [B, H, W, 3]
+        ends.append(pixels.permute(0, 3, 1, 2).float() / 127.5 - 1.0)
+        noises.append(invert_images(model, ends[-1], prompts, editing, seeds=seeds))
+        again.append(generate(model, noises[-1], prompts, editing, editing.inversion_guidance_scale))
+    targets = [p.target for p in batch]
+    between = [
+        generate(model, noises[0].towards(noises[1], w), targets, editing, editing.guidance_scale)
+        for w in config.weights
+    ]
+    values = [psnr(r, x).tolist() for r, x in zip(again, ends, strict=True)]
+    return [
+        _finished(model, pair, config, [_png(x[i]) for x in (*ends, *again)], [v[i] for v in values], list(pictures))
+        for i, (pair, pictures) in enumerate(zip(batch, torch.stack(between, dim=1), strict=True))
+    ]
+
+
+def _finished(
+    model: LatentDiffusion,
+    pair: Pair,
+    config: InterpolateConfig,
+    known: list[bytes],
+    psnr_of_ends: list[float],
+    pictures: list[Tensor],
+) -> Made:
+    """The samples, tiles and report row of a pair; `known` are PNGs: the two images, their two reconstructions."""
+    row: dict[str, Any] = {
+        "key": pair.key,
+        "class_name": pair.a.class_name,
+        "sources": [pair.a.key, pair.b.key],
+        "source_prompts": [pair.prompt_a, pair.prompt_b],
+        "target_prompt": pair.target,
+        "psnr": [value if math.isfinite(value) else None for value in psnr_of_ends],
+    }
+    same = row | {"model_id": model.model_id, "model_revision": model.revision, "seed": config.seed}
+    same |= {"sampler": full_schedule(model, config.editing).name, "editing": config.editing.model_dump(mode="json")}
+    same |= {"psnr": [min(value, PSNR_CEILING) if math.isfinite(value) else 0.0 for value in psnr_of_ends]}
+    row["failed_weights"] = []
+    samples: list[Sample] = []
+    first, second = (f"reconstruction, {value:.1f} dB" for value in psnr_of_ends)
+    tiles = [Tile(known[0], pair.prompt_a), Tile(known[2], first)]
+    for k, (weight, picture) in enumerate(zip(config.weights, pictures, strict=True)):
+        if not torch.isfinite(picture).all():
+            tiles.append(Tile(b"", f"{weight:g}", "failed", "NaN or infinity"))
+            row["failed_weights"].append(weight)
+            continue
+        png, key = _png(picture), f"{pair.key}-{k}"
+        details = json.dumps(same | {"key": key, "weight": weight}, sort_keys=True) + "\n"
+        tiles.append(Tile(png, f"{weight:g}: {pair.target}"))
+        files = {"png": png, "cls": str(pair.a.label).encode(), "txt": pair.target.encode(), "json": details.encode()}
+        samples.append((key, files))
+    return Made(samples, [*tiles, Tile(known[3], second), Tile(known[1], pair.prompt_b)], row)
+
+
+def _png(image: Tensor) -> bytes:
+    """Of an image [3, H, W] in -1..1."""
+    return encode_png(((image.nan_to_num(0.0).clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy())
+
+
+def _decoded(source: Source, size: int) -> np.ndarray:
+    try:
+        return np.asarray(decode_image(read_bytes(source), size))
+    except ImageError as error:
+        raise InputError(f"{source.locator}: {error}; remove it from the dataset") from error

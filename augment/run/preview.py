@@ -1,0 +1,137 @@
+"""A few edits before the big spend: a contact sheet to look at, and the speed that `augment plan` reckons with.
+
+augment preview configs/expand/emoji.yaml -n 12
+"""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from augment.dataset.overview import FILES
+from augment.errors import OutputError
+from augment.ledger.ledger import Ledger
+from augment.report.outcome import counts, problems
+from augment.run.config import ExpandConfig, output_url
+from augment.run.estimate import (
+    PREVIEW_FILE,
+    PREVIEW_FOLDER,
+    Measured,
+    relevant_settings,
+)
+from augment.run.expand import expand
+from augment.run.finalize import Summary
+from augment.run.watch import Display, no_display
+from augment.seeding import spread
+from augment.types import Source
+
+# What a run writes into its folder, beside run/.
+_FOLDERS = ("plan", "parts", "commits", "shards", "rejected")
+_FILES = (PREVIEW_FILE, "manifest.json", "index.parquet", "README.md", *FILES)
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What came out: the run, and what it cost."""
+
+    summary: Summary
+    measured: Measured | None
+
+    @property
+    def problems(self) -> list[str]:
+        """As of a run."""
+        return problems(self.summary.manifest, self.summary.out)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        measured = self.measured.model_dump(mode="json", exclude={"settings"}) if self.measured else None
+        about = {"measured": measured, "problems": self.problems}
+        return {"out": self.summary.out, **counts(self.summary.manifest), **about}
+
+    def lines(self) -> list[str]:
+        """For people."""
+        m = self.measured
+        if m is None:
+            return [*self.summary.lines(), "measured        nothing: every edit failed"]
+        cost = f"{m.seconds_per_edit:.3g} s per edit, {m.model_seconds_per_edit:.3g} of them in the model"
+        return [*self.summary.lines(), f"measured        {cost}, after {m.setup_seconds:.1f} s of setup, on {m.device}"]
+
+
+def preview(config: ExpandConfig, count: int = 12, display: Display = no_display) -> Preview:
+    """Edit `count` images, spread over the dataset, in this process, and publish them in `<output.path>/preview`.
+
+    An earlier preview there is replaced.
+
+    Raises:
+        ConfigError, InputError, PromptError, ModelError, OutputError: if the config, the input or the output cannot be
+            used.
+        Interrupted: on SIGTERM or SIGINT.
+    """
+    url = f"{output_url(config)}/{PREVIEW_FOLDER}"
+    output = config.output.model_copy(update={"path": url})
+    # The seconds are to be those of one worker that does one thing at a time; a unit per batch shows progress soon.
+    run = config.run.model_copy(update={"executor": "local", "unit_size": config.run.batch_size})
+    config = config.model_copy(update={"output": output, "run": run})
+    ledger = Ledger(url)
+    _make_room(ledger)
+
+    def choose(sources: list[Source]) -> list[Source]:
+        return spread(sources, count, "preview")
+
+    summary = expand(config, display=display, choose=choose)
+    measured = _measure(ledger, config, summary)
+    if measured:
+        ledger.store.write(PREVIEW_FILE, (measured.model_dump_json(indent=2) + "\n").encode())
+    return Preview(summary, measured)
+
+
+def _make_room(ledger: Ledger) -> None:
+    """Remove an earlier preview, and nothing else; leave a mark by which the next one will know this one.
+
+    Raises:
+        OutputError: if the folder holds something that is no preview, or another one is at work.
+    """
+    store = ledger.store
+    held = [name for name in _FILES if store.exists(name)] + [f"{name}/" for name in _FOLDERS if store.list(name)]
+    if held and PREVIEW_FILE not in held:
+        raise OutputError(
+            f"{store} holds {', '.join(held)}, but no {PREVIEW_FILE}: it is no preview, and is left alone. Move it "
+            "away, or choose another output.path."
+        )
+    with ledger.lock():
+        store.write(PREVIEW_FILE, b'{"finished": false}\n')
+        for folder in (*_FOLDERS, "run/journal"):
+            store.clear(folder)
+        kept = (PREVIEW_FILE, "run/lease-")
+        store.remove(name for name in (*_FILES, *store.list("run")) if not name.startswith(kept))
+
+
+def _measure(ledger: Ledger, config: ExpandConfig, summary: Summary) -> Measured | None:
+    reports, plan, store = list(ledger.committed().values()), ledger.read_plan(), ledger.store
+    edits = sum(report.edited for report in reports)
+    assert plan is not None  # the run has ended
+    if not edits:
+        return None
+    # The models' idle time is that of the other stages, seen from the other side.
+    seconds = sum(value for report in reports for stage, value in report.seconds.items() if stage != "idle")
+    published = [n for folder in ("shards", "rejected") for name, n in store.list(folder).items()]
+    return Measured(
+        images=plan.sources,
+        edits=edits,
+        seconds_per_edit=seconds / edits,
+        model_seconds_per_edit=sum(report.seconds.get("model", 0.0) for report in reports) / edits,
+        setup_seconds=max(0.0, summary.seconds - seconds),
+        part_bytes_per_edit=sum(store.list("parts").values()) / edits,
+        shard_bytes_per_edit=sum(published) / edits,
+        device=_device_name(config.model.device),
+        settings=relevant_settings(plan.fingerprint, config),
+    )
+
+
+def _device_name(device: str) -> str:
+    if not device.startswith("cuda"):
+        return f"{device} ({platform.machine()})"
+    return f"{device} ({torch.cuda.get_device_name(device)})"

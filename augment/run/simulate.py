@@ -1,0 +1,64 @@
+"""An editor without models, to measure and to test the machinery around them: readers, workers, pool, ledger.
+
+Its edits are the source in the colours of the prompt, the same bytes wherever and whenever they are made; it takes the
+time that it is told to, asleep like a process that waits for its GPU. It imports no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from augment.run.batch import DecodedImage, RawEdits
+from augment.run.config import WorkerConfig
+
+
+class SimulatedEditor:
+    """Stands in for `DiffusionEditor`.
+
+    Args:
+        seconds_per_batch: what each batch takes, one after the other and from the start again; none: no time.
+    """
+
+    def __init__(self, config: WorkerConfig, seconds_per_batch: Sequence[float] = ()) -> None:
+        self._config, self._seconds = config, tuple(seconds_per_batch)
+        self._batches = 0
+
+    def release_memory(self) -> None:
+        """Do nothing: there are no models."""
+
+    def edit(self, batch: Sequence[DecodedImage]) -> list[RawEdits]:
+        """Tinted copies, and scores that depend on the file and the prompt."""
+        if self._seconds:
+            time.sleep(self._seconds[self._batches % len(self._seconds)])
+        self._batches += 1
+        return [self._edits(image) for image in batch]
+
+    def _edits(self, image: DecodedImage) -> RawEdits:
+        digests = [
+            hashlib.sha256(f"{image.sha256} {self._config.seed} {v.index} {v.prompt}".encode()).digest()
+            for v in image.planned.variants
+        ]
+        tints = [np.frombuffer(digest[:3], np.uint8) for digest in digests]
+        return RawEdits(
+            image,
+            pixels=np.stack([image.pixels ^ tint for tint in tints]),
+            reconstruction=image.pixels,
+            finite=(True,) * len(digests),
+            scores=tuple(
+                {"label_probability": d[3] / 255, "text_alignment": d[4] / 255, "source_similarity": d[5] / 255}
+                for d in digests
+            ),
+            measured={
+                "reconstruction_psnr": 30.0,
+                "vae_psnr": 31.0,
+                "inversion_residual": 0.0,
+                "inversion_iterations": 1.0,
+                "inversion_evaluations": 1.0,
+            },
+            settings={"seed": self._config.seed, "model_id": "simulated", "inversion_status": "converged"},
+            aug_ids=tuple(digest.hex()[:32] for digest in digests),
+        )

@@ -1,0 +1,169 @@
+"""What is wrong with a config, its prompts, its input, its models' names and its output, without loading a model.
+
+augment validate configs/expand/emoji.yaml
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, create_model
+
+from augment.config import load_config
+from augment.errors import ConfigError, InputError, ModelError, OutputError, PromptError
+from augment.ledger.lease import holder
+from augment.ledger.ledger import Ledger
+from augment.models.config import check_clip, pinned
+from augment.prompts import PromptConfig, plan_source
+from augment.run.config import (
+    ExpandConfig,
+    check_class_names,
+    fingerprint,
+    job_sources,
+    load_expand_config,
+    output_url,
+)
+from augment.storage.local_store import LocalStore
+from augment.types import Source
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What was found. `sources`, `classes` and `planned` (edits) are 0 where a problem keeps them from being known."""
+
+    problems: tuple[str, ...]
+    sources: int = 0
+    classes: int = 0
+    planned: int = 0
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        counts = {"sources": self.sources, "classes": self.classes, "planned": self.planned}
+        return {"ok": self.ok, "problems": list(self.problems), **counts}
+
+    def lines(self) -> list[str]:
+        """For people: nothing, if there are problems."""
+        return [f"ok: {self.sources} images of {self.classes} classes, {self.planned} edits"] if self.ok else []
+
+
+def validate(path: Path | str, overrides: Sequence[str] = ()) -> Validation:
+    """Check all that `expand` checks before it starts a worker, and go on after a problem.
+
+    Reads the listing of the input but no image; loads no model; writes nothing. Whether a local folder can be written
+    is asked of the system; whether a bucket can be, is known only when it is tried: `augment doctor OUT`.
+    """
+    problems: list[str] = []
+    config, sound = _load(path, overrides, problems)
+    prompts, listing = None, None
+    if "prompts" in sound:
+        try:
+            prompts = load_config(config.prompts, PromptConfig)
+        except ConfigError as error:
+            problems += error.problems
+    if {"input", "output"} <= sound:
+        try:
+            listing = job_sources(config)
+        except (InputError, OutputError) as error:
+            problems.append(str(error))
+    if listing and prompts:
+        problems += _prompt_problems(config, prompts, *listing)
+    model = None
+    if "model" in sound:
+        try:
+            model = pinned(config.model)
+        except ModelError as error:
+            problems.append(str(error))
+    if "clip" in sound:
+        try:
+            check_clip(config.clip.name)
+        except ModelError as error:
+            problems.append(str(error))
+    if "output" in sound:
+        settings = None
+        if listing and prompts and model and sound == ExpandConfig.model_fields.keys():
+            settings = fingerprint(config.model_copy(update={"model": model}), prompts, *listing)
+        problems += _output_problems(config, settings)
+    sources, class_names = listing or ([], {})
+    variants = config.variants_per_image if "variants_per_image" in sound else 0
+    return Validation(tuple(problems), len(sources), len(class_names), len(sources) * variants)
+
+
+def _load(path: Path | str, overrides: Sequence[str], problems: list[str]) -> tuple[ExpandConfig, set[str]]:
+    """The config and the names of the sections that can be used; the others may be missing from it."""
+    try:
+        return load_expand_config(path, overrides), set(ExpandConfig.model_fields)
+    except ConfigError as error:
+        problems += error.problems
+    sections: dict[str, Any] = {}
+    for name, field in ExpandConfig.model_fields.items():
+        fields: dict[str, Any] = {name: (field.annotation, field)}
+        alone = create_model(f"Only_{name}", __config__=ConfigDict(extra="ignore"), **fields)
+        try:
+            sections[name] = getattr(load_config(path, alone, overrides), name)
+        except ConfigError:
+            continue  # its problems are known already
+    if "prompts" in sections:  # relative as in load_expand_config
+        typed = any(override.partition("=")[0].strip() == "prompts" for override in overrides)
+        sections["prompts"] = (Path() if typed else Path(path).parent) / sections["prompts"]
+    return ExpandConfig.model_construct(**sections), set(sections)
+
+
+def _prompt_problems(
+    config: ExpandConfig, prompts: PromptConfig, sources: Sequence[Source], class_names: dict[int, str]
+) -> Iterator[str]:
+    try:
+        check_class_names(config, prompts, class_names)
+    except ConfigError as error:
+        yield from (f"{config.prompts}: {problem}" for problem in error.problems)
+    # Whether a prompt can be made depends on the class and on these attributes only: one source of each kind will do.
+    kinds = {
+        (s.class_name, *(s.attributes.get(name, "") for name in prompts.differ_from_source)): s
+        for s in reversed(sources)
+    }
+    refused: dict[str, str] = {}
+    for source in kinds.values():
+        try:
+            plan_source(source, prompts, 1, 0)
+        except PromptError as error:
+            refused.setdefault(source.class_name, f"{config.prompts}: {error}")
+    yield from refused.values()
+
+
+def _output_problems(config: ExpandConfig, settings: dict[str, Any] | None) -> Iterator[str]:
+    """What would keep `expand` from writing there; `settings` is the fingerprint, if it could be made."""
+    url = output_url(config)
+    try:
+        ledger = Ledger(url)
+        store = ledger.store
+        if isinstance(store, LocalStore) and (reason := _not_writable(store.root)):
+            yield f"output.path: {url} cannot be written ({reason}). Name a folder you can write to."
+            return
+        if driver := holder(store):
+            yield f"{url} is being written by another run ({driver}). Wait for it, or choose another output.path."
+        plan = ledger.read_plan()
+        held = [name for name in ("commits", "shards", "rejected") if store.list(name)]
+        if plan is None and held:
+            yield f"{url} already has {', '.join(held)}, but no plan: it is not this job's. Choose another output.path."
+        if plan and settings and held:
+            ledger.check_fingerprint(plan, settings)
+    except (OutputError, OSError) as error:
+        yield str(error)
+    except Exception as error:  # object stores have errors of their own for missing buckets and credentials
+        yield f"output.path: {url} cannot be used ({type(error).__name__}: {error}). Name a folder you can write to."
+
+
+def _not_writable(folder: Path) -> str:
+    """Why a folder cannot be made or written; "" if nothing speaks against it."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        return f"{folder} is no folder"
+    return "" if os.access(folder, os.W_OK | os.X_OK) else f"no permission to write in {folder}"

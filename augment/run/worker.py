@@ -1,0 +1,240 @@
+"""One unit of work: read -> decode -> edit -> score -> encode -> write a part -> commit. A plain class that knows no
+cluster.
+
+What goes wrong with one image costs that image: its edits become failed records with a stage and a reason. What goes
+wrong with the process (a broken GPU context, a full disk, a signal) is raised, and the unit is somebody else's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from augment.dataset.record import EDITED, failed_records
+from augment.errors import DeviceError, ImageError, InputError, OutputError
+from augment.filters import judge_edit
+from augment.inputs.images import decode_image
+from augment.inputs.readers import read_bytes
+from augment.ledger.in_flight import Journal
+from augment.ledger.ledger import Ledger
+from augment.run.batch import (
+    DecodedImage,
+    EditedImage,
+    RawEdits,
+    encode_image,
+    failed_sample,
+    is_out_of_memory,
+)
+from augment.run.config import WorkerConfig
+from augment.types import (
+    EditStatus,
+    PlannedSource,
+    UnitReport,
+    UnitTask,
+)
+
+
+class Editor(Protocol):
+    """What a worker needs of whoever makes its edits."""
+
+    def edit(self, batch: Sequence[DecodedImage]) -> list[RawEdits]: ...
+    def release_memory(self) -> None: ...
+
+
+class Worker:
+    """Holds the models of one process: `setup()` once, then `run_unit` as often as there is work.
+
+    `run_unit` may be called from several threads. The models do one batch at a time; meanwhile the other thread reads,
+    decodes, encodes and writes, so that of two units in flight one always has a batch for them.
+    """
+
+    def __init__(self, config: WorkerConfig, make_editor: Callable[[WorkerConfig], Editor]) -> None:
+        self.config = config
+        self._make_editor = make_editor
+        self._ledger = Ledger(config.output)
+        self._batch_size = config.batch_size  # halves for good when memory runs out
+        self._models = threading.Lock()
+        self._models_free_since: float | None = None  # not before the first batch: until then they were loaded
+
+    def setup(self) -> None:
+        """Load the models. Apart from `__init__`, so that a pool exists before anything heavy is imported.
+
+        Raises:
+            OutputError: if the output cannot be seen from here.
+        """
+        if not self._ledger.store.exists("plan/plan.json"):
+            raise OutputError(
+                f"output.path: {self.config.output} has no plan as seen from {socket.gethostname()}. Every worker must "
+                "reach it: name a folder that all machines share, or an object store."
+            )
+        self._editor = self._make_editor(self.config)
+
+    def run_unit(self, task: UnitTask) -> UnitReport:
+        """Make all edits of a unit and commit them. Returns the report that counts: another's, if it was first.
+
+        Raises:
+            OSError: if the part, or the journal, cannot be written.
+            DeviceError: if the device is broken; this process should end.
+        """
+        unit, clock = task.unit, _Clock()
+        journal = Journal(self._ledger.store, unit.unit_id, task.attempt)
+        by_key = {planned.source.key: planned for planned in unit.sources}
+        with clock.stage("alone"):
+            for key in task.alone:
+                journal.begin([key], alone=True)
+                self._edit([by_key[key]], _Clock())
+                journal.clear(key)
+        results = {
+            key: self._failed(by_key[key], "quarantine", reason) for key, reason in task.quarantined.items()
+        }  # by source key
+        wanted = [planned for planned in unit.sources if planned.source.key not in results]
+        start = 0
+        while start < len(wanted):
+            batch = wanted[start : start + min(self._batch_size, task.batch_size or self._batch_size)]
+            start += len(batch)
+            journal.begin(planned.source.key for planned in batch)
+            results |= self._edit(batch, clock)
+        journal.begin(())  # what may go wrong from here on is no input's fault
+        in_order = [results[planned.source.key] for planned in unit.sources]
+        with clock.stage("write"):
+            part, sha256 = self._ledger.write_part(unit.unit_id, (s for image in in_order for s in image.samples))
+        report = self._ledger.commit(self._report(task, in_order, part, sha256, clock.seconds), task.replaces)
+        journal.close()
+        return report
+
+    def _edit(self, batch: Sequence[PlannedSource], clock: _Clock) -> dict[str, EditedImage]:
+        """Read and edit some sources; results by source key."""
+        results: dict[str, EditedImage] = {}
+        images: list[DecodedImage] = []
+        with clock.stage("read"):
+            for planned in batch:
+                image = self._read(planned)
+                if isinstance(image, DecodedImage):
+                    images.append(image)
+                else:
+                    results[planned.source.key] = image
+        return results | self._edit_decoded(images, clock)
+
+    def _read(self, planned: PlannedSource) -> DecodedImage | EditedImage:
+        """The decoded source, or its failed edits."""
+        try:
+            data = read_bytes(planned.source)
+        except InputError as error:
+            return self._failed(planned, "read", _without_place(error, planned))
+        sha256 = hashlib.sha256(data).hexdigest()
+        try:
+            picture = decode_image(data, self.config.image_size)
+        except ImageError as error:
+            return self._failed(planned, "decode", _without_place(error, planned), sha256)
+        return DecodedImage(planned, sha256, np.asarray(picture))
+
+    def _failed(self, planned: PlannedSource, stage: str, reason: str, sha256: str = "") -> EditedImage:
+        known = self.config.known_fields()
+        records = failed_records(planned, self.config.config_hash, stage, reason, source_sha256=sha256, **known)
+        return EditedImage(tuple(records), tuple(map(failed_sample, records)))
+
+    def _edit_decoded(self, images: Sequence[DecodedImage], clock: _Clock) -> dict[str, EditedImage]:
+        """Edit a batch; results by source key. A batch that fails is split until what fails stands alone."""
+        if not images:
+            return {}
+        outcome = self._attempt(images, clock)
+        # Outside of the `except` block by now: its traceback held the tensors whose memory is wanted back.
+        if not isinstance(outcome, _Failure):
+            with clock.stage("encode"):
+                return {raw.image.planned.source.key: encode_image(raw, self.config.config_hash) for raw in outcome}
+        if len(images) == 1:
+            image = images[0]
+            return {image.planned.source.key: self._failed(image.planned, "edit", outcome.reason, image.sha256)}
+        size = 1
+        if outcome.out_of_memory:
+            size = max(1, len(images) // 2)
+            self._batch_size = min(self._batch_size, size)
+            self._editor.release_memory()
+        results: dict[str, EditedImage] = {}
+        for start in range(0, len(images), size):
+            results |= self._edit_decoded(images[start : start + size], clock)
+        return results
+
+    def _attempt(self, images: Sequence[DecodedImage], clock: _Clock) -> list[RawEdits] | _Failure:
+        with clock.stage("wait"):
+            self._models.acquire()
+        if self._models_free_since is not None:
+            clock.add("idle", time.monotonic() - self._models_free_since)
+        try:
+            with clock.stage("model"):
+                return self._editor.edit(images)
+        except Exception as error:  # a model may raise anything; what it is worth is decided here
+            if is_out_of_memory(error):
+                return _Failure("out of memory with a single image", out_of_memory=True)
+            if "CUDA error" in str(error):
+                raise DeviceError(str(error)) from None  # sticky: every later CUDA call of this process would fail too
+            return _Failure(f"{type(error).__name__}: {error}", out_of_memory=False)
+        finally:
+            self._models_free_since = time.monotonic()
+            self._models.release()
+
+    def _report(
+        self, task: UnitTask, images: Sequence[EditedImage], part: str, sha256: str, seconds: dict[str, float]
+    ) -> UnitReport:
+        records = [record for image in images for record in image.records]
+        failed = [record for record in records if record.status == EditStatus.FAILED]
+        verdicts = [judge_edit(r.scores(), self.config.filters) for r in records if r.status == EDITED]
+        return UnitReport(
+            unit_id=task.unit.unit_id,
+            plan=self.config.config_hash,
+            part=part,
+            sha256=sha256,
+            planned=len(records),
+            edited=len(records) - len(failed),
+            failed=len(failed),
+            seconds=seconds,
+            psnr_sum=sum(image.psnr for image in images if image.psnr is not None),
+            vae_psnr_sum=sum(image.vae_psnr for image in images if image.vae_psnr is not None),
+            inverted=sum(image.psnr is not None for image in images),
+            failed_by_stage=dict(Counter(record.stage for record in failed)),
+            failed_by_class=dict(Counter(record.class_name for record in failed)),
+            planned_by_class=dict(Counter(record.class_name for record in records)),
+            provisional=dict(Counter(EditStatus.ACCEPTED.value if v.keep else v.reason.split()[0] for v in verdicts)),
+            batch_size=self._batch_size,
+        )
+
+
+class _Clock:
+    """Seconds by stage of one unit."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.add(name, time.monotonic() - began)
+
+    def add(self, name: str, seconds: float) -> None:
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """Why a batch failed, without the exception and the tensors that its traceback keeps alive."""
+
+    reason: str
+    out_of_memory: bool
+
+
+def _without_place(error: Exception, planned: PlannedSource) -> str:
+    """An error's text without the folder it happened in: the same input elsewhere must give the same record."""
+    locator, key = planned.source.locator, planned.source.key
+    return str(error).replace(locator, key).replace(locator.partition("::")[0], key)

@@ -1,0 +1,66 @@
+"""Scores of edits from one CLIP model: is the label still true, did the edit happen, is it still that picture?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from jaxtyping import Float
+from torch import Tensor
+
+from augment.prompts.templates import fill
+
+
+class ImageTextModel(Protocol):
+    """What scoring needs of a CLIP model: images and texts as unit vectors in one space."""
+
+    logit_scale: float
+
+    def image_embeds(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]: ...
+    def text_embeds(self, texts: Sequence[str]) -> Float[Tensor, "N D"]: ...
+    def class_embeds(self, texts: Sequence[Sequence[str]]) -> Float[Tensor, "N D"]: ...
+
+
+class EditScorer:
+    """Scores edits by a CLIP model; the class names are embedded once.
+
+    Args:
+        clip: the model.
+        label_templates: what each class is called; several are averaged.
+        class_names: label -> name, of every class of the dataset.
+    """
+
+    def __init__(self, clip: ImageTextModel, label_templates: Sequence[str], class_names: Mapping[int, str]) -> None:
+        self._clip = clip
+        labels = sorted(class_names)
+        self._place = {label: i for i, label in enumerate(labels)}
+        texts = [[fill(template, class_names[i], {}) for template in label_templates] for i in labels]
+        self._class_embeds = self._clip.class_embeds(texts)
+
+    def score(
+        self, sources: Tensor, edits: Tensor, *, owners: Sequence[int], labels: Sequence[int], prompts: Sequence[str]
+    ) -> list[dict[str, float]]:
+        """Score edits [N, 3, H, W] of sources [B, 3, H, W], both in -1..1.
+
+        Args:
+            owners: for each edit, the place of its source in `sources`.
+            labels, prompts: for each edit, its label and its target prompt.
+
+        Returns:
+            for each edit `label_probability` (0..1, zero-shot among the class names), `text_alignment` and
+            `source_similarity` (cosines).
+        """
+        embeds = self._clip.image_embeds(edits)  # [N, D], unit length
+        source_embeds = self._clip.image_embeds(sources)[list(owners)]  # [N, D]
+        probabilities = (self._clip.logit_scale * embeds @ self._class_embeds.T).softmax(dim=1)  # [N, classes]
+        # Not cached by prompt: which prompts share a batch, and with it the last bit, would depend on what ran before.
+        alignment = (embeds * self._clip.text_embeds(list(prompts))).sum(dim=1)
+        similarity = (embeds * source_embeds).sum(dim=1)
+        return [
+            {
+                "label_probability": float(probabilities[i, self._place[label]]),
+                "text_alignment": float(alignment[i]),
+                "source_similarity": float(similarity[i]),
+            }
+            for i, label in enumerate(labels)
+        ]

@@ -1,0 +1,108 @@
+"""An output folder on a POSIX file system: rename is atomic, and a hard link is made only if the name is free."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from augment.storage.store import Store
+from augment.storage.tar import sync_folder, write_bytes_atomic
+
+
+class LocalStore(Store):
+    """A folder of a POSIX file system, on which `link` fails if the name exists. It may be shared between machines."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.root = Path(path)
+        super().__init__(str(self.root))
+
+    def read(self, name: str) -> bytes:
+        return (self.root / name).read_bytes()
+
+    def open(self, name: str) -> BinaryIO:
+        return (self.root / name).open("rb")
+
+    def list(self, folder: str = "") -> dict[str, int]:
+        prefix = f"{folder}/" if folder else ""
+        found = {}
+        try:
+            entries = os.scandir(self.root / folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        with entries:
+            for entry in entries:
+                if entry.name.startswith(".") and entry.name.endswith(".tmp"):
+                    continue
+                with contextlib.suppress(FileNotFoundError):  # removed since: this one is not there, the others are
+                    if entry.is_file():
+                        found[f"{prefix}{entry.name}"] = entry.stat().st_size
+        return dict(sorted(found.items()))
+
+    def exists(self, name: str) -> bool:
+        return (self.root / name).is_file()
+
+    def write(self, name: str, data: bytes) -> None:
+        write_bytes_atomic(self.root / name, data)
+
+    def create(self, name: str, data: bytes) -> bool:
+        path = self.root / name
+        beside = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
+        write_bytes_atomic(beside, data)
+        try:
+            os.link(beside, path)
+        except FileExistsError:
+            return False
+        finally:
+            beside.unlink(missing_ok=True)
+        sync_folder(path.parent)
+        return True
+
+    def append(self, name: str, data: bytes) -> None:
+        (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+        with (self.root / name).open("ab") as file:
+            file.write(data)
+
+    def put(self, local: Path, name: str) -> None:
+        with local.open("rb") as file:
+            os.fsync(file.fileno())  # the name must not outlive a power cut without the bytes
+        self._rename({local: self.root / name})
+
+    def move(self, names: Mapping[str, str]) -> None:
+        self._rename({self.root / old: self.root / new for old, new in names.items()})
+
+    def _rename(self, paths: Mapping[Path, Path]) -> None:
+        folders = {new.parent for new in paths.values()}
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        for old, new in paths.items():
+            os.replace(old, new)
+        for folder in folders:
+            sync_folder(folder)
+
+    def remove(self, names: Iterable[str]) -> None:
+        for name in names:
+            (self.root / name).unlink(missing_ok=True)
+
+    def clear(self, folder: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.root / folder)
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        self.root.mkdir(parents=True, exist_ok=True)
+        path = self.root / f".scratch-{uuid.uuid4().hex}.tmp"
+        path.mkdir()
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def sweep(self) -> None:
+        for folder in ("", "run", "run/journal", "plan", "commits", "parts", "shards", "rejected"):
+            for path in (self.root / folder).glob(".*.tmp"):
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

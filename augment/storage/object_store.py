@@ -1,0 +1,178 @@
+"""An output folder on an object store: S3 and what speaks its language, Google Cloud Storage, Azure."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar, cast
+
+import fsspec
+
+from augment.errors import StoreError
+from augment.storage.store import Store
+
+# Stores that can create an object on the condition that there is none (fsspec: `mode="create"`).
+CONDITIONAL_PUT = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory")
+_AT_ONCE = 32  # requests
+_CREATE_TRIES = 8
+_CREATING = threading.Lock()  # fsspec's `memory://` looks first and then writes; the others do both at once
+T = TypeVar("T")
+
+
+class ObjectStore(Store):
+    """A prefix of an object store behind fsspec; needs a conditional put.
+
+    Files are built locally and uploaded once, whole: a file object that an exception passes through would finalize a
+    truncated object. Whatever the store's client raises arrives as an OSError.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url.rstrip("/"))
+        scheme = url.partition("://")[0]
+        if scheme not in CONDITIONAL_PUT:
+            raise StoreError(
+                f"{url}: an output needs a local path or one of {', '.join(f'{s}://' for s in CONDITIONAL_PUT)}: "
+                "other stores cannot promise that only one of two writers succeeds"
+            )
+        try:
+            # Without listings cache: what another process has written since must be seen.
+            self._fs, self._root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
+        except ImportError as error:
+            extra = " pip install 'rnri-augment[s3]'" if scheme.startswith("s3") else ""
+            raise StoreError(f"{url}: {error};{extra or ' install the package it names'}") from error
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}" if name else str(self._root)
+
+    @contextlib.contextmanager
+    def _as_os_error(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            raise
+        except Exception as error:  # no credentials, no connection, ...: every client has classes of its own
+            raise OSError(f"{self.at(name)}: {type(error).__name__}: {error}") from error
+
+    def _each(self, action: Callable[[str], T], names: Iterable[str]) -> Iterator[T]:
+        """What an action gives for each name, in order; many at a time, because one request takes long."""
+        rest = iter(names)
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            while some := list(itertools.islice(rest, 32 * _AT_ONCE)):
+                yield from pool.map(action, some)
+
+    def read(self, name: str) -> bytes:
+        with self._as_os_error(name):
+            return bytes(self._fs.cat_file(self._path(name)))
+
+    def open(self, name: str) -> BinaryIO:
+        with self._as_os_error(name):
+            # Without read-ahead: readers of columns know what they need.
+            return cast(BinaryIO, self._fs.open(self._path(name), "rb", cache_type="none"))
+
+    def list(self, folder: str = "") -> dict[str, int]:
+        try:
+            with self._as_os_error(folder):
+                entries: list[dict[str, Any]] = self._fs.ls(self._path(folder), detail=True)
+        except FileNotFoundError:
+            return {}
+        cut = len(self._path("")) + 1
+        files = (entry for entry in entries if entry["type"] == "file" and not entry["name"].endswith("/"))
+        return dict(sorted((entry["name"][cut:], int(entry["size"])) for entry in files))
+
+    def exists(self, name: str) -> bool:
+        with self._as_os_error(name):
+            return bool(self._fs.isfile(self._path(name)))
+
+    def write(self, name: str, data: bytes) -> None:
+        with self._as_os_error(name):
+            self._fs.pipe_file(self._path(name), data)
+
+    def create(self, name: str, data: bytes) -> bool:
+        for turn in itertools.count(1):
+            try:
+                with self._as_os_error(name), _CREATING:
+                    self._fs.pipe_file(self._path(name), data, mode="create")
+                return True
+            except FileExistsError:
+                return False
+            except OSError as error:
+                code = _error_code(error)
+                if code == "PreconditionFailed":  # as stores other than S3 itself say it
+                    return False
+                # Another one is creating it at this moment: what comes of that is not known yet.
+                if code not in ("ConditionalRequestConflict", "OperationAborted") or turn == _CREATE_TRIES:
+                    raise
+                time.sleep(0.05 * 2**turn)
+        raise AssertionError("not reached")
+
+    def append(self, name: str, data: bytes) -> None:
+        stem, dot, extension = name.rpartition(".")
+        self.write(f"{stem}-{uuid.uuid1().time:020d}{dot}{extension}", data)
+
+    def put(self, local: Path, name: str) -> None:
+        size = local.stat().st_size
+        with self._as_os_error(name):
+            self._fs.put_file(str(local), self._path(name))
+            arrived = self._fs.info(self._path(name))["size"]
+        if arrived != size:
+            raise OSError(f"{self.at(name)}: {arrived} of {size} bytes arrived")
+        local.unlink()
+
+    def move(self, names: Mapping[str, str]) -> None:
+        def copy(old: str) -> None:
+            with self._as_os_error(old):
+                self._fs.cp_file(self._path(old), self._path(names[old]))
+
+        list(self._each(copy, names))
+        self.remove(names)
+
+    def remove(self, names: Iterable[str]) -> None:
+        list(self._each(self._remove, names))
+
+    def _remove(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError), self._as_os_error(name):
+            self._fs.rm_file(self._path(name))
+
+    def clear(self, folder: str) -> None:
+        with self._as_os_error(folder):
+            paths: list[str] = self._fs.find(self._path(folder))
+        cut = len(self._path("")) + 1
+        self.remove(path[cut:] for path in paths)
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix="augment-") as folder:
+            yield Path(folder)
+
+    def sweep(self) -> None:
+        """Nothing: an upload that did not end leaves nothing that can be seen."""
+
+    def read_many(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        def read(name: str) -> tuple[str, bytes | None]:
+            try:
+                with self._as_os_error(name):
+                    # From its first byte: asked for a whole file, s3fs asks for its size first, which takes as long.
+                    return name, bytes(self._fs.cat_file(self._path(name), start=0))
+            except FileNotFoundError:
+                return name, None
+            except OSError as error:
+                if _error_code(error) == "InvalidRange":  # an empty one has no first byte
+                    return name, b""
+                raise
+
+        for name, data in self._each(read, names):
+            if data is not None:
+                yield name, data
+
+
+def _error_code(error: OSError) -> str:
+    """The code in an S3 client's error; "" if it has none."""
+    response: Any = getattr(error.__cause__, "response", None)
+    return str(response["Error"].get("Code", "")) if isinstance(response, dict) and "Error" in response else ""

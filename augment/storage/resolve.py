@@ -1,0 +1,21 @@
+"""From the path or URL of an output folder to the store that it lies in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from augment.storage.local_store import LocalStore
+from augment.storage.object_store import ObjectStore
+from augment.storage.store import Store
+
+
+def open_store(url: Path | str) -> Store:
+    """Return the store of an output folder.
+
+    Raises:
+        StoreError: if no file system is known for that URL.
+    """
+    text = str(url).removeprefix("file://")
+    if "://" not in text:
+        return LocalStore(text)
+    return ObjectStore(text)

@@ -1,0 +1,401 @@
+"""The commands around the main job on one small run: what they count, what they print, and what they leave alone."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from PIL import Image
+
+from augment.cli.main import (
+    BAD_INPUT,
+    OVER_BUDGET,
+    PROBLEMS,
+    _messages,
+    app,
+)
+from augment.distribute.task_queue import give_up
+from augment.errors import Interrupted
+from augment.ledger.lease import SECONDS
+from augment.ledger.ledger import Ledger
+from augment.run.config import load_expand_config, worker_config
+from augment.run.status import status
+from augment.storage.resolve import open_store
+from tests.cli.invoke import (
+    answer,
+    configured,
+    invoke,
+    options,
+)
+from tests.run.runs import (
+    CONFIG,
+    ROOT,
+    overrides,
+    published,
+    written,
+)
+
+DOCUMENT = (ROOT / "docs" / "commands.md").read_text()
+FREE = {"classes", "reasons", "failed_by_stage", "rejected_by_reason"}  # whose keys are names of things
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """The output of one small run, and what its command printed."""
+    out = tmp_path_factory.mktemp("commands") / "out"
+    return out, invoke("expand", CONFIG, *options(out), "--json")
+
+
+@pytest.fixture(scope="module")
+def out(run: tuple[Path, Any]) -> Path:
+    return run[0]
+
+
+@pytest.fixture(scope="module")
+def previewed(out: Path) -> dict[str, Any]:
+    """What a preview of three images said; its folder lies in `out`."""
+    return answer("preview", CONFIG, *options(out), "-n", 3)
+
+
+@pytest.fixture
+def copy(out: Path, tmp_path: Path) -> Path:
+    """The output without its preview, to be changed."""
+    return Path(shutil.copytree(out, tmp_path / "copy", ignore=shutil.ignore_patterns("preview")))
+
+
+def given_up(out: Path) -> None:
+    """Make a unit of a finished run one that no worker survived."""
+    ledger = Ledger(out)
+    plan = ledger.read_plan()
+    assert plan is not None
+    (out / "commits" / "u000001.json").unlink()
+    give_up(ledger, worker_config(load_expand_config(CONFIG, overrides(out)), plan), list(ledger.units())[1], "it died")
+
+
+# ---- expand ---------------------------------------------------------------------------------------------------------
+def test_one_object_on_stdout_and_progress_on_stderr(run: tuple[Path, Any]) -> None:
+    out, result = run
+    assert result.exit_code == 0, result.stderr
+    content = json.loads(result.stdout)
+    assert (content["out"], content["planned"], content["edits_made"]) == (str(out), 16, 16)
+    assert content["accepted"] + content["rejected"] + content["failed"] == 16
+    assert content["problems"] == []
+    lines = result.stderr.splitlines()
+    assert lines[0] == "0/16 edits, 0 workers, rejected 0, failed 0"
+    assert re.match(r"16/16 edits, [\d.]+/s, 1 worker, rejected \d", lines[-1])
+
+
+def test_given_up_units_are_a_problem_until_they_are_tried_again(copy: Path, out: Path) -> None:
+    given_up(copy)
+    content = configured("expand", copy, code=PROBLEMS)
+    assert (content["failed"], content["reasons"]["failed: worker"], content["edits_made"]) == (4, 4, 0)
+    (problem,) = content["problems"]
+    assert "4 edits were given up" in problem
+    assert "--retry-failed" in problem
+    again = invoke("expand", CONFIG, *options(copy), "--retry-failed")
+    assert again.exit_code == 0, again.stderr
+    assert published(copy) == published(out)
+
+
+def test_a_run_over_its_budget_ends_with_3(copy: Path) -> None:
+    given_up(copy)
+    (copy / "commits" / "u000002.json").unlink()
+    content = configured("expand", copy, "budget.after=1", code=OVER_BUDGET)
+    assert content["exit_code"] == 3
+    assert content["error"].startswith("4 of 12 edits have failed, 33.3%; budget.max_failed is 20.0%")
+    assert "worker 4" in content["error"]
+    assert not (copy / "commits" / "u000002.json").exists()  # no worker was started
+
+
+@pytest.mark.parametrize(("signum", "code"), [(2, 130), (15, 143)])
+def test_a_signal_has_its_code(signum: int, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as caught, _messages(as_json=True):
+        raise Interrupted(signum)
+    assert caught.value.exit_code == code
+    content = json.loads(capsys.readouterr().out)
+    assert content["exit_code"] == code
+    assert "the same command goes on from here" in content["error"]
+
+
+# ---- validate -------------------------------------------------------------------------------------------------------
+def test_validate_and_plan_need_no_torch(tmp_path: Path) -> None:
+    words = [[name, str(CONFIG), *options(tmp_path / "out")] for name in ("validate", "plan")]
+    code = (
+        "import sys\nfrom augment.cli.main import app\n"
+        f"codes = [app(words, standalone_mode=False) for words in {words!r}]\n"
+        "heavy = [m for m in ('torch', 'ray', 'diffusers', 'transformers') if m in sys.modules]\n"
+        "sys.exit(f'{codes} {heavy}' if any(codes) or heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "ok: 8 images of 16 classes, 16 edits" in done.stdout
+    assert "16 = 8 images x 2, in 4 units" in done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_validate_reports_everything_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    config = tmp_path / "bad.yaml"
+    config.write_text(
+        f"extends: {CONFIG}\nrun: {{num_worker: 3}}\nseeds: 1\nprompts: none.yaml\nmodel: {{name: ./nowhere}}\n"
+        f"input: {{path: {tmp_path / 'data'}, format: imagefolder}}\noutput: {{path: {tmp_path / 'file' / 'out'}}}\n"
+    )
+    result = invoke("validate", config)
+    assert (result.exit_code, result.stdout) == (BAD_INPUT, "")
+    expected = (
+        "run.num_worker: unknown key",
+        "seeds: unknown key",
+        f"{tmp_path / 'none.yaml'}: no such file",
+        f"{tmp_path / 'data'} does not exist",
+        "model './nowhere': no such folder",
+        f"{tmp_path / 'file'} is no folder",
+    )
+    lines = result.stderr.splitlines()
+    assert len(lines) == len(expected)
+    for line, words in zip(lines, expected, strict=True):
+        assert line.startswith("error: ")
+        assert words in line
+    content = answer("validate", config, code=BAD_INPUT)
+    assert [f"error: {problem}" for problem in content["problems"]] == lines
+    assert (content["ok"], content["sources"]) == (False, 0)
+
+
+def test_validate_looks_at_prompts_and_classes_together(tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.yaml"
+    prompts.write_text(
+        "templates: ['a {class} {place}']\nattributes: {place: [{name: snow, text: on snow}]}\n"
+        "overrides: {foxx: {place: {snow: 2.0}}, owl: {place: {snow: 0.0}}}\n"
+    )
+    content = configured("validate", tmp_path / "out", f"prompts={prompts}", code=BAD_INPUT)
+    misspelt, empty = content["problems"]
+    assert misspelt.startswith(f"{prompts}: class 'foxx' is no class of the dataset")
+    assert empty.startswith(f"{prompts}: no combination of attributes is left for class 'owl'")
+    assert (content["sources"], content["planned"]) == (8, 16)
+
+
+def test_validate_knows_the_output(out: Path, copy: Path) -> None:
+    before = written(copy)
+    assert configured("validate", copy) == {"ok": True, "problems": [], "sources": 8, "classes": 16, "planned": 16}
+    (problem,) = configured("validate", copy, "editing.num_steps=5", code=BAD_INPUT)["problems"]
+    assert "editing.num_steps: 4 in the plan, 5 now" in problem
+    assert written(copy) == before
+    shutil.rmtree(copy / "plan")
+    (problem,) = configured("validate", copy, code=BAD_INPUT)["problems"]
+    assert "already has commits, shards" in problem
+    with Ledger(out).lock():
+        (problem,) = configured("validate", out, code=BAD_INPUT)["problems"]
+    assert "is being written by another run" in problem
+
+
+# ---- plan and preview -----------------------------------------------------------------------------------------------
+def test_plan_without_a_preview_says_what_it_assumes(tmp_path: Path) -> None:
+    content = configured("plan", tmp_path / "out", "input.limit=null", "variants_per_image=3", "run.unit_size=100")
+    assert (content["sources"], content["planned"], content["units"], content["workers"]) == (384, 1152, 4, 1)
+    assert set(content["classes"].values()) == {24}
+    one = 64 * 64 * 2 + 5120
+    assert content["disk_bytes"]["shards"] == 1152 * one
+    assert content["disk_bytes"]["total"] == (1152 + 1152 + 384) * one
+    assert "2 bytes per pixel" in content["disk_bytes"]["basis"]
+    assert [content[key] for key in ("worker_hours", "hours", "price", "seconds_per_edit")] == [None] * 4
+    assert "augment preview" in content["notes"][0]
+
+
+def test_preview_edits_a_few_and_measures(out: Path, previewed: dict[str, Any]) -> None:
+    assert (previewed["out"], previewed["planned"]) == (str(out / "preview"), 6)
+    measured = previewed["measured"]
+    assert (measured["images"], measured["edits"]) == (3, 6)
+    assert 0 < measured["model_seconds_per_edit"] < measured["seconds_per_edit"]
+    assert measured["setup_seconds"] > 0
+    reports = Ledger(out / "preview").committed().values()
+    assert sum(report.seconds.get("idle", 0.0) for report in reports) > 0
+    at_work = sum(value for report in reports for stage, value in report.seconds.items() if stage != "idle")
+    assert measured["seconds_per_edit"] == pytest.approx(at_work / 6)
+    parts = sum(path.stat().st_size for path in (out / "preview" / "parts").iterdir())
+    assert measured["part_bytes_per_edit"] == pytest.approx(parts / 6)
+    with Image.open(out / "preview" / "contact_sheet.png") as sheet:
+        assert sheet.height == 48 + 3 * 186 + 10  # three rows
+    assert json.loads((out / "preview" / "preview.json").read_text())["settings"]["editing.num_steps"] == 4
+
+
+def test_plan_reckons_with_the_preview(out: Path, previewed: dict[str, Any]) -> None:
+    path = out / "preview" / "preview.json"
+    figures = {"seconds_per_edit": 2.0, "setup_seconds": 10.0, "part_bytes_per_edit": 7.0, "shard_bytes_per_edit": 5.0}
+    path.write_text(json.dumps(json.loads(path.read_text()) | figures))
+    before = written(out)
+    # 16 edits of 2 s in 4 units
+    alone = configured("plan", out)
+    assert alone["worker_hours"] == alone["hours"] == pytest.approx((16 * 2 + 10) / 3600)
+    assert (alone["disk_bytes"]["parts"], alone["disk_bytes"]["shards"]) == (112, 80)
+    assert alone["disk_bytes"]["basis"] == "measured in a preview of 3 images"
+    assert (
+        f"4 of 4 units done; the figures here are those of the whole run. See `augment status {out}`"
+        in alone["notes"][0]
+    )
+    three = answer(
+        "plan", CONFIG, *options(out, "run.executor=ray", "run.num_workers=3"), "--price-per-gpu-hour", "3600"
+    )
+    assert three["hours"] == pytest.approx((10 + 2 * 8) / 3600)  # 8 s per unit; one of the workers makes two
+    assert three["worker_hours"] == pytest.approx((16 * 2 + 3 * 10) / 3600)
+    assert three["price"] == pytest.approx(62.0)
+    many = configured("plan", out, "run.executor=ray", "run.num_workers=64")  # of which four have a unit
+    assert (many["worker_hours"], many["hours"]) == (pytest.approx((16 * 2 + 40) / 3600), pytest.approx(18 / 3600))
+    everyone = configured("plan", out, "run.executor=ray", "run.num_workers=all")
+    assert (everyone["workers"], everyone["hours"]) == (None, None)
+    assert everyone["worker_hours"] == pytest.approx(42 / 3600)
+    assert written(out) == before
+
+
+def test_a_preview_of_other_settings_is_no_measure(out: Path, previewed: dict[str, Any]) -> None:
+    for override, difference in (
+        ("editing.num_steps=7", "editing.num_steps: 4 in the preview, 7 now"),
+        ("run.batch_size=5", "run.batch_size: 2 in the preview, 5 now"),
+    ):
+        content = configured("plan", out, override)
+        assert content["worker_hours"] is None
+        assert difference in content["notes"][0]
+    assert configured("plan", out, "input.limit=7", "run.unit_size=3")["worker_hours"] is not None
+
+
+def test_a_preview_replaces_a_preview_and_nothing_else(copy: Path) -> None:
+    mine = copy / "preview" / "shards" / "mine.tar"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("precious")
+    content = answer("preview", CONFIG, *options(copy), "-n", 1, code=BAD_INPUT)
+    assert "holds shards/, but no preview.json: it is no preview" in content["error"]
+    assert mine.read_text() == "precious"
+    mine.unlink()
+    (copy / "preview" / "preview.json").write_text('{"finished": false}')  # one that was killed
+    (copy / "preview" / "commits").mkdir()
+    (copy / "preview" / "commits" / "u000000.json").write_text("of other settings")
+    (copy / "preview" / "notes.txt").write_text("precious")
+    before = published(copy)
+    assert answer("preview", CONFIG, *options(copy), "-n", 1)["planned"] == 2
+    assert (copy / "preview" / "notes.txt").read_text() == "precious"
+    assert published(copy) == before
+
+
+# ---- status ---------------------------------------------------------------------------------------------------------
+def test_status_of_a_finished_run(out: Path) -> None:
+    content = answer("status", out)
+    assert (content["state"], content["driver"], content["units"], content["units_done"]) == ("finished", "", 4, 4)
+    assert (content["planned"], content["done"], content["edited"], content["failed"]) == (16, 16, 16, 0)
+    verified = answer("verify", out)
+    assert content["published"]["accepted"] == verified["accepted"]
+    assert content["rejected_by_reason"] == content["published"]["reasons"]
+    assert 0 <= content["heartbeat_seconds"] < 600
+
+
+def test_status_of_a_run_that_was_stopped(copy: Path) -> None:
+    (copy / "commits" / "u000002.json").unlink()
+    stopped = status(copy)
+    assert (stopped.state, stopped.units_done, stopped.counts["done"], stopped.verdicts) == ("interrupted", 3, 12, None)
+    said = json.loads((copy / "run" / "status.json").read_text())
+    (copy / "run" / "status.json").write_text(json.dumps(said | {"state": "failed"}))
+    assert status(copy).state == "failed"
+
+
+def test_status_of_a_folder_in_use(copy: Path) -> None:
+    (copy / "commits" / "u000002.json").unlink()
+    said = json.loads((copy / "run" / "status.json").read_text())
+    now = {"state": "running", "edits_per_second": 0.5, "eta_seconds": 8.0, "workers": 3, "time": said["time"] - 3600}
+    (copy / "run" / "status.json").write_text(json.dumps(said | now))
+    with Ledger(copy).lock():
+        before = written(copy)
+        running = status(copy)
+        assert written(copy) == before
+    assert running.state == "running"
+    assert re.match(r"process \d+ on ", running.driver)
+    counts = running.counts
+    assert (counts["done"], counts["edits_per_second"], counts["eta_seconds"], counts["workers"]) == (12, 0.5, 8.0, 3)
+    assert running.heartbeat_seconds is not None
+    assert running.heartbeat_seconds >= 3600
+    assert "speed           0.5 edits/s, 3 workers, 8 s left" in running.lines()
+    assert status(copy).state == "interrupted"  # released
+
+
+def test_a_lease_that_nobody_renews_is_nobodys(copy: Path) -> None:
+    (copy / "commits" / "u000002.json").unlink()
+    (lease,) = (copy / "run").glob("lease-*.json")
+    held = json.loads(lease.read_text()) | {"released": False, "host": "elsewhere"}
+    lease.write_text(json.dumps(held | {"renewed": held["renewed"] + 3600}))
+    assert status(copy).state == "running"
+    lease.write_text(json.dumps(held | {"renewed": held["renewed"] - 2 * SECONDS - 600}))
+    assert status(copy).state == "interrupted"
+
+
+def test_status_names_inputs_in_quarantine(copy: Path) -> None:
+    (copy / "run" / "suspects.json").write_text(json.dumps({"b": 2, "a": 3, "c": 1}))
+    assert status(copy).quarantined == ("a", "b")
+    assert "quarantined     a, b" in status(copy).lines()
+
+
+def test_status_of_an_object_store(out: Path) -> None:
+    store = open_store("memory://commands/out")
+    for path in (p for p in out.rglob("*") if p.is_file() and "preview" not in p.parts):
+        store.write(str(path.relative_to(out)), path.read_bytes())
+    here, there = status(out).as_dict(), status("memory://commands/out").as_dict()
+    assert there.pop("out") == "memory://commands/out"
+    assert there.pop("heartbeat_seconds") >= 0
+    assert there == {key: value for key, value in here.items() if key not in ("out", "heartbeat_seconds")}
+
+
+# ---- what is documented ---------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["status", "finalize", "verify"])
+def test_errors_are_objects_too(tmp_path: Path, name: str) -> None:
+    result = invoke(name, tmp_path / "nothing", "--json")
+    assert (result.exit_code, result.stderr) == (BAD_INPUT, "")
+    content = json.loads(result.stdout)
+    assert content.keys() == {"error", "exit_code"}
+    assert content["exit_code"] == BAD_INPUT
+    assert "no output folder of `augment expand`" in content["error"]
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_every_command_is_documented_and_helps() -> None:
+    commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    rows = re.findall(r"^\| `augment ([\w-]+)(.*)$", DOCUMENT, flags=re.MULTILINE)
+    assert [name for name, _ in rows] == [*commands]
+    for name, row in rows:
+        known = {option for parameter in commands[name].params for option in parameter.opts}
+        assert set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", row)) <= known, name
+        assert invoke(name, "--help").exit_code == 0
+
+
+def test_exit_codes_are_documented() -> None:
+    table = DOCUMENT.partition("## Exit codes")[2].partition("## JSON")[0]
+    codes = [int(code) for row in re.findall(r"^\| ([\d, ]+) \|", table, flags=re.MULTILINE) for code in row.split(",")]
+    assert codes == [0, PROBLEMS, BAD_INPUT, OVER_BUDGET, 130, 143]
+
+
+def same_keys(documented: Any, real: Any, where: str) -> None:
+    if isinstance(documented, list) and isinstance(real, list) and documented and real:
+        same_keys(documented[0], real[0], f"{where}[0]")
+    if isinstance(documented, dict) and isinstance(real, dict):
+        assert list(documented) == list(real), where
+        for key in documented.keys() - FREE:
+            same_keys(documented[key], real[key], f"{where}.{key}")
+
+
+def test_documented_objects_are_the_real_ones(run: tuple[Path, Any], previewed: dict[str, Any], copy: Path) -> None:
+    out, result = run
+    real = {
+        "validate": configured("validate", out),
+        "plan": configured("plan", out),
+        "preview": previewed,
+        "expand": json.loads(result.stdout),
+        "status": answer("status", out),
+        "finalize": answer("finalize", copy),
+        "verify": answer("verify", out),
+        "doctor": json.loads(invoke("doctor", "--json").stdout),
+    }
+    examples = re.findall(r"^### `augment (\w+)[^\n]*--json`\n\n```json\n(.*?)```", DOCUMENT, re.MULTILINE | re.DOTALL)
+    assert {name for name, _ in examples} == real.keys()
+    for name, example in examples:
+        same_keys(json.loads(example), real[name], name)

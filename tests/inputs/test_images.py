@@ -1,0 +1,97 @@
+"""What the modes of a file become; damaged files and odd ones are in `test_malformed.py`."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from augment.errors import ImageError
+from augment.inputs.images import decode_image, encode_png
+
+
+def encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def pixel(data: bytes, at: tuple[int, int] = (0, 0)) -> tuple[int, ...]:
+    image = decode_image(data)
+    assert image.mode == "RGB"
+    value = image.getpixel(at)
+    assert isinstance(value, tuple)
+    return tuple(int(v) for v in value)
+
+
+def test_png_round_trip_is_exact_and_deterministic() -> None:
+    array = np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8)
+    for optimize in (False, True):
+        data = encode_png(array, optimize=optimize)
+        assert data == encode_png(array.copy(), optimize=optimize)
+        np.testing.assert_array_equal(np.asarray(decode_image(data)), array)
+
+
+@pytest.mark.parametrize("array", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)])
+def test_encode_png_refuses_other_arrays(array: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="expected uint8"):
+        encode_png(array)
+
+
+def test_exif_orientation_is_applied() -> None:
+    picture = Image.new("RGB", (40, 20), "black")
+    picture.paste("white", (0, 0, 20, 20))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise to show
+    data = encode(picture, "JPEG", exif=exif, quality=95)
+    assert decode_image(data).size == (20, 40)
+    assert min(pixel(data, (10, 5))) > 250 and max(pixel(data, (10, 35))) < 5
+
+
+def test_transparency_is_laid_over_white() -> None:
+    assert pixel(encode(Image.new("RGBA", (4, 4), (0, 0, 0, 0)))) == (255, 255, 255)
+    assert pixel(encode(Image.new("RGBA", (4, 4), (255, 0, 0, 51)))) == (255, 204, 204)
+    assert pixel(encode(Image.new("LA", (4, 4), (0, 0)))) == (255, 255, 255)
+    palette = Image.new("P", (4, 4), 1)
+    palette.putpalette([10, 20, 30, 40, 50, 60])
+    assert pixel(encode(palette)) == (40, 50, 60)
+    assert pixel(encode(palette, transparency=1)) == (255, 255, 255)
+
+
+def test_cmyk_becomes_rgb() -> None:
+    red, green, blue = pixel(encode(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", quality=95))
+    assert red > 250 and green < 5 and blue < 5
+
+
+def test_sixteen_bit_grey_keeps_its_range() -> None:
+    values = np.array([[0, 128 * 257, 65535]], dtype=np.uint16)
+    decoded = np.asarray(decode_image(encode(Image.fromarray(values))))
+    np.testing.assert_array_equal(decoded[0, :, 0], [0, 128, 255])
+
+
+def test_floating_point_grey_is_read_as_zero_to_one() -> None:
+    assert pixel(encode(Image.fromarray(np.full((4, 4), 0.5, np.float32)), "TIFF")) == (128, 128, 128)
+    for bad in (7.0, -0.5, float("nan")):
+        with pytest.raises(ImageError, match="expected 0 to 1"):
+            decode_image(encode(Image.fromarray(np.full((4, 4), bad, np.float32)), "TIFF"))
+
+
+def test_the_first_frame_of_an_animation_is_taken() -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    assert pixel(encode(frames[0], "GIF", save_all=True, append_images=frames[1:])) == (255, 0, 0)
+    assert pixel(encode(frames[0], "MPO", save_all=True, append_images=frames[1:], quality=95))[2] < 5
+
+
+def test_size_resizes_the_shorter_side_and_crops_the_centre() -> None:
+    picture = Image.new("RGB", (300, 100), "red")
+    picture.paste("blue", (100, 0, 200, 100))
+    decoded = np.asarray(decode_image(encode(picture), 50))
+    assert decoded.shape == (50, 50, 3)
+    np.testing.assert_array_equal(decoded[:, 2:-2], np.broadcast_to([0, 0, 255], (50, 46, 3)))
+
+
+def test_an_image_of_the_size_wanted_is_untouched() -> None:
+    array = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(np.asarray(decode_image(encode_png(array), 32)), array)

@@ -1,0 +1,195 @@
+"""Everything at once: a node and workers and the driver killed, poison, damaged files, too little memory. Nothing is
+lost, nothing is doubled, and the bytes are those of a run that nothing happened to."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from augment.dataset.verify import Verification, verify
+from augment.inputs.images import encode_png
+from augment.ledger.ledger import Ledger
+from augment.storage.resolve import open_store
+from tests.run.chaos_driver import POISON
+from tests.run.runs import ROOT
+
+UNITS, UNIT_SIZE, VARIANTS = 500, 2, 2
+DAMAGED = 12
+CONFIG = """
+input: {{path: {data}, format: imagefolder, image_size: 16}}
+output: {{path: {out}, max_shard_samples: 400}}
+prompts: {prompts}
+variants_per_image: {variants}
+filters: {{max_psnr_gap: null}}
+run:
+  address: "{address}"
+  num_workers: all
+  batch_size: 4
+  unit_size: {unit_size}
+  max_attempts: 4
+  drain_seconds: 5
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A thousand small pictures in two classes, two of them poison, some of them damaged."""
+    root = tmp_path_factory.mktemp("chaos") / "data"
+    random_numbers = np.random.default_rng(0)
+    count = UNITS * UNIT_SIZE
+    for i in range(count):
+        path = root / ("fox" if i < count // 2 else "owl") / f"{i:05d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = random_numbers.integers(10, 256, (16, 16, 3), np.uint8)
+        if i in (333, 777):
+            pixels[0, 0] = POISON
+        content = encode_png(pixels)
+        path.write_bytes(content[: len(content) // 2] if i % (count // DAMAGED) == 5 else content)
+    return root
+
+
+class Nodes:
+    """Three machines of two CPUs each, in processes."""
+
+    def __init__(self) -> None:
+        from ray.cluster_utils import Cluster
+
+        node = {"num_cpus": 2, "num_gpus": 0, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+        self.node = node
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # looking for a free port, Ray leaves a socket open
+            self.cluster = Cluster(initialize_head=True, head_node_args=node | {"num_cpus": 0})
+            self.workers = [self.cluster.add_node(**node) for _ in range(2)]
+            gc.collect()
+        self.address = self.cluster.address
+
+    def kill_one(self) -> None:
+        self.cluster.remove_node(self.workers.pop(), allow_graceful=False)
+
+    def add_one(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            self.workers.append(self.cluster.add_node(**self.node))
+            gc.collect()
+
+
+@pytest.fixture(scope="module")
+def nodes(object_store: Callable[[], str]) -> Iterator[Nodes]:  # first: machines inherit its credentials
+    found = Nodes()
+    yield found
+    found.cluster.shutdown()
+
+
+def config(folder: Path, data: Path, out: str, nodes: Nodes) -> Path:
+    path = folder / f"{len(list(folder.glob('*.yaml')))}.yaml"
+    prompts = ROOT / "configs" / "prompts" / "emoji.yaml"
+    values = {"data": data, "out": out, "prompts": prompts, "variants": VARIANTS, "unit_size": UNIT_SIZE}
+    path.write_text(CONFIG.format(**values, address=nodes.address))
+    return path
+
+
+def start(config: Path, deaths: Path | None = None) -> subprocess.Popen[str]:
+    script = ROOT / "tests" / "jobs" / "chaos_driver.py"
+    command = [sys.executable, str(script), str(config), *([str(deaths)] if deaths else [])]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def commits(out: str) -> int:
+    return len(open_store(out).list("commits"))
+
+
+def wait_for(driver: subprocess.Popen[str], happened: Callable[[], bool], seconds: float = 120.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert driver.poll() is None, driver.communicate()
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
+
+
+def finish(driver: subprocess.Popen[str], seconds: float = 200.0) -> str:
+    out, err = driver.communicate(timeout=seconds)
+    assert driver.returncode == 0, err
+    return out
+
+
+def published(out: str) -> dict[str, bytes]:
+    """What training reads, and what says what it is."""
+    store = open_store(out)
+    names = [*store.list("shards"), *store.list("rejected"), "manifest.json", "index.parquet", "README.md"]
+    return {name: store.read(name) for name in names}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, data: Path, nodes: Nodes) -> str:
+    """A run that only poison, damage and little memory happen to: these belong to the input and to the machine."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    finish(start(config(folder, data, str(folder / "out"), nodes)))
+    return str(folder / "out")
+
+
+def disturb(folder: Path, data: Path, out: str, nodes: Nodes) -> None:
+    """Workers that die at random; a node lost and another gained; the driver killed twice, and started again."""
+    deaths = folder / "deaths"
+    deaths.mkdir()
+    path = config(folder, data, out, nodes)
+    driver = start(path, deaths)
+    wait_for(driver, lambda: commits(out) >= 50)
+    nodes.kill_one()
+    wait_for(driver, lambda: commits(out) >= 130)
+    driver.kill()
+    driver.communicate()
+    assert 130 <= commits(out) < UNITS
+    driver = start(path, deaths)
+    nodes.add_one()
+    wait_for(driver, lambda: commits(out) >= 300)
+    driver.kill()
+    driver.communicate()
+    assert 300 <= commits(out) < UNITS
+    finish(start(path, deaths))
+    assert len(list(deaths.iterdir())) > UNITS * UNIT_SIZE / 30  # who was to die has died
+
+
+def check(out: str, undisturbed: str) -> Verification:
+    result = verify(out)
+    assert result.problems == []  # no key twice among other things
+    assert result.planned == UNITS * UNIT_SIZE * VARIANTS == result.accepted + result.rejected + result.failed
+    assert result.failed == (DAMAGED + 2) * VARIANTS
+    assert published(out) == published(undisturbed)
+    events = open_store(out)
+    assert not events.list("run/journal")
+    return result
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(400)
+def test_chaos_on_a_disk(tmp_path: Path, data: Path, nodes: Nodes, undisturbed: str) -> None:
+    disturb(tmp_path, data, str(tmp_path / "out"), nodes)
+    check(str(tmp_path / "out"), undisturbed)
+    suspects = json.loads((tmp_path / "out" / "run" / "suspects.json").read_bytes())
+    assert suspects == {"fox/00333": 2, "owl/00777": 2}
+    assert len(Ledger(tmp_path / "out").committed()) == UNITS
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(400)
+def test_chaos_on_an_object_store(
+    tmp_path: Path,
+    data: Path,
+    nodes: Nodes,
+    undisturbed: str,
+    object_store: Callable[[], str],
+) -> None:
+    out = object_store()
+    disturb(tmp_path, data, out, nodes)
+    check(out, undisturbed)

@@ -1,0 +1,73 @@
+"""The whole job on damaged inputs, and killed again and again."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from augment.dataset.index import read_index
+from augment.dataset.record import edit_key
+from augment.dataset.verify import verify
+from augment.inputs.images import encode_png
+from augment.run.config import load_expand_config
+from augment.run.expand import expand
+from augment.run.simulate import SimulatedEditor
+from augment.run.worker import Worker
+from tests.malformed import malformed_inputs
+from tests.run.runs import (
+    CONFIG,
+    ROOT,
+    expand_command,
+    overrides,
+    published,
+)
+
+
+def test_every_malformed_input_has_its_row_and_its_reason(tmp_path: Path) -> None:
+    import numpy as np
+
+    bad = malformed_inputs()
+    assert len(bad) >= 40
+    folder = tmp_path / "data" / "fox"
+    folder.mkdir(parents=True)
+    for name, data in bad.items():
+        (folder / name).write_bytes(data)
+    (folder / "good.png").write_bytes(encode_png(np.full((64, 64, 3), 99, np.uint8)))
+    data = (f"input.path={tmp_path / 'data'}", "input.format=imagefolder", "input.limit=null")
+    more = (*data, "run.unit_size=8", "budget={max_failed: 1, max_failed_per_class: 1}")
+    config = load_expand_config(CONFIG, overrides(tmp_path / "out", *more))
+    summary = expand(config, make_worker=partial(Worker, make_editor=SimulatedEditor))
+    assert (summary.manifest["planned"], summary.manifest["failed"]) == (2 * len(bad) + 2, 2 * len(bad))
+    assert verify(tmp_path / "out").problems == []
+    rows = {row["key"]: row for row in read_index(tmp_path / "out" / "index.parquet")}
+    failed = [row for row in rows.values() if row["status"] == "failed"]
+    assert {row["stage"] for row in failed} == {"decode"}
+    assert all(row["reason"] and "\n" not in row["reason"] for row in failed)
+    assert rows[edit_key("fox/good", 0)]["status"] != "failed"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_run_killed_ten_times_gives_the_same_bytes(tmp_path: Path) -> None:
+    more = ("input.limit=32", "run.unit_size=1")
+    expand(load_expand_config(CONFIG, overrides(tmp_path / "undisturbed", *more)))
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    when = random.Random(0)
+    command = expand_command(tmp_path / "out", *more)
+    kills = 0
+    for _ in range(10):
+        with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=-3, stderr=-3) as driver:
+            try:
+                driver.wait(timeout=when.uniform(3.0, 7.0))
+            except subprocess.TimeoutExpired:
+                driver.kill()
+                kills += 1
+    assert kills == 10
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=100)
+    assert published(tmp_path / "out") == published(tmp_path / "undisturbed")
+    assert verify(tmp_path / "out").problems == []

@@ -1,0 +1,296 @@
+"""One folder, three kinds of store, the same promises."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from augment.errors import StoreError
+from augment.storage.local_store import LocalStore
+from augment.storage.resolve import open_store
+from augment.storage.store import Store
+from tests.object_store import BUCKET, Fault, FreshUrl
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(params=["local", "memory", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    if request.param == "local":
+        yield open_store(tmp_path / "out")
+    elif request.param == "memory":
+        memory = open_store("memory://out")
+        yield memory
+        memory.clear("")
+    else:
+        yield open_store(request.getfixturevalue("object_store")())
+
+
+def put(store: Store, name: str, data: bytes) -> None:
+    with store.scratch() as folder:
+        (folder / "file").write_bytes(data)
+        store.put(folder / "file", name)
+        assert not (folder / "file").exists()
+    assert not folder.exists()
+
+
+def test_a_file_is_made_once(store: Store) -> None:
+    assert store.create("commits/u0.json", b"first")
+    assert not store.create("commits/u0.json", b"second")
+    assert store.read("commits/u0.json") == b"first"
+    assert store.list("commits") == {"commits/u0.json": 5}
+
+
+def test_one_of_many_callers_makes_it(store: Store) -> None:
+    start = threading.Barrier(8)
+
+    def create(number: int) -> bool:
+        start.wait()
+        return store.create("commits/u0.json", str(number).encode())
+
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(create, range(8)))
+    assert made.count(True) == 1
+    assert store.read("commits/u0.json") == str(made.index(True)).encode()
+
+
+def test_write_makes_and_replaces(store: Store) -> None:
+    for data in (b"old", b"", b"another"):
+        store.write("run/env.json", data)
+        assert store.read("run/env.json") == data
+    assert store.list("run") == {"run/env.json": 7}
+
+
+def test_put_makes_and_replaces(store: Store) -> None:
+    for data in (b"old", b"another"):
+        put(store, "parts/u0.tar", data)
+        assert store.read("parts/u0.tar") == data
+    assert store.list("parts") == {"parts/u0.tar": 7}
+
+
+def test_a_list_has_the_files_directly_in_a_folder_in_order(store: Store) -> None:
+    for name in ("run/b.json", "run/a.json", "run/journal/u0.json", "manifest.json", "running.json"):
+        store.write(name, b"12")
+    assert list(store.list("run").items()) == [("run/a.json", 2), ("run/b.json", 2)]
+    assert store.list() == {"manifest.json": 2, "running.json": 2}
+    assert store.list("run/journal") == {"run/journal/u0.json": 2}
+    assert store.list("ru") == store.list("run/a.json/x") == {}
+
+
+def test_what_is_not_there(store: Store) -> None:
+    store.write("run/env.json", b"x")
+    for read in (store.read, store.open, store.sha256):
+        with pytest.raises(FileNotFoundError):
+            read("run/missing.json")
+    assert not store.exists("run/missing.json")
+    assert not store.exists("run")
+    assert store.exists("run/env.json")
+    store.remove(["run/missing.json", "nowhere/missing.json"])
+    store.clear("nowhere")
+
+
+def test_remove_and_clear(store: Store) -> None:
+    for name in ("a/1", "a/2", "a/b/3", "ab/4"):
+        store.write(name, b"x")
+    store.remove(["a/1", "a/missing"])
+    assert store.list("a") == {"a/2": 1}
+    store.clear("a")
+    assert store.list("a") == store.list("a/b") == {}
+    assert store.read("ab/4") == b"x"
+
+
+def test_many_at_once_in_the_order_given(store: Store) -> None:
+    names = [f"commits/u{number:03d}.json" for number in range(12)]
+    for name in names:
+        store.write(name, name.encode())
+    store.remove(names[5:6])
+    asked = names[::-1]
+    assert list(store.read_many(asked)) == [(name, name.encode()) for name in asked if name != names[5]]
+    store.write(names[0], b"")
+    assert list(store.read_many(names[:1])) == [(names[0], b"")]
+    store.remove(names)
+    assert list(store.read_many(names)) == []
+    assert store.list("commits") == {}
+
+
+def test_move_replaces(store: Store) -> None:
+    for name, data in {"staged/a": b"new a", "staged/b": b"new b", "a": b"old"}.items():
+        store.write(name, data)
+    store.move({"staged/a": "a", "staged/b": "deep/down/b"})
+    assert (store.read("a"), store.read("deep/down/b"), store.list("staged")) == (b"new a", b"new b", {})
+
+
+def test_a_file_is_read_in_pieces(store: Store) -> None:
+    data = bytes(range(256)) * 100
+    store.write("index.parquet", data)
+    with store.open("index.parquet") as file:
+        assert file.seek(-10, 2) == len(data) - 10
+        assert file.read() == data[-10:]
+        file.seek(300)
+        assert file.read(5) == data[300:305]
+    assert store.sha256("index.parquet") == hashlib.sha256(data).hexdigest()
+
+
+def test_a_log_keeps_its_lines_in_order(store: Store) -> None:
+    for number in range(3):
+        store.append("run/events.jsonl", f"{number}\n".encode())
+    names = store.list("run")
+    assert all(name.startswith("run/events") and name.endswith(".jsonl") for name in names)
+    assert b"".join(data for _, data in store.read_many(names)) == b"0\n1\n2\n"
+
+
+def test_names_for_people(tmp_path: Path) -> None:
+    assert open_store(f"{tmp_path}/").at("run/env.json") == f"{tmp_path}/run/env.json"
+    assert open_store(f"file://{tmp_path}").at("run/env.json") == f"{tmp_path}/run/env.json"
+    assert str(open_store("memory://out/")) == "memory://out"
+    assert open_store("memory://out/").at("a") == "memory://out/a"
+
+
+@pytest.mark.parametrize("kind", ["local", "s3"])
+def test_another_process_is_seen_at_once(kind: str, tmp_path: Path, object_store: FreshUrl) -> None:
+    url = str(tmp_path) if kind == "local" else object_store()
+    store = open_store(url)
+    assert store.list("commits") == {}
+    code = (
+        "import sys\nfrom augment.storage.store import open_store\nstore = open_store(sys.argv[1])\n"
+        "print(store.create('commits/a', b'old'), store.create('commits/b', b'new'))\n"
+    )
+    store.create("commits/a", b"x")
+    answer = subprocess.run([sys.executable, "-c", code, url], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert answer.stdout == "False True\n"
+    assert store.list("commits") == {"commits/a": 1, "commits/b": 3}
+
+
+# ---- local disks only -----------------------------------------------------------------------------------------------
+def test_unfinished_files_are_not_listed_and_are_swept(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    unfinished = [tmp_path / folder / ".x.123.tmp" for folder in ("", "commits", "parts", "run/journal")]
+    for path in unfinished:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half")
+        assert store.list(str(path.parent.relative_to(tmp_path)).removeprefix(".")) == {}
+    (tmp_path / ".scratch-0.tmp").mkdir()
+    (tmp_path / ".scratch-0.tmp" / "u0.tar").write_bytes(b"half")
+    store.write("commits/u0.json", b"x")
+    store.sweep()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "commits" / "u0.json"]
+    assert not list(tmp_path.rglob(".*.tmp"))
+
+
+def test_a_file_that_goes_while_others_are_listed(tmp_path: Path) -> None:
+    """Workers remove their parts at any time; to take the others for gone as well would undo their units."""
+    store = LocalStore(tmp_path)
+    store.write("parts/u0.tar", b"x")
+    stop = threading.Event()
+
+    def come_and_go() -> None:
+        while not stop.is_set():
+            for path in [tmp_path / "parts" / f"{number}.tar" for number in range(30)]:
+                path.touch()
+                path.unlink()
+
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(come_and_go)
+        listed = [store.list("parts").get("parts/u0.tar") for _ in range(1000)]
+        stop.set()
+        coming.result()
+    assert set(listed) == {1}
+
+
+def test_a_put_is_a_rename(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    with store.scratch() as folder:
+        (folder / "shard.tar").write_bytes(b"large")
+        inode = (folder / "shard.tar").stat().st_ino
+        store.put(folder / "shard.tar", "staged/shard.tar")
+    store.move({"staged/shard.tar": "shards/train-000000.tar"})
+    assert (tmp_path / "shards" / "train-000000.tar").stat().st_ino == inode
+
+
+# ---- object stores only ---------------------------------------------------------------------------------------------
+def test_a_store_that_cannot_promise_is_refused() -> None:
+    with pytest.raises(
+        StoreError, match=r"sftp://host/out: an output needs a local path or one of s3://, .*two writers"
+    ):
+        open_store("sftp://host/out")
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(StoreError, match=r"s3://bucket/out: .*; pip install 'rnri-augment\[s3\]'"):
+        open_store("s3://bucket/out")
+
+
+def test_a_folder_mark_is_no_file(object_store: FreshUrl) -> None:
+    """Consoles make an empty object with the name of the folder."""
+    store = open_store(object_store())
+    for name in ("commits/", "commits/sub/", "commits/u0.json"):
+        store.write(name, b"")
+    assert store.list("commits") == {"commits/u0.json": 0}
+
+
+@pytest.mark.parametrize("code", ["PreconditionFailed", "ConditionalRequestConflict"])
+def test_another_writer_at_the_same_moment(code: str, object_store: FreshUrl, faults: list[Fault]) -> None:
+    """S3 says 409 while another conditional write goes on; other stores word a refusal in their own way."""
+    store = open_store(object_store())
+    faults.append(Fault("PUT", "u0.json", "409 Conflict", code))
+    assert store.create("commits/u0.json", b"x") == (code == "ConditionalRequestConflict")
+    assert store.exists("commits/u0.json") == (code == "ConditionalRequestConflict")
+
+
+def test_a_refused_upload_leaves_no_object(object_store: FreshUrl, faults: list[Fault]) -> None:
+    store = open_store(object_store())
+    faults.append(Fault("PUT", "u0.tar", "403 Forbidden", "AccessDenied"))
+    with pytest.raises(PermissionError, match="a fault of the test"):
+        put(store, "parts/u0.tar", b"x" * 100_000)
+    assert store.list("parts") == {}
+
+
+def test_a_large_upload_that_fails_leaves_no_pieces(
+    tmp_path: Path, object_store: FreshUrl, faults: list[Fault]
+) -> None:
+    """Pieces of an upload that is neither finished nor given up cannot be seen, and are paid for."""
+    import boto3
+
+    store = open_store(object_store())
+    with (tmp_path / "u0.tar").open("wb") as file:
+        file.truncate(101 * 2**20)
+    faults.append(Fault("PUT", "u0.tar", "403 Forbidden", "AccessDenied"))
+    with pytest.raises(PermissionError):
+        store.put(tmp_path / "u0.tar", "parts/u0.tar")
+    assert faults[0].times == 0
+    assert store.list("parts") == {}
+    client = boto3.client("s3")
+    assert client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []) == []
+    client.close()
+    assert (tmp_path / "u0.tar").exists()
+
+
+def test_a_refused_removal_is_an_error(object_store: FreshUrl, faults: list[Fault]) -> None:
+    store = open_store(object_store())
+    store.write("manifest.json", b"{}")
+    faults.append(Fault("DELETE", "manifest.json", "403 Forbidden", "AccessDenied"))
+    with pytest.raises(PermissionError):
+        store.remove(["manifest.json"])
+    assert store.exists("manifest.json")
+
+
+def test_errors_of_the_client_are_os_errors(object_store: FreshUrl, monkeypatch: pytest.MonkeyPatch) -> None:
+    from s3fs import S3FileSystem
+
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    S3FileSystem.clear_instance_cache()  # clients keep the credentials that they have begun with
+    try:
+        with pytest.raises(OSError, match=r"s3://.*/a: NoCredentialsError"):
+            open_store(object_store()).write("a", b"x")
+    finally:
+        S3FileSystem.clear_instance_cache()
