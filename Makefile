@@ -3,7 +3,7 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench
+.PHONY: help setup demo test lint format bench docs
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -25,6 +25,11 @@ lint: setup ## ruff, mypy and the import contracts
 format: setup ## sort imports and format
 	$(VENV)/bin/ruff check --select I --fix .
 	$(VENV)/bin/ruff format .
+
+docs: setup ## draw the layers, list the commands, build the documentation; writes out/site
+	$(VENV)/bin/python -m jobs.draw_layers
+	$(VENV)/bin/python -m jobs.render_commands
+	$(VENV)/bin/mkdocs build --quiet --strict
 
 bench: setup ## reconstruction quality of every solver on the embedded model; writes out/benchmark
 	$(VENV)/bin/augment benchmark configs/benchmark/emoji.yaml --out out/benchmark

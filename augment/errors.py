@@ -93,7 +93,11 @@ class Interrupted(BaseException):
         self.signum = signum
         super().__init__(f"stopped by {signal.Signals(signum).name}")
 
+    def __reduce__(self) -> tuple[type[Interrupted], tuple[int]]:
+        """Pickle by the constructor's argument."""
+        return type(self), (self.signum,)
+
     @property
     def exit_code(self) -> int:
-        """What the command ends with."""
+        """Return the code that the command ends with."""
         return 128 + self.signum

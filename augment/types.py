@@ -84,7 +84,7 @@ class UnitTask:
     """A unit as it is handed to a worker: what to do, and what is known about inputs that may kill it.
 
     Attributes:
-        attempt: names this attempt; the worker's journal has this name.
+        attempt: names this attempt; the worker's in-flight file has this name.
         alone: keys of inputs to be tried alone first, because a worker died on a batch that they were in. What is made
             of them there is thrown away: which images share a batch must not depend on who died when.
         quarantined: keys of inputs that are not to be touched -> why.
@@ -111,7 +111,7 @@ class UnitReport:
             and `idle`, in which the model had waited for this unit's batches.
         psnr_sum, vae_psnr_sum: dB over the `inverted` images.
         failed_by_stage, failed_by_class, planned_by_class: edits.
-        provisional: edits by verdict under the thresholds of the moment (`accepted`, or the score that was too low),
+        provisional: edits by verdict under the current thresholds (`accepted`, or the score that was too low),
             for progress only: the verdict that counts is finalize's.
         batch_size: images that fit into memory at once, as far as this worker knows.
     """

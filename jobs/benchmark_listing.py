@@ -48,14 +48,14 @@ class Figures:
 
 
 def generated_rows(count: int) -> Iterator[tuple[str, str, int]]:
-    """Path, class name and size of images as they lie in many datasets: a folder per class, numbered files."""
+    """Yield path, class name and size of images as they lie in many datasets: a folder per class, numbered files."""
     for i in range(count):
         name = f"class {i % NUM_CLASSES:03d}"
         yield f"images/{name.replace(' ', '_')}/{i // NUM_CLASSES:06d}.jpg", name, 50_000 + i % 100_000
 
 
 def write_manifest(folder: Path, format: str, count: int) -> Path:
-    """A manifest with `count` generated rows."""
+    """Write a manifest with `count` generated rows and return its path."""
     path = folder / f"manifest.{format}"
     rows = generated_rows(count)
     if format == "parquet":
@@ -90,6 +90,7 @@ def measure(manifest: Path) -> Figures:
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(description="Seconds and memory from a manifest to the written plan.")
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the generated manifest")
     parser.add_argument("--format", choices=["csv", "jsonl", "parquet"], default="csv")

@@ -25,7 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from augment.dataset.publish import ShardLimits, finalize
+from augment.dataset.publish import publish
+from augment.dataset.shards import ShardLimits
 from augment.dataset.verify import verify
 from augment.distribute.config import RunConfig
 from augment.distribute.pool import run_ray
@@ -53,7 +54,7 @@ BATCH, BATCHES_PER_UNIT, VARIANTS, SIZE = 4, 4, 4, 64
 
 
 def measure(workers: int, units_per_worker: int, trace: Sequence[float], out: Path) -> dict[str, Any]:
-    """One run; its row of the table. Seconds of CPU are this process's, the driver's."""
+    """Run one number of workers and return its row of the table; seconds of CPU are this process's, the driver's."""
     shutil.rmtree(out, ignore_errors=True)
     class_names = {0: "fox"}
     units = _units(out, workers * units_per_worker)
@@ -93,15 +94,15 @@ def measure(workers: int, units_per_worker: int, trace: Sequence[float], out: Pa
     }
 
 
-def publish(out: Path) -> dict[str, Any]:
-    """Seconds after the last unit: for reading the commit markers, as every start does, publishing, and verifying."""
+def publish_and_verify(out: Path) -> dict[str, Any]:
+    """Measure the seconds after the last unit: reading commit markers, as every start does, publishing, verifying."""
     ledger, times = Ledger(out), [time.monotonic()]
     units = len(ledger.committed())
     times.append(time.monotonic())
     filters = FilterConfig()
     judge = partial(judge_edit, config=filters)
     with ledger.lock():
-        finalize(ledger, judge=judge, judge_settings=filters.model_dump(mode="json"), limits=ShardLimits())
+        publish(ledger, judge=judge, judge_settings=filters.model_dump(mode="json"), limits=ShardLimits())
     times.append(time.monotonic())
     found = verify(out)
     times.append(time.monotonic())
@@ -114,7 +115,7 @@ def publish(out: Path) -> dict[str, Any]:
 
 
 def _units(out: Path, count: int) -> list[Unit]:
-    """Units of noise pictures; all sources read the same few files."""
+    """Return units of noise pictures; all sources read the same few files."""
     random = np.random.default_rng(0)
     files = []
     for i in range(BATCH):
@@ -131,7 +132,7 @@ def _units(out: Path, count: int) -> list[Unit]:
 
 
 def lines(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """The table in Markdown."""
+    """Return the table in Markdown."""
     head = ["| workers | units | busy | units/s | driver CPU per unit |", "|---|---|---|---|---|"]
     return head + [
         f"| {row['name']} | {row['units']} | {row['busy_share']:.1%} | {row['units_per_second']:.2f} | "
@@ -141,6 +142,7 @@ def lines(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 4, 16, 64])
     parser.add_argument("--units-per-worker", type=int, default=5)
@@ -156,7 +158,7 @@ def main() -> None:
     if options.feed_units:
         row = measure(4, options.feed_units // 4, (), options.out / "run")
         rows.append(row | {"name": "4, no model time"})
-        published = publish(options.out / "run")
+        published = publish_and_verify(options.out / "run")
     shutil.rmtree(options.out / "run", ignore_errors=True)
     waits = [{"in_flight": count, "driver_cpu_ms": 1000 * wait_cost(count)} for count in options.in_flight]
     machine = {"cpus": os.cpu_count(), "machine": platform.platform()}

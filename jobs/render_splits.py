@@ -14,6 +14,7 @@ from augment.tiny.dataset import write_splits
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(description="Render the three splits of emoji world.")
     parser.add_argument("folder", type=Path, help="where train.tar, val.tar and test.tar go")
     folder = parser.parse_args().folder

@@ -85,6 +85,7 @@ def train(config: TrainConfig, selected: tuple[str, ...] = STAGES) -> None:
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", type=Path)
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)

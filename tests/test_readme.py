@@ -3,30 +3,76 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
+import yaml
+from torch import Tensor
+
+from augment.run.config import load_expand_config
+from augment.tiny.dataset import split_path
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_python_example_runs_and_reconstructs(capsys):
-    example = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)[0]
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_training_example_gives_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = blocks("python")[0]
+    assert len(example.splitlines()) == 3
+    for folder in ("data/train", "out/demo/shards"):
+        (tmp_path / folder).mkdir(parents=True)
+        shutil.copy(split_path("val"), tmp_path / folder / "000.tar")
+    monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
-    exec(compile(example, "README.md", "exec"), names)
+    exec(compile(example.replace("10_000", "96"), "README.md", "exec"), names)
+    assert isinstance(names["images"], Tensor)
+    assert names["images"].shape == (32, 3, 64, 64)  # the last batch: 96 = 64 + 32
+    assert isinstance(names["labels"], Tensor)
+    assert names["labels"].min() >= 0 and names["labels"].max() < 16
+
+
+def test_the_python_example_runs_and_reconstructs(capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, object] = {}
+    exec(compile(blocks("python")[1], "README.md", "exec"), names)
     result = names["result"]
-    assert result.psnr == pytest.approx(result.vae_psnr, abs=1.0)
+    assert result.psnr == pytest.approx(result.vae_psnr, abs=1.0)  # type: ignore[attr-defined]
     assert "[2, 3, 64, 64]" in capsys.readouterr().out
 
 
-def test_files_it_names_exist():
+def test_the_config_of_five_lines_is_one(tmp_path: Path) -> None:
+    (lines,) = blocks("yaml")
+    assert len(lines.splitlines()) == 5
+    (tmp_path / "photos.yaml").write_text(lines)
+    config = load_expand_config(tmp_path / "photos.yaml")
+    assert config.prompts == tmp_path / "my_prompts.yaml"
+    written = {name: section for name, section in yaml.safe_load(lines).items() if name != "prompts"}
+    assert config.model_dump(include={n: set(section) for n, section in written.items()}) == written
+
+
+def test_files_it_names_exist() -> None:
     named = set(re.findall(r"`((?:augment|jobs|configs|docs)/[\w./]+\.(?:py|yaml|md))`", README))
-    named |= set(re.findall(r"\]\(((?!http)[\w./]+)\)", README))
-    assert len(named) > 5
+    named |= {link.partition("#")[0] for link in re.findall(r"\]\((?!http)([^)]+)\)", README)}
+    assert len(named) > 15
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
-def test_make_targets_it_names_exist():
+def test_make_targets_it_names_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
-    assert {"demo", "test"} <= set(re.findall(r"make (\w+)", README)) <= targets | {"are"}
+    assert {"demo", "test", "docs"} <= set(re.findall(r"make (\w+)", README)) <= targets | {"are"}
+
+
+def test_its_results_are_those_of_the_documentation() -> None:
+    section = README.partition("## Results")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ")]
+    measured = (ROOT / "docs" / "inversion.md").read_text().splitlines()
+    assert len(rows) > 8
+    assert [row for row in rows if row not in measured] == []
+
+
+def test_it_can_be_read_in_a_few_minutes() -> None:
+    assert len(README.splitlines()) <= 150

@@ -1,0 +1,1 @@
+"""The `augment` command: its arguments, its messages and its exit codes."""

@@ -32,9 +32,9 @@ def plan(
     """Count what a run would do, and what it would take: disk, hours and price at the speed of the last preview."""
     with messages(as_json):
         from augment.run.config import load_expand_config
-        from augment.run.dry_run import plan as run
+        from augment.run.dry_run import dry_run
 
-        result = run(load_expand_config(config, overrides or []), price)
+        result = dry_run(load_expand_config(config, overrides or []), price)
         show(result.as_dict(), result.lines(), as_json)
 
 

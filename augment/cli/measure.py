@@ -19,11 +19,11 @@ def benchmark(
     """Compare inversion methods on the same images: reconstruction, evaluations, seconds, edits."""
     with messages():
         from augment.config import load_config
-        from augment.evaluation.benchmark import BenchmarkConfig, run
-        from augment.evaluation.tables import table_lines
+        from augment.evaluation.benchmark import BenchmarkConfig, run_benchmark
+        from augment.evaluation.tables import markdown_tables
 
-        report = run(load_config(config, BenchmarkConfig, overrides or []), out)
-        print("\n".join(table_lines(report)))
+        report = run_benchmark(load_config(config, BenchmarkConfig, overrides or []), out)
+        print("\n".join(markdown_tables(report)))
         print(f"report          {out / 'report.json'}")
 
 
@@ -33,9 +33,9 @@ def interpolate(
 ) -> None:
     """Make images between pairs of images of a class: a shard, a contact sheet and a report."""
     with messages():
-        from augment.run.interpolate import load_interpolate_config, run, summary_lines
+        from augment.run.interpolate import interpolate_dataset, load_interpolate_config, summary_lines
 
-        print("\n".join(summary_lines(run(load_interpolate_config(config, overrides or [])))))
+        print("\n".join(summary_lines(interpolate_dataset(load_interpolate_config(config, overrides or [])))))
 
 
 def rare_concepts(
@@ -46,9 +46,9 @@ def rare_concepts(
     """Make some classes rare for the embedded model, and compare ways to get pictures of them nevertheless."""
     with messages():
         from augment.config import load_config
-        from augment.evaluation.rare_concepts import RareConfig, run, table_lines
+        from augment.evaluation.rare_concepts import RareConfig, run_rare_concepts, table_lines
 
-        print("\n".join(table_lines(run(load_config(config, RareConfig, overrides or []), out))))
+        print("\n".join(table_lines(run_rare_concepts(load_config(config, RareConfig, overrides or []), out))))
         print(f"report          {out / 'report.json'}")
 
 
@@ -66,8 +66,8 @@ def evaluate_tiny(
 
         from augment.editing.config import EditConfig
         from augment.run.config import load_expand_config
-        from augment.tiny.quality import run
+        from augment.tiny.quality import measure_shipped_weights
 
         editing = load_expand_config(config).editing if config else EditConfig()
-        quality = asdict(run(editing, split=split, limit=limit))
+        quality = asdict(measure_shipped_weights(editing, split=split, limit=limit))
         print(json.dumps(quality) if as_json else "\n".join(f"{k:28} {v:.4g}" for k, v in quality.items()))

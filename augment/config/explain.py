@@ -21,7 +21,7 @@ _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 def explain(
     errors: Iterable[Any], data: dict[str, Any], schema: type[BaseModel], origins: dict[KeyPath, str]
 ) -> list[str]:
-    """A line for each of pydantic's errors; those of a value that fits no member of a union become one."""
+    """Return a line for each of pydantic's errors; those of a value that fits no member of a union become one."""
     reasons: dict[tuple[str, str], list[str]] = {}  # by what is said before and after them
     for error in errors:
         before, reason, after = _explained(error, data, schema, origins)
@@ -32,24 +32,45 @@ def explain(
 def _explained(
     error: Any, data: dict[str, Any], schema: type[BaseModel], origins: dict[KeyPath, str]
 ) -> tuple[str, str, str]:
-    """Where and which key, why, and what it is."""
+    """Return where and which key, why, and what its value is."""
     kind, context = error["type"], error.get("ctx", {})
-    path, fields, description = _locate(error["loc"], data, schema, kind in (*_UNKNOWN, "missing"))
+    path, fields, description, annotations = _locate(error["loc"], data, schema, kind in (*_UNKNOWN, "missing"))
     at = next(origins[path[:n]] for n in range(len(path), -1, -1) if path[:n] in origins)
     where = f"{at}: {dotted(path)}: "
     if kind in _UNKNOWN:
         return where, f"unknown key (value {_short(error['input'])}); {_nearest_key(path, fields, schema)}", ""
     if kind == "missing":
         return where, "required, but not given" + (f" ({description})" if description else ""), ""
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        return _wrong_tag(error, path, annotations, origins)
     reason = str(context["error"]) if "error" in context else error["msg"]
-    choices = re.findall(r"'([^']*)'", str(context.get("expected", context.get("expected_tags", ""))))
-    near = difflib.get_close_matches(str(context.get("tag", error["input"])), choices, 1)
+    choices = re.findall(r"'([^']*)'", str(context.get("expected", "")))
+    near = difflib.get_close_matches(str(error["input"]), choices, 1)
     reason += f"; did you mean {near[0]!r}?" if near else ""
     return where, reason, f" (value {_short(error['input'])}" + (f"; {description})" if description else ")")
 
 
-def _locate(loc: KeyPath, data: Any, schema: Any, ends_in_key: bool) -> tuple[KeyPath, list[str], str]:
-    """The place of an error in the user's data: key path, known keys of the section it is in, field description.
+def _wrong_tag(error: Any, path: KeyPath, annotations: list[Any], origins: dict[KeyPath, str]) -> tuple[str, str, str]:
+    """Return the same for a section that does not say, or wrongly says, which member of a union it is."""
+    key = error["ctx"]["discriminator"].strip("'")
+    path = (*path, key)
+    at = next(origins[path[:n]] for n in range(len(path), -1, -1) if path[:n] in origins)
+    where = f"{at}: {dotted(path)}: "
+    members = [m for annotation in annotations for m in _alternatives(annotation)]
+    literals = [annotation for m in members for name, annotation, _ in _fields(m) if name == key]
+    choices = [str(tag) for literal in literals for tag in typing.get_args(literal)]
+    there_are = f"there are {', '.join(choices)}"
+    if error["type"] == "union_tag_not_found":
+        return where, f"required, but not given; {there_are}", ""
+    near = difflib.get_close_matches(error["ctx"]["tag"], choices, 1)
+    meant = f"did you mean {near[0]!r}? " if near else ""
+    return where, f"unknown value {error['ctx']['tag']!r}; {meant}{there_are}", ""
+
+
+def _locate(loc: KeyPath, data: Any, schema: Any, ends_in_key: bool) -> tuple[KeyPath, list[str], str, list[Any]]:
+    """Return the place of an error in the user's data.
+
+    That is its key path, the known keys of the section it is in, the field's description, and what may stand there.
 
     Pydantic's `loc` also names members of unions, which are no keys; they are recognised by being neither in the data
     nor in the schema. `ends_in_key`: the last part is a key all the same.
@@ -74,11 +95,11 @@ def _locate(loc: KeyPath, data: Any, schema: Any, ends_in_key: bool) -> tuple[Ke
             data = data.get(part)
         else:
             data = data[part] if isinstance(data, list) and isinstance(part, int) and part < len(data) else None
-    return tuple(path), siblings, description
+    return tuple(path), siblings, description, candidates
 
 
 def _alternatives(annotation: Any) -> Iterator[Any]:
-    """The members of an annotation: unions and `Annotated` opened, other types as they are."""
+    """Yield the members of an annotation: unions and `Annotated` opened, other types as they are."""
     origin = typing.get_origin(annotation)
     if origin is typing.Annotated:
         yield from _alternatives(typing.get_args(annotation)[0])
@@ -92,7 +113,7 @@ def _alternatives(annotation: Any) -> Iterator[Any]:
 
 
 def _fields(model: Any) -> list[tuple[str, Any, str]]:
-    """(key, annotation, description) of a pydantic model's or dataclass's fields; of anything else, none."""
+    """Return (key, annotation, description) of a pydantic model's or dataclass's fields; of anything else, none."""
     if not isinstance(model, type):
         return []
     if issubclass(model, BaseModel):
@@ -127,6 +148,7 @@ def _nearest_key(path: KeyPath, siblings: list[str], schema: type[BaseModel]) ->
 
 
 def dotted(path: KeyPath) -> str:
+    """Return a key path as text, its parts joined by dots; `(top)` for the empty path."""
     return ".".join(str(p) for p in path) or "(top)"
 
 

@@ -55,7 +55,7 @@ def load_config(path: Path | str, schema: type[M], overrides: Sequence[str] = ()
 
 
 def resolved_yaml(model: BaseModel) -> str:
-    """The configuration with every default filled in, fields in the order of their declaration.
+    """Return the configuration as YAML, every default filled in, fields in the order of their declaration.
 
     `load_config` reads it back to an equal model, and so does any YAML 1.1 reader.
     """
@@ -91,7 +91,7 @@ _Loader.add_constructor(
 
 
 def _parse(text: str, name: str, problems: list[str], origins: dict[KeyPath, str]) -> Any:
-    """The value of a YAML text; problems and the `file:line` of each key are added to the last two arguments."""
+    """Return the value of a YAML text; problems and the `file:line` of each key are added to the last two arguments."""
 
     def build(node: yaml.Node, path: KeyPath, parents: tuple[yaml.Node, ...]) -> Any:
         where = f"{name}:{node.start_mark.line + 1}"
@@ -141,7 +141,7 @@ class _Document:
         self.origins: dict[KeyPath, str] = {}
 
     def read(self, path: Path, seen: tuple[Path, ...]) -> dict[str, Any] | None:
-        """The file's mapping over that of the files it extends, or None with at least one problem noted."""
+        """Return the file's mapping over that of the files it extends, or None with at least one problem noted."""
         real = Path(os.path.realpath(path))  # `resolve` raises for links that lead to themselves
         if real in seen:
             self.problems.append(f"{path}: extends itself, by way of {', '.join(str(p.name) for p in seen)}")

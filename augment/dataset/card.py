@@ -5,17 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-
-def dataset_card(manifest: Mapping[str, Any]) -> str:
-    """Markdown with a YAML head, made from the manifest alone."""
-    settings = manifest["settings"]
-    counts = "\n".join(
-        f"| {name} | {c['accepted']} | {c['rejected']} | {c['failed']} |" for name, c in manifest["classes"].items()
-    )
-    reasons = "\n".join(f"| {_cell(kind)} | {count} |" for kind, count in manifest["reasons"].items()) or "| none | 0 |"
-    rows = "\n".join(f"| `{key}` | `{_cell(value)}` |" for key, value in sorted(settings.items()))
-    filters = "\n".join(f"| `{key}` | `{_cell(value)}` |" for key, value in sorted(manifest["filters"].items()))
-    return f"""---
+# What dataset hubs read: the splits, and words to be found by.
+_HEAD = """---
 configs:
 - config_name: default
   data_files:
@@ -25,10 +16,20 @@ tags:
 - image-classification
 - synthetic
 - webdataset
----
+---"""
+
+
+def dataset_card(manifest: Mapping[str, Any]) -> str:
+    """Return the dataset card, Markdown with a YAML head, made from the manifest alone."""
+    sources = manifest["settings"].get("input.count", "?")
+    classes = "\n".join(
+        f"| {name} | {c['accepted']} | {c['rejected']} | {c['failed']} |" for name, c in manifest["classes"].items()
+    )
+    reasons = "\n".join(f"| {_cell(kind)} | {count} |" for kind, count in manifest["reasons"].items()) or "| none | 0 |"
+    return f"""{_HEAD}
 # Edited images
 
-{manifest["accepted"]} images made from {settings.get("input.count", "?")} real ones: each source was inverted with a
+{manifest["accepted"]} images made from {sources} real ones: each source was inverted with a
 diffusion model and regenerated under other prompts that keep its class. They are synthetic; mix them with the real
 images, never test on them.
 
@@ -49,7 +50,7 @@ Mean reconstruction PSNR {manifest["mean_reconstruction_psnr"]:.2f} dB; the auto
 
 | class | accepted | rejected | failed |
 |---|---|---|---|
-{counts}
+{classes}
 
 ## Dropped, by reason
 
@@ -61,14 +62,18 @@ Mean reconstruction PSNR {manifest["mean_reconstruction_psnr"]:.2f} dB; the auto
 
 | key | value |
 |---|---|
-{filters}
+{_settings_rows(manifest["filters"])}
 
 ## Settings that determine the pixels
 
 | key | value |
 |---|---|
-{rows}
+{_settings_rows(manifest["settings"])}
 """
+
+
+def _settings_rows(settings: Mapping[str, Any]) -> str:
+    return "\n".join(f"| `{key}` | `{_cell(value)}` |" for key, value in sorted(settings.items()))
 
 
 def _cell(value: object) -> str:

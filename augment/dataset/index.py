@@ -33,6 +33,7 @@ class IndexWriter:
         self._rows: list[dict[str, Any]] = []
 
     def add(self, record: EditRecord, shard: str) -> None:
+        """Add the row of an edit; `shard` is the file that its sample is in, "" for a failed edit."""
         row: dict[str, Any] = vars(record) | {"shard": shard}
         if record.status == EditStatus.FAILED:
             row |= dict.fromkeys(_MEASURED)
@@ -46,12 +47,13 @@ class IndexWriter:
             self._rows = []
 
     def close(self) -> None:
+        """Write the rows that are left and complete the file."""
         self._flush()
         self._writer.close()
 
 
 def read_index(source: Path | BinaryIO, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
-    """The rows of an index, in plan order. Raises OSError or ValueError if it is damaged or lacks a column."""
+    """Yield the rows of an index, in plan order. Raises OSError or ValueError if it is damaged or lacks a column."""
     file = pq.ParquetFile(source)
     if lacking := set(columns or ()) - set(file.schema_arrow.names):
         raise ValueError(f"it has no column {', '.join(sorted(lacking))}")
@@ -60,11 +62,11 @@ def read_index(source: Path | BinaryIO, columns: list[str] | None = None) -> Ite
 
 
 def read_columns(source: Path | BinaryIO, columns: list[str]) -> pa.Table:
-    """Whole columns of an index, in plan order, for arithmetic."""
+    """Return whole columns of an index, in plan order, for arithmetic."""
     return pq.read_table(source, columns=columns)
 
 
 def read_rows(source: Path | BinaryIO, keys: Collection[str]) -> dict[str, dict[str, Any]]:
-    """The rows of some edits, by key."""
+    """Return the rows of some edits, by key."""
     rows: list[dict[str, Any]] = pq.read_table(source, filters=[("key", "in", list(keys))]).to_pylist()
     return {row["key"]: row for row in rows}

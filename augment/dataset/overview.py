@@ -1,4 +1,4 @@
-"""From a finalized output folder to what a person looks at: `contact_sheet.png` and `report.html`.
+"""What a person looks at in a finalized output folder: `contact_sheet.png` and `report.html`.
 
 Joins the data side (parts, index, sources) with the drawing side (`augment.report`). The sources shown are kept in
 `run/`: the files depend on the output folder only; made again, they are the same bytes, wherever the input is now.
@@ -36,7 +36,7 @@ _BINS = 24
 
 
 def write_overview(ledger: Ledger, manifest: Mapping[str, Any], locators: Mapping[str, str]) -> None:
-    """Write both files, each whole or not at all.
+    """Write `contact_sheet.png` and `report.html`, each whole or not at all.
 
     Args:
         locators: where the sources are now, by key; one that is not named is where the plan says. Sources that were
@@ -66,7 +66,7 @@ def write_overview(ledger: Ledger, manifest: Mapping[str, Any], locators: Mappin
 
 
 def _histogram(title: str, values: Any, kept: Any, upper: float) -> Histogram:
-    """Counts of kept and of dropped values in equal bins from the smallest value, at most 0, to `upper`."""
+    """Count kept and dropped values in equal bins from the smallest value, at most 0, to `upper`."""
     edges = np.linspace(min(0.0, float(values.min(initial=0.0))), upper, _BINS + 1)
     inside = np.clip(values, edges[0], edges[-1])
     accepted, rejected = (np.histogram(inside[mask], edges)[0].tolist() for mask in (kept, ~kept))
@@ -74,7 +74,7 @@ def _histogram(title: str, values: Any, kept: Any, upper: float) -> Histogram:
 
 
 def _rows(ledger: Ledger, locators: Mapping[str, str]) -> list[list[Tile]]:
-    """Tiles of a few sources: spread over the plan, and some of which an edit was dropped."""
+    """Return the tiles of a few sources: some spread over the plan, and some of which an edit was dropped."""
     plan = ledger.read_plan()
     assert plan is not None  # the folder is finalized
     with ledger.store.open("index.parquet") as file:
@@ -103,7 +103,7 @@ def _rows(ledger: Ledger, locators: Mapping[str, str]) -> list[list[Tile]]:
 def _keep_sources(
     store: Store, sources: Sequence[Source], locators: Mapping[str, str], size: int
 ) -> Mapping[str, bytes]:
-    """The sources as PNG by key, from those that were kept, or read now and kept."""
+    """Return the sources as PNG by key: those kept by an earlier call, and the others, read now and kept."""
     try:
         kept = {key: files["png"] for key, files in iter_tar(io.BytesIO(store.read(KEPT_SOURCES)))}
     except FileNotFoundError:
@@ -118,7 +118,7 @@ def _keep_sources(
 
 
 def _read_source(source: Source, locators: Mapping[str, str], size: int) -> bytes:
-    """A source as the model saw it, as PNG; b"" if it is gone or damaged."""
+    """Return a source as the model saw it, as PNG; b"" if it is gone or damaged."""
     here = replace(source, locator=locators.get(source.key, source.locator))
     try:
         return encode_png(np.asarray(decode_image(read_bytes(here), size)))

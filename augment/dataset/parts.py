@@ -18,7 +18,7 @@ _AHEAD = 2  # parts
 
 
 def read_samples(ledger: Ledger, report: UnitReport) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """The samples of a committed part as they were written; read once, and whole, to check its sha256 first.
+    """Yield the samples of a committed part as they were written; it is read whole first, to check its sha256.
 
     Raises:
         OutputError: if the part is missing or has other bytes than were committed.
@@ -27,12 +27,12 @@ def read_samples(ledger: Ledger, report: UnitReport) -> Iterator[tuple[str, dict
 
 
 def read_part(ledger: Ledger, report: UnitReport) -> Iterator[tuple[EditRecord, bytes]]:
-    """The records of a committed part with their pictures (b"" where there is none). Raises as `read_samples`."""
+    """Return a committed part's records with their pictures (b"" where there is none). Raises as `read_samples`."""
     return _records(_checked(ledger, report))
 
 
 def read_parts(ledger: Ledger, reports: Iterable[UnitReport]) -> Iterator[tuple[EditRecord, bytes]]:
-    """What `read_part` gives, of many parts one after the other; meanwhile the next ones are on their way."""
+    """Yield what `read_part` gives, for many parts one after the other; the next ones are read meanwhile."""
     with ThreadPoolExecutor(_AHEAD) as pool:
         coming: deque[Future[bytes]] = deque()
         for report in reports:
@@ -44,7 +44,7 @@ def read_parts(ledger: Ledger, reports: Iterable[UnitReport]) -> Iterator[tuple[
 
 
 def read_reconstructions(ledger: Ledger, report: UnitReport) -> dict[str, bytes]:
-    """The PNGs of a part's reconstructed sources, by source key. Raises as `read_samples`."""
+    """Return the PNGs of a part's reconstructed sources, by source key. Raises as `read_samples`."""
     return {
         key.removesuffix(RECONSTRUCTION_SUFFIX): files["png"]
         for key, files in read_samples(ledger, report)

@@ -50,7 +50,7 @@ class EditRecord:
         label_probability: CLIP's zero-shot probability of the class word, 0..1.
         text_alignment, source_similarity: cosine of the edit with its prompt, and with its source, -1..1.
         model_id, model_revision: of an image that failed as a whole, as configured.
-        match_noise: 1 if the noise the sampler adds was drawn given the image; of no account where it adds none.
+        match_noise: 1 if the noise the sampler adds was drawn given the image; without meaning where it adds none.
         dtype: of the network that made it: `float32` also where half precision gave NaN and it was made again.
         sampler ... dtype: empty or zero for an image that failed as a whole.
         config_hash: fingerprint of the plan this edit belongs to.
@@ -95,11 +95,11 @@ class EditRecord:
     config_hash: str
 
     def scores(self) -> dict[str, float]:
-        """What the filters judge, by name."""
+        """Return what the filters judge, by name."""
         return {name: float(getattr(self, name)) for name in SCORE_FIELDS}
 
     def to_json(self) -> bytes:
-        """One line of JSON, keys sorted.
+        """Return the record as one line of JSON, keys sorted.
 
         Raises:
             RecordError: if a value has another type than its field, or is not finite.
@@ -143,17 +143,17 @@ _FIELD_TYPES: dict[str, type] = {f.name: _TYPES_BY_NAME[str(f.type)] for f in fi
 
 
 def as_json_text(value: Mapping[str, Any]) -> str:
-    """An open-ended mapping as one string field."""
+    """Return an open-ended mapping as the text of one string field."""
     return json.dumps(value, sort_keys=True)
 
 
 def edit_key(source_key: str, variant: int) -> str:
-    """Key of an edit. The number is the last part, so two sources can never give the same key."""
+    """Return the key of an edit. The number is the last part, so two sources can never give the same key."""
     return f"{source_key}-v{variant:02d}"
 
 
 def planned_record(planned: PlannedSource, variant: Variant, config_hash: str) -> EditRecord:
-    """The record of an edit as planned: names and prompts are set; what only a run can know is empty or zero."""
+    """Return the record of an edit as planned: names and prompts are set; what only a run can know is empty or zero."""
     source = planned.source
     empty: dict[str, Any] = {name: _TYPES_BY_NAME[str(f.type)]() for f in fields(EditRecord) if (name := f.name)}
     known: dict[str, Any] = {
@@ -173,7 +173,7 @@ def planned_record(planned: PlannedSource, variant: Variant, config_hash: str) -
 
 
 def failed_records(planned: PlannedSource, config_hash: str, stage: str, reason: str, **known: Any) -> list[EditRecord]:
-    """One failed record for every variant of a source; the reason is cut to one line.
+    """Return one failed record for every variant of a source; the reason is cut to one line.
 
     Args:
         known: fields that are known nevertheless: `seed`, `model_id`, `model_revision`, `source_sha256`.
@@ -187,14 +187,14 @@ def failed_records(planned: PlannedSource, config_hash: str, stage: str, reason:
 def failed_unit_samples(
     unit: Unit, config_hash: str, stage: str, reason: str, **known: Any
 ) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """The samples of a part in which everything failed, for units that no worker survives."""
+    """Yield the samples of a part in which everything failed, for units that no worker survives."""
     for planned in unit.sources:
         for record in failed_records(planned, config_hash, stage, reason, **known):
             yield record.key, {"json": record.to_json()}
 
 
 def edit_files(record: EditRecord, png: bytes) -> dict[str, bytes]:
-    """The four files of a sample, by extension."""
+    """Return the four files of a sample, by extension."""
     return {
         "png": png,
         "cls": str(record.label).encode(),

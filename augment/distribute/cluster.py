@@ -1,4 +1,4 @@
-"""The Ray that a run uses: one of its own, or a cluster that is there; and how many workers that can hold."""
+"""The Ray of a run, started here or joined, and the number of workers that it has room for."""
 
 from __future__ import annotations
 
@@ -17,12 +17,18 @@ logger = logging.getLogger(__name__)
 
 
 def usable_workers(run: RunConfig, device: str, resources: Mapping[str, float]) -> int:
-    """How many workers to ask of a Ray with these resources; on GPUs, one each.
+    """Return how many workers to start on a Ray with these resources; each GPU gets one.
 
-    A number is asked for even if the cluster has fewer now: what cannot be placed yet makes an autoscaler add machines.
+    A configured number is returned even if the cluster has room for fewer: actors that wait make an autoscaler add
+    machines.
+
+    Args:
+        run: the `run` section.
+        device: of a worker: `cpu` or `cuda...`.
+        resources: name -> amount, as `ray.cluster_resources` gives them.
 
     Raises:
-        WorkerError: if they need GPUs, and this machine alone, which cannot grow, has none.
+        WorkerError: if workers need GPUs, and a Ray on this machine alone, which cannot grow, has none.
     """
     gpu = device.startswith("cuda")
     have = int(resources.get("GPU" if gpu else "CPU", 0))
@@ -42,25 +48,29 @@ def usable_workers(run: RunConfig, device: str, resources: Mapping[str, float]) 
 
 @contextlib.contextmanager
 def ray_session(run: RunConfig) -> Iterator[None]:
-    """Join or start a Ray, and leave it as it was found."""
+    """Join or start a Ray for as long as the block lasts; one that was initialized before is left alone.
+
+    Raises:
+        WorkerError: if it cannot be joined or started.
+    """
     if ray.is_initialized():
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # otherwise Ray warns about a coming default
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # otherwise Ray warns about a future default
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if run.address == "local":
         wanted = 0 if run.num_workers == "all" else run.num_workers
         options |= {
-            # Nothing goes through the object store, and its default share of memory is not always there.
+            # No data goes through the object store, and its default share of memory may not be available.
             "object_store_memory": 100 * 2**20,
             "include_dashboard": False,
-            # More workers than CPUs is slow, but a user's choice; Ray would wait for CPUs for ever.
+            # A user may want more workers than CPUs; without this Ray would wait for CPUs for ever.
             "num_cpus": max(wanted, os.cpu_count() or 1),
         }
     try:
         ray.init(address=run.address, **options)
-    # No such cluster, another Ray or Python than its own, a port that is taken: Ray has no class of its own for these.
+    # No such cluster, another version of Ray or Python, a port in use: Ray has no error class of its own for these.
     except (ValueError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())
         raise WorkerError(f"run.address: {run.address!r}: Ray could not be joined or started: {reason}") from error

@@ -1,4 +1,4 @@
-"""The `run` section, and what runners, workers and whoever watches them expect of each other."""
+"""The `run` section, and the interfaces between runners, workers and watchers of a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from augment.types import UnitReport, UnitTask
 
 
 class RunConfig(BaseModel):
-    """Who does the work, and how much of it at once. None of it changes a pixel, but `unit_size` shapes the plan."""
+    """How the work is distributed. No setting changes a pixel; `unit_size` changes the plan."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -19,10 +19,12 @@ class RunConfig(BaseModel):
     num_workers: PositiveInt | Literal["all"] = Field(
         default="all", description="Ray workers, one GPU each (one CPU each without GPUs); `all` that the cluster has"
     )
-    batch_size: int = Field(default=4, gt=0, description="source images inverted together; halves if memory runs out")
+    batch_size: int = Field(default=4, gt=0, description="source images inverted together; halved if memory runs out")
     unit_size: int = Field(default=16, gt=0, description="sources per unit, the atom of work and of retry")
     units_in_flight: int = Field(
-        default=2, gt=0, description="units a worker has at once: one reads or writes while the other is edited"
+        default=2,
+        gt=0,
+        description="units a worker has at once: one uses the model while others read, decode or write",
     )
     threads_per_worker: int = Field(default=1, gt=0, description="CPU threads of torch in each worker")
     max_attempts: int = Field(default=3, gt=0, description="unexplained deaths after which a unit is given up")
@@ -40,11 +42,11 @@ class RunConfig(BaseModel):
 
 
 class WorkerSettings(Protocol):
-    """What runners read of the configuration of workers; the rest is the worker's own.
+    """The part of the workers' configuration that runners read.
 
     Attributes:
         output: the run's output folder or URL.
-        device: `cpu` or `cuda...`: whether a worker needs a GPU.
+        device: `cpu` or `cuda...`; tells whether a worker needs a GPU.
         batch_size: sources edited together.
         config_hash: digest of the plan.
     """
@@ -57,27 +59,34 @@ class WorkerSettings(Protocol):
     def batch_size(self) -> int: ...
     @property
     def config_hash(self) -> str: ...
-    def known_fields(self) -> dict[str, Any]: ...
+    def known_fields(self) -> dict[str, Any]:
+        """Return the fields of an `EditRecord` that every edit of the run has, also one that failed."""
 
 
 class UnitWorker(Protocol):
-    """What a runner needs of a worker."""
+    """A worker as a runner uses it."""
 
-    def setup(self) -> None: ...
-    def run_unit(self, task: UnitTask) -> UnitReport: ...
+    def setup(self) -> None:
+        """Load what the worker needs, once, before the first unit."""
+
+    def run_unit(self, task: UnitTask) -> UnitReport:
+        """Make and commit a unit, and return its report."""
+        ...
 
 
-MakeWorker = Callable[[Any], UnitWorker]  # of the settings that the runner was given
+MakeWorker = Callable[[Any], UnitWorker]  # gets the settings that the runner was given
 
 
 class Watch:
-    """What a runner tells whoever watches it. Does nothing; made to be derived from."""
+    """Receives what a runner tells about its progress. This base class ignores it."""
 
     def tick(self, workers: int) -> None:
-        """Called about every second from the runner's loop, with the number of workers that are ready.
-
-        What it raises ends the run.
-        """
+        """Take note of the number of workers that are ready. Called about every second; an exception ends the run."""
 
     def event(self, kind: str, content: Mapping[str, Any]) -> None:
-        """Something to be kept in the run's log: a worker's death, a suspect, a quarantine."""
+        """Take note of an event for the run's log.
+
+        Args:
+            kind: name of the event, for example `worker died` or `quarantine`.
+            content: more about it, as JSON.
+        """

@@ -1,4 +1,4 @@
-"""The runner for tests, debuggers and small jobs: everything in this process."""
+"""The runner for tests, debuggers and small jobs: one worker, in the driver's process."""
 
 from __future__ import annotations
 
@@ -25,16 +25,21 @@ def run_local(
     An input that kills the process is found by the runs that follow: the first tries the suspects alone.
 
     Args:
+        config: the settings of the worker.
+        units: the units to do.
+        run: the `run` section.
+        make_worker: makes the worker from `config`.
         replaces: ids of units whose commit is to be replaced.
+        watch: is told how many workers are ready, and of every event.
 
     Raises:
         Interrupted: on SIGTERM or SIGINT, after the unit at work if that ends within `run.drain_seconds`.
-        OSError: if a unit cannot be written. The next run goes on; nothing is waited for here.
+        OSError: if a unit cannot be written. The next run goes on from there; this one does not wait for the store.
     """
     watch = watch or Watch()
     queue = TaskQueue(config, units, run, replaces, watch)
     with interruptible(run.drain_seconds) as stop:
-        queue.absorb()
+        queue.merge_in_flight()
         worker = make_worker(config)
         worker.setup()
         watch.tick(1)
@@ -43,7 +48,7 @@ def run_local(
             try:
                 report = worker.run_unit(task)
             except (Interrupted, OSError):
-                queue.put_back(task)  # no input's fault
+                queue.put_back(task)  # no input was the cause
                 raise
             queue.done(task, report)
             watch.tick(1)

@@ -1,7 +1,7 @@
-"""What each worker is doing, for Prometheus: through the metrics agent that runs on every node of a Ray.
+"""Metrics of each worker for Prometheus, exported by the metrics agent that runs on every node of a Ray.
 
 Ray exports a counter `augment_x` as `ray_augment_x_total` and a gauge as `ray_augment_x`, and adds labels of its own
-(`WorkerId`, `NodeAddress`, `SessionName`). What is counted is gone with its node: totals are the ledger's business.
+(`WorkerId`, `NodeAddress`, `SessionName`). Counts are lost with their node; totals are read from the ledger.
 """
 
 from __future__ import annotations
@@ -20,7 +20,13 @@ from augment.types import UnitReport
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric as it is declared to Ray. Its `tags` become labels."""
+    """One metric as it is declared to Ray.
+
+    Attributes:
+        kind: whether it only grows.
+        description: what it measures, with its unit.
+        tags: names of its labels.
+    """
 
     kind: Literal["counter", "gauge"]
     description: str
@@ -33,7 +39,7 @@ METRICS: Mapping[str, Metric] = {
         "counter", "edits by status, `edited` or `failed`; the stage is that of a failure", ("status", "stage")
     ),
     "augment_provisional": Metric(
-        "counter", "edits by verdict under the thresholds of the moment: `accepted`, or the score too low", ("verdict",)
+        "counter", "edits by verdict under the current thresholds: `accepted`, or the score too low", ("verdict",)
     ),
     "augment_seconds": Metric("counter", "seconds of the worker by stage; stages may overlap", ("stage",)),
     "augment_psnr_db": Metric("gauge", "mean PSNR of the last unit's reconstructions"),
@@ -46,19 +52,19 @@ METRICS: Mapping[str, Metric] = {
 
 
 def exported_name(name: str) -> str:
-    """The name under which Prometheus finds a metric of `METRICS`."""
+    """Return the name that a metric of `METRICS` has in Prometheus."""
     return f"ray_{name}_total" if METRICS[name].kind == "counter" else f"ray_{name}"
 
 
 class WorkerMetrics:
-    """The metrics of one worker; to be made inside its Ray actor."""
+    """Reports the metrics of one worker to Ray. Create it inside the worker's actor."""
 
     def __init__(self) -> None:
         kinds = {"counter": Counter, "gauge": Gauge}
         self._metrics = {name: kinds[m.kind](name, m.description, m.tags) for name, m in METRICS.items()}
 
     def observe(self, report: UnitReport) -> None:
-        """Add a committed unit."""
+        """Add a committed unit to the metrics."""
         self._add("augment_units", 1)
         self._add("augment_edits", report.edited, status="edited", stage="")
         for stage, edits in report.failed_by_stage.items():
@@ -74,17 +80,17 @@ class WorkerMetrics:
             self._metrics["augment_batch_size"].set(report.batch_size)
 
     def observe_memory(self) -> None:
-        """Set the memory gauges; their `rss` is also how a dashboard counts the workers that are alive."""
+        """Set the memory gauges. A dashboard counts the workers that are alive by their `rss`."""
         for kind, size in memory_bytes().items():
             self._metrics["augment_memory_bytes"].set(size, {"kind": kind})
 
     def _add(self, name: str, amount: float, **tags: str) -> None:
-        if amount > 0:  # Ray refuses to add nothing
+        if amount > 0:  # Ray raises for an increment of 0
             self._metrics[name].inc(amount, tags)
 
 
 def memory_bytes() -> dict[str, int]:
-    """Memory of this process in bytes by kind; that of the GPU only if this process uses one already."""
+    """Return the memory of this process in bytes by kind; that of the GPU only if the process uses one already."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     memory = {"rss": pages * os.sysconf("SC_PAGE_SIZE")}
     torch = sys.modules.get("torch")

@@ -1,4 +1,4 @@
-"""The runner for real work: Ray actors, one per GPU, that come and go with the machines of the cluster."""
+"""The runner for clusters: Ray actors, one per GPU, started and lost with the machines of the cluster."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import ray
 from augment.distribute.cluster import ray_session, usable_workers
 from augment.distribute.config import MakeWorker, RunConfig, Watch, WorkerSettings
 from augment.distribute.metrics import WorkerMetrics
-from augment.distribute.signals import Stop, interruptible
+from augment.distribute.signals import StopRequest, interruptible
 from augment.distribute.task_queue import TaskQueue
-from augment.errors import DeviceError, WorkerError
+from augment.errors import AugmentError, DeviceError, WorkerError
 from augment.storage.resolve import open_store
-from augment.storage.retry import OUTAGE_SECONDS, PAUSE_SECONDS, is_hopeless
+from augment.storage.retry import BACKOFF_SECONDS, OUTAGE_SECONDS, is_permanent
 from augment.types import Unit, UnitReport, UnitTask
 
 logger = logging.getLogger(__name__)
-SCALE_SECONDS = 2.0  # between two looks at what the cluster has
+SCALE_SECONDS = 2.0  # between two requests for the resources of the cluster
 
 
 def run_ray(
@@ -35,22 +35,28 @@ def run_ray(
 ) -> Generator[UnitReport, None, None]:
     """Do the units on a pool of Ray actors, and yield a report as each is committed, in any order.
 
-    A unit whose worker dies or raises goes to a fresh actor, which tries the inputs that were at work alone first.
-    After `run.max_attempts` deaths that this does not explain, its edits are committed as failed with the last reason.
-    Ray itself retries nothing: its own retries would not be counted.
+    A unit whose worker dies or raises goes to a new actor, which first tries alone the inputs that were being edited.
+    After `run.max_attempts` deaths that no single input explains, the unit's edits are committed as failed with the
+    last reason. Ray's own retries are off, because they could not be counted.
 
     Args:
+        config: the settings of the workers.
+        units: the units to do.
+        run: the `run` section.
+        make_worker: makes a worker from `config`, in its actor.
         replaces: ids of units whose commit is to be replaced.
+        watch: is told how many workers are ready, and of every event.
 
     Raises:
         Interrupted: on SIGTERM or SIGINT, when the units in flight are done or `run.drain_seconds` are over.
-        WorkerError: if workers cannot be set up, or there is no machine for them.
-        OSError: if a worker cannot write its part, and another one could not either.
+        AugmentError: if a worker cannot be set up because of the config, the model or the output.
+        WorkerError: if workers cannot be set up for another reason, or there is no machine for them.
+        OSError: if workers cannot write their parts, and no retry helps.
     """
     watch = watch or Watch()
     with ray_session(run), interruptible(run.drain_seconds) as stop:
         queue = TaskQueue(config, units, run, replaces, watch)
-        queue.forget()
+        queue.discard_in_flight()
         pool = _Pool(config, run, make_worker, queue, watch, stop)
         try:
             yield from pool.work()
@@ -59,13 +65,13 @@ def run_ray(
 
 
 class _Actor:
-    """A worker's life in a process of its own."""
+    """Runs a worker in a process of its own."""
 
     def __init__(self, make_worker: MakeWorker, config: WorkerSettings) -> None:
         self._worker = make_worker(config)
 
     def setup(self) -> str:
-        """Load the models. Returns the id of the machine."""
+        """Load the models; return the id of the machine."""
         self._worker.setup()
         self._metrics = WorkerMetrics()
         self._metrics.observe_memory()
@@ -80,13 +86,21 @@ class _Actor:
 
 @dataclass
 class _Member:
-    """An actor as the driver sees it; not ready until its setup is over. `machine` is "" until then."""
+    """An actor, as the driver knows it.
+
+    Attributes:
+        actor: its handle.
+        setup: object ref of its setup; None once that has ended.
+        machine: id of its machine; "" until the setup has ended.
+        paused_until: when it may get a unit again (monotonic seconds), after it could not write one.
+        tasks: the units it has, by object ref.
+    """
 
     actor: Any
     setup: Any
     machine: str = ""
     paused_until: float = 0.0
-    tasks: dict[Any, UnitTask] = field(default_factory=dict)  # by object ref
+    tasks: dict[Any, UnitTask] = field(default_factory=dict)
 
     @property
     def ready(self) -> bool:
@@ -94,6 +108,8 @@ class _Member:
 
 
 class _Pool:
+    """Hands units to actors and collects their reports."""
+
     def __init__(
         self,
         config: WorkerSettings,
@@ -101,7 +117,7 @@ class _Pool:
         make_worker: MakeWorker,
         queue: TaskQueue,
         watch: Watch,
-        stop: Stop,
+        stop: StopRequest,
     ) -> None:
         self._config, self._run, self._make_worker = config, run, make_worker
         self._queue, self._watch, self._stop = queue, watch, stop
@@ -109,16 +125,16 @@ class _Pool:
         self._owners: dict[Any, _Member] = {}  # object ref of a setup or a task -> its actor
         self._failed_setups, self._no_starts_until = 0, 0.0
         self._wanted, self._scaled = 0, -SCALE_SECONDS
-        self._alone_since = time.monotonic()  # without a worker
-        self._outage_since: float | None = None  # no unit could be written
+        self._no_worker_since = time.monotonic()
+        self._outage_since: float | None = None  # when a unit could not be written; None once one could
 
     def work(self) -> Iterator[UnitReport]:
-        while self._queue.at_work or (not self._stop.requested and self._queue.waiting(1)):
+        while self._queue.in_flight or (not self._stop.requested and self._queue.waiting(1)):
             if not self._stop.requested:
                 self._scale()
                 self._hand_out()
             self._watch.tick(sum(member.ready for member in self._members))
-            # A timeout, so that a signal is seen soon even where Ray waits in native code.
+            # With a timeout, because Ray waits in native code, where a signal is not handled.
             refs = list(self._owners)
             if not refs:  # the cluster has no machine now
                 time.sleep(1.0)
@@ -128,26 +144,26 @@ class _Pool:
                 ready += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
             del refs, rest
             for ref in ready:
-                if ref in self._owners:  # its actor was not given up meanwhile
+                if ref in self._owners:  # otherwise its actor was let go meanwhile
                     yield from self._collect(ref)
             del ready
         self._stop.check()
 
     def _scale(self) -> None:
-        """Start actors, as long as there are units for them; ask anew what the cluster has now and then."""
+        """Start actors while there are units for them; ask every `SCALE_SECONDS` what the cluster has."""
         now = time.monotonic()
         if now - self._scaled >= SCALE_SECONDS:
             self._scaled = now
             self._wanted = usable_workers(self._run, self._config.device, ray.cluster_resources())
             if any(member.ready for member in self._members):
-                self._alone_since = now
-            elif now - self._alone_since > self._run.wait_for_workers:
+                self._no_worker_since = now
+            elif now - self._no_worker_since > self._run.wait_for_workers:
                 raise WorkerError(
                     f"no worker could be started within run.wait_for_workers = {self._run.wait_for_workers:.0f} s; "
                     "does the cluster have machines with what a worker needs? `ray status` says what it has"
                 )
         starting = sum(not member.ready for member in self._members)
-        # No more actors than units: loading a model for nothing can take minutes.
+        # No more actors than units: an actor without a unit would load its model, for minutes, in vain.
         room = self._wanted - len(self._members) if now >= self._no_starts_until else 0
         for _ in range(min(room, self._queue.waiting(starting + max(0, room)) - starting)):
             gpu = self._config.device.startswith("cuda")
@@ -161,11 +177,11 @@ class _Pool:
             self._owners[member.setup] = member
 
     def _hand_out(self) -> None:
-        """Units to whoever has room for them; who has nothing to do, and will not, is let go."""
-        for depth in range(self._run.units_in_flight):  # everybody's first unit before anybody's second
+        """Give units to the actors that can take one; let go of idle actors that will not get another."""
+        for depth in range(self._run.units_in_flight):  # each actor gets its first unit before any gets its second
             now = time.monotonic()
             for member in [m for m in self._members if m.ready and len(m.tasks) == depth and m.paused_until <= now]:
-                if any(self._queue.is_careful(task) for task in member.tasks.values()):
+                if any(self._queue.is_exclusive(task) for task in member.tasks.values()):
                     continue
                 task = self._queue.next(idle=not member.tasks)
                 if task is not None:
@@ -182,7 +198,7 @@ class _Pool:
         ray.kill(member.actor)
 
     def _collect(self, ref: Any) -> Iterator[UnitReport]:
-        """The reports that a finished setup or task gives: of its unit, or of units that are given up with it."""
+        """Yield the reports that follow from the end of a setup or task: of its unit, or of units given up with it."""
         member = self._owners.pop(ref)
         task = member.tasks.pop(ref, None)
         try:
@@ -206,12 +222,12 @@ class _Pool:
             self._cannot_write(member, task, cause)
             return
         others = list(member.tasks.values())
-        self._let_go(member)  # a fresh one will come: this one's process may be damaged
+        self._let_go(member)  # its process may be damaged; a new actor will be started
         if task is None:
             self._setup_failed(cause, reason, lost)
             return
         for each in [task, *others]:
-            if died and self._stop.requested:  # whoever asked this process to stop may have asked its workers as well
+            if died and self._stop.requested:  # the signal may have reached the workers as well
                 self._queue.put_back(each)
                 continue
             if lost:
@@ -225,32 +241,37 @@ class _Pool:
                 yield given_up
 
     def _setup_failed(self, cause: Exception | None, reason: str, lost: bool) -> None:
+        """Let another actor be tried, or raise if that cannot help or has failed too often."""
         if lost:
             return
         self._watch.event("setup failed", {"reason": reason})
         logger.warning("a worker could not be set up, trying another: %s", reason)
-        if self._members:  # others are ready or on their way: some machine may be at fault, not the job
-            self._no_starts_until = time.monotonic() + PAUSE_SECONDS
+        if self._members:  # others are ready or starting: one machine may be at fault, not the job
+            self._no_starts_until = time.monotonic() + BACKOFF_SECONDS
             return
-        if isinstance(cause, ValueError):
-            raise cause  # a mistake in the config
+        if isinstance(cause, AugmentError) and not isinstance(cause, DeviceError):
+            raise cause  # the user has to solve it; another device may be sound
         self._failed_setups += 1
         if self._failed_setups > self._run.max_attempts:
             raise WorkerError(f"workers cannot be set up ({self._failed_setups} attempts); the last error: {reason}")
 
     def _cannot_write(self, member: _Member, task: UnitTask, error: OSError) -> None:
-        """The output, not the worker, has a problem; object stores have some that pass. Raises it if it does not."""
+        """Queue a task again whose part could not be written, and pause its actor: the output may answer again soon.
+
+        Raises:
+            OSError: if a retry cannot help, or the outage has lasted for `OUTAGE_SECONDS`.
+        """
         now = time.monotonic()
         self._outage_since = self._outage_since or now
-        if is_hopeless(error, open_store(self._config.output)) or now - self._outage_since > OUTAGE_SECONDS:
+        if is_permanent(error, open_store(self._config.output)) or now - self._outage_since > OUTAGE_SECONDS:
             raise error
         logger.warning("unit %s could not be written, it is tried again: %s", task.unit.unit_id, error)
         self._watch.event("not written", {"unit": task.unit.unit_id, "reason": str(error)})
-        member.paused_until = now + PAUSE_SECONDS
+        member.paused_until = now + BACKOFF_SECONDS
         self._queue.put_back(task)
 
     def _machine_lost(self, member: _Member, error: Exception) -> bool:
-        """Whether an actor died because its whole machine went away."""
+        """Return whether an actor died because its whole machine was lost."""
         if getattr(error, "preempted", False) or "node has died" in str(error):
             return True
         alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as a request to end well: finish what is in flight, for a while, and stop."""
+"""SIGTERM and SIGINT as a request to stop: units in flight may finish within a limited time, then the run ends."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ from types import FrameType
 from augment.errors import Interrupted
 
 
-class Stop:
-    """Whether a signal has come; `check()` where stopping is cheap."""
+class StopRequest:
+    """Says whether a signal has asked this process to stop.
+
+    Attributes:
+        signum: number of that signal; 0 if none has come.
+    """
 
     def __init__(self) -> None:
         self.signum = 0
 
     @property
     def requested(self) -> bool:
+        """Return whether a signal has come."""
         return self.signum != 0
 
     def check(self) -> None:
@@ -28,21 +33,24 @@ class Stop:
 
 
 @contextlib.contextmanager
-def interruptible(drain_seconds: float = 0.0) -> Iterator[Stop]:
+def interruptible(drain_seconds: float = 0.0) -> Iterator[StopRequest]:
     """Note the first SIGTERM or SIGINT; raise `Interrupted` at a second, after `drain_seconds`, or at the block's end.
 
-    A third one has its usual, immediate effect.
+    A third signal has its default effect and ends the process. Outside of the main thread signals are left alone.
+
+    Args:
+        drain_seconds: how long the block may go on after the first signal; 0: the first signal raises.
     """
-    stop = Stop()
+    stop = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # Python delivers signals to the main thread only
         return
-    asking = (signal.SIGTERM, signal.SIGINT)
-    before = {signum: signal.getsignal(signum) for signum in (*asking, signal.SIGALRM)}
+    handled = (signal.SIGTERM, signal.SIGINT)
+    before = {signum: signal.getsignal(signum) for signum in (*handled, signal.SIGALRM)}
 
     def ask(signum: int, frame: FrameType | None) -> None:
         if stop.requested or not drain_seconds:
-            for each in asking:
+            for each in handled:
                 signal.signal(each, signal.SIG_DFL)
             signal.setitimer(signal.ITIMER_REAL, 0)
             stop.signum = signum
@@ -50,15 +58,15 @@ def interruptible(drain_seconds: float = 0.0) -> Iterator[Stop]:
         stop.signum = signum
         signal.setitimer(signal.ITIMER_REAL, drain_seconds)
 
-    def time_is_up(signum: int, frame: FrameType | None) -> None:
+    def drain_is_over(signum: int, frame: FrameType | None) -> None:
         stop.check()
 
-    for signum in asking:
+    for signum in handled:
         signal.signal(signum, ask)
-    signal.signal(signal.SIGALRM, time_is_up)
+    signal.signal(signal.SIGALRM, drain_is_over)
     try:
         yield stop
-        stop.check()  # the last unit's end is no reason to go on
+        stop.check()  # the block may have ended before it looked at the request
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for signum, handler in before.items():

@@ -1,4 +1,4 @@
-"""What Ray asks of a driver with many workers: the CPU time of one look at all units in flight."""
+"""The CPU time that a driver spends in Ray for each unit that ends, with many units in flight."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from augment.distribute.config import RunConfig
 
 
 class _Holder:
-    """Stands for all workers: calls that stay open, and some that end."""
+    """Stands in for all workers, with calls that stay open and calls that end at once."""
 
     async def hold(self) -> None:
         await asyncio.Event().wait()
@@ -21,22 +21,24 @@ class _Holder:
         pass
 
 
-def wait_cost(in_flight: int, turns: int = 100) -> float:
-    """Mean seconds of this process's CPU time from a unit's end to its being seen, as the pool waits for it.
+def wait_cost(in_flight: int, repeats: int = 100) -> float:
+    """Measure the driver's CPU time per unit that ends, in seconds, waiting for it as the pool does.
+
+    Starts a Ray of one worker.
 
     Args:
-        in_flight: other units, which go on meanwhile.
-        turns: over how many the mean is.
+        in_flight: number of other units, which stay in flight.
+        repeats: number of measurements that the mean is taken over.
     """
     with ray_session(RunConfig(num_workers=1)):
         holder = ray.remote(num_cpus=0)(_Holder).options(max_concurrency=in_flight + 1).remote()
         held = [holder.hold.remote() for _ in range(in_flight)]
-        ray.get(holder.finish.remote())  # it is up
+        ray.get(holder.finish.remote())  # waits until the actor has started
         began = time.process_time()
-        for _ in range(turns):
+        for _ in range(repeats):
             done, rest = ray.wait([*held, holder.finish.remote()], num_returns=1)
             assert done
             ray.wait(rest, num_returns=len(rest), timeout=0)
         seconds = time.process_time() - began
         ray.kill(holder)
-    return seconds / turns
+    return seconds / repeats

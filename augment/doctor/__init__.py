@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from augment.doctor import machine, services, software
-from augment.doctor.check import Check, Probe, Status
+from augment.doctor.check import Check, CheckStatus, Probe
 
-__all__ = ["Check", "Diagnosis", "Status", "diagnose", "lines"]
+__all__ = ["Check", "CheckStatus", "Diagnosis", "diagnose", "lines"]
 
 
 @dataclass(frozen=True)
@@ -24,16 +24,16 @@ class Diagnosis:
 
     @property
     def ok(self) -> bool:
-        """Whether there is no problem; warnings are for a person to judge."""
-        return all(check.status is not Status.PROBLEM for check in self.checks)
+        """Return whether there is no problem; warnings are for a person to judge."""
+        return all(check.status is not CheckStatus.PROBLEM for check in self.checks)
 
     def as_dict(self) -> dict[str, Any]:
-        """For `--json`."""
+        """Return the diagnosis for `--json`."""
         return {"ok": self.ok, "checks": [asdict(check) for check in self.checks]}
 
 
 def diagnose(out: str | None = None, online: bool = False) -> Diagnosis:
-    """Look at this machine.
+    """Make every check of this machine and return what was found.
 
     Args:
         out: an output folder, a path or a URL, to be tried with a small file that is removed again.
@@ -69,12 +69,14 @@ def diagnose(out: str | None = None, online: bool = False) -> Diagnosis:
 
 
 def lines(diagnosis: Diagnosis) -> list[str]:
-    """The diagnosis for people."""
+    """Return the diagnosis as lines for people."""
     text = []
     for check in diagnosis.checks:
         text.append(f"{check.status:8} {check.name:17} {check.found}")
         if check.advice:
             text.append(f"{'':26} -> {check.advice}")
-    count = {status: sum(check.status is status for check in diagnosis.checks) for status in Status}
-    text.append(f"{count[Status.PROBLEM]} problems, {count[Status.WARNING]} warnings, {count[Status.OK]} ok")
+    count = {status: sum(check.status is status for check in diagnosis.checks) for status in CheckStatus}
+    text.append(
+        f"{count[CheckStatus.PROBLEM]} problems, {count[CheckStatus.WARNING]} warnings, {count[CheckStatus.OK]} ok"
+    )
     return text

@@ -12,7 +12,7 @@ from typing import NamedTuple
 GIB = 2**30
 
 
-class Status(StrEnum):
+class CheckStatus(StrEnum):
     """What a check came to."""
 
     OK = "ok"
@@ -25,7 +25,7 @@ class Check:
     """One thing that was looked at: what was found, and what to do unless it is ok."""
 
     name: str
-    status: Status
+    status: CheckStatus
     found: str
     advice: str = ""
 
@@ -33,7 +33,7 @@ class Check:
 class Finding(NamedTuple):
     """A check without its name."""
 
-    status: Status
+    status: CheckStatus
     found: str
     advice: str = ""
 
@@ -60,13 +60,13 @@ class Probe(NamedTuple):
         try:
             error = result.exception(timeout=self.seconds)
         except TimeoutError:
-            return Check(self.name, Status.PROBLEM, f"no answer within {self.seconds:g} s", self.advice)
+            return Check(self.name, CheckStatus.PROBLEM, f"no answer within {self.seconds:g} s", self.advice)
         if error is None:
             return Check(self.name, *result.result())
         found = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        return Check(self.name, Status.PROBLEM, found, self.advice)
+        return Check(self.name, CheckStatus.PROBLEM, found, self.advice)
 
 
 def gib(size: float) -> str:
-    """Bytes for people."""
+    """Return a number of bytes as text in GiB."""
     return f"{size / GIB:.1f} GiB"

@@ -10,75 +10,75 @@ from pathlib import Path
 
 from augment.doctor.check import (
     GIB,
+    CheckStatus,
     Finding,
-    Status,
     gib,
 )
 
 _OBJECT_STORE = 100 * 2**20  # bytes of shared memory that a Ray started by us asks for
 _LONGEST_TEMPORARY = 39  # characters; below a longer folder, Ray's sockets have paths beyond the system's 107
-_CGROUP = Path("/sys/fs/cgroup")
-_SHARED_MEMORY = Path("/dev/shm")
+CGROUP = Path("/sys/fs/cgroup")
+SHARED_MEMORY = Path("/dev/shm")
 
 
-def cpus() -> Finding:
-    """CPUs that this process may use: a container's quota is not what `os.cpu_count` says."""
+def cpus(cgroup: Path = CGROUP) -> Finding:
+    """Count the CPUs that this process may use: a container's quota is not what `os.cpu_count` says."""
     present, usable = os.cpu_count() or 1, len(os.sched_getaffinity(0))
     with suppress(FileNotFoundError):
-        quota, period = (_CGROUP / "cpu.max").read_text().split()
+        quota, period = (cgroup / "cpu.max").read_text().split()
         if quota != "max":
             usable = min(usable, max(1, int(quota) // int(period)))
     if usable < present:
         advice = (
             f"keep run.num_workers × run.threads_per_worker within {usable}, and start Ray with --num-cpus={usable}"
         )
-        return Finding(Status.WARNING, f"{usable} of the machine's {present}", advice)
-    return Finding(Status.OK, str(present))
+        return Finding(CheckStatus.WARNING, f"{usable} of the machine's {present}", advice)
+    return Finding(CheckStatus.OK, str(present))
 
 
-def memory() -> Finding:
-    """Memory that is left, on the machine or in the container."""
+def memory(cgroup: Path = CGROUP) -> Finding:
+    """Measure the memory that is left, on the machine or in the container."""
     fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
     free = int(fields["MemAvailable"].split()[0]) * 1024
     with suppress(FileNotFoundError, ValueError):  # the file may say `max`
-        limit = int((_CGROUP / "memory.max").read_text())
-        free = min(free, limit - int((_CGROUP / "memory.current").read_text()))
+        limit = int((cgroup / "memory.max").read_text())
+        free = min(free, limit - int((cgroup / "memory.current").read_text()))
     if free < 4 * GIB:
-        return Finding(Status.WARNING, f"{gib(free)} free", "the demo wants 4 GiB; fewer workers, smaller batches")
-    return Finding(Status.OK, f"{gib(free)} free")
+        return Finding(CheckStatus.WARNING, f"{gib(free)} free", "the demo wants 4 GiB; fewer workers, smaller batches")
+    return Finding(CheckStatus.OK, f"{gib(free)} free")
 
 
 def disk(folder: Path) -> Finding:
-    """Room where the output goes."""
+    """Measure the room where the output goes."""
     return _room(existing(folder.absolute()), "delete something, or write to another disk")
 
 
 def temporary() -> Finding:
-    """Room for temporary files, and for Ray's sockets."""
+    """Measure the room for temporary files, and check the path for Ray's sockets."""
     folder = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
     if len(folder) > _LONGEST_TEMPORARY:
         found = f"{folder} is too long for the sockets of a Ray: {len(folder)} characters, {_LONGEST_TEMPORARY} fit"
-        return Finding(Status.PROBLEM, found, "set RAY_TMPDIR to a shorter one, for example /tmp")
+        return Finding(CheckStatus.PROBLEM, found, "set RAY_TMPDIR to a shorter one, for example /tmp")
     with tempfile.TemporaryFile(dir=folder):
         return _room(Path(folder), "set TMPDIR to another disk: shards for an object store are built there")
 
 
-def shared_memory() -> Finding:
-    """Room for Ray's object store, although nothing of ours goes through it."""
-    size = shutil.disk_usage(_SHARED_MEMORY).total
-    found = f"{_SHARED_MEMORY}: {gib(size)}"
+def shared_memory(folder: Path = SHARED_MEMORY) -> Finding:
+    """Measure the room for Ray's object store, although nothing of ours goes through it."""
+    size = shutil.disk_usage(folder).total
+    found = f"{folder}: {gib(size)}"
     if size < _OBJECT_STORE:
-        return Finding(Status.WARNING, found, "Ray will use files instead; start the container with --shm-size=1g")
-    return Finding(Status.OK, found)
+        return Finding(CheckStatus.WARNING, found, "Ray will use files instead; start the container with --shm-size=1g")
+    return Finding(CheckStatus.OK, found)
 
 
 def existing(path: Path) -> Path:
-    """The path, or the nearest folder above it that exists."""
+    """Return the path, or the nearest folder above it that exists."""
     return next(p for p in (path, *path.parents) if p.exists())
 
 
 def writable(path: Path) -> bool:
-    """Whether files could be made in a folder, or on the way to it. Tried, because permissions do not tell."""
+    """Return whether files can be made in a folder, or on the way to it. Tried, because permissions do not tell."""
     try:
         with tempfile.TemporaryFile(dir=existing(path)):
             return True
@@ -88,5 +88,5 @@ def writable(path: Path) -> bool:
 
 def _room(folder: Path, advice: str) -> Finding:
     free = shutil.disk_usage(folder).free
-    status = Status.PROBLEM if free < GIB else Status.WARNING if free < 10 * GIB else Status.OK
-    return Finding(status, f"{folder}: {gib(free)} free", "" if status is Status.OK else advice)
+    status = CheckStatus.PROBLEM if free < GIB else CheckStatus.WARNING if free < 10 * GIB else CheckStatus.OK
+    return Finding(status, f"{folder}: {gib(free)} free", "" if status is CheckStatus.OK else advice)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from augment.doctor.check import Finding, Status, gib
+from augment.doctor.check import CheckStatus, Finding, gib
 from augment.doctor.machine import writable
 from augment.storage.local_store import LocalStore
 from augment.storage.resolve import open_store
@@ -21,7 +21,7 @@ _PORTS = {"http": 80, "https": 443, "ray": 10001}
 
 
 def model_cache() -> Finding:
-    """Where models from the hub are kept."""
+    """Check the folder where models from the hub are kept."""
     from huggingface_hub import constants
 
     folder = Path(constants.HF_HUB_CACHE)
@@ -34,58 +34,58 @@ def model_cache() -> Finding:
         advice = (
             "models cannot be downloaded: set HF_HOME to a writable folder, or HF_HUB_OFFLINE=1 to use what is there"
         )
-        return Finding(Status.WARNING, found, advice)
-    return Finding(Status.OK, found)
+        return Finding(CheckStatus.WARNING, found, advice)
+    return Finding(CheckStatus.OK, found)
 
 
 def hub() -> Finding:
-    """Whether the hub answers, by way of the proxy if there is one."""
+    """Check that the hub answers, by way of the proxy if there is one."""
     from huggingface_hub import constants
 
     start = time.monotonic()
     # Any answer will do, also that this page is not for everybody.
     with suppress(urllib.error.HTTPError):
         urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=5.0).close()
-    return Finding(Status.OK, f"{constants.ENDPOINT} answers in {time.monotonic() - start:.1f} s")
+    return Finding(CheckStatus.OK, f"{constants.ENDPOINT} answers in {time.monotonic() - start:.1f} s")
 
 
 def ray_token() -> Finding:
-    """Ray keeps a token under the home directory, and does not start without one."""
+    """Check the token that Ray keeps under the home directory, and without which it does not start."""
     if os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled":
-        return Finding(Status.OK, "not used (RAY_AUTH_MODE=disabled)")
+        return Finding(CheckStatus.OK, "not used (RAY_AUTH_MODE=disabled)")
     if os.environ.get("RAY_AUTH_TOKEN"):
-        return Finding(Status.OK, "from RAY_AUTH_TOKEN")
+        return Finding(CheckStatus.OK, "from RAY_AUTH_TOKEN")
     named = os.environ.get("RAY_AUTH_TOKEN_PATH")
     token = Path(named) if named else Path.home() / ".ray" / "auth_token"
     if token.is_file():
-        return Finding(Status.OK, str(token))
+        return Finding(CheckStatus.OK, str(token))
     if named:
-        return Finding(Status.PROBLEM, f"RAY_AUTH_TOKEN_PATH: no file {named}", "unset it, or put the token there")
+        return Finding(CheckStatus.PROBLEM, f"RAY_AUTH_TOKEN_PATH: no file {named}", "unset it, or put the token there")
     if not writable(token):
         advice = "set HOME to a writable folder (a container's user needs a home), or set RAY_AUTH_TOKEN"
-        return Finding(Status.PROBLEM, f"none, and {token} cannot be made", advice)
-    return Finding(Status.OK, f"{token} will be made")
+        return Finding(CheckStatus.PROBLEM, f"none, and {token} cannot be made", advice)
+    return Finding(CheckStatus.OK, f"{token} will be made")
 
 
 def ray_address() -> Finding:
-    """Whether the cluster that `run.address: auto` and `ray job submit` would go to answers."""
+    """Check that the cluster answers to which `run.address: auto` and `ray job submit` would go."""
     address = os.environ.get("RAY_ADDRESS", "")
     if address in ("", "auto", "local"):
-        return Finding(Status.OK, f"RAY_ADDRESS is {address or 'not set'}")
+        return Finding(CheckStatus.OK, f"RAY_ADDRESS is {address or 'not set'}")
     parts = urlsplit(address if "://" in address else f"//{address}")
     port = parts.port or _PORTS.get(parts.scheme)
     if not parts.hostname or port is None:
-        return Finding(Status.PROBLEM, f"RAY_ADDRESS={address} has no host and port", "write it as host:6379")
+        return Finding(CheckStatus.PROBLEM, f"RAY_ADDRESS={address} has no host and port", "write it as host:6379")
     start = time.monotonic()
     try:
         socket.create_connection((parts.hostname, port), timeout=3.0).close()
     except OSError as error:
         raise OSError(f"RAY_ADDRESS={address} does not answer: {error}") from error
-    return Finding(Status.OK, f"RAY_ADDRESS={address} answers in {(time.monotonic() - start) * 1000:.0f} ms")
+    return Finding(CheckStatus.OK, f"RAY_ADDRESS={address} answers in {(time.monotonic() - start) * 1000:.0f} ms")
 
 
 def output(out: str) -> Finding:
-    """Of two who create one file one must succeed, or a unit could count twice."""
+    """Check that of two who create one file exactly one succeeds; otherwise a unit could count twice."""
     store = open_store(out)
     folders = [store.root / "run", store.root, *store.root.parents] if isinstance(store, LocalStore) else []
     made_here = [folder for folder in folders if not folder.exists()]
@@ -101,7 +101,7 @@ def output(out: str) -> Finding:
                 folder.rmdir()
     if created != [True, False]:
         found = f"{out}: two who created one file were answered {created}, not [True, False]"
-        return Finding(Status.PROBLEM, found, "use a disk with hard links, or a store that honours If-None-Match")
+        return Finding(CheckStatus.PROBLEM, found, "use a disk with hard links, or a store that honours If-None-Match")
     return Finding(
-        Status.OK, f"{out}: reachable and writable, of two who create one file one succeeds; {seconds:.2f} s"
+        CheckStatus.OK, f"{out}: reachable and writable, of two who create one file one succeeds; {seconds:.2f} s"
     )

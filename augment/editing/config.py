@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from augment.solver_settings import complete_settings
+from augment.inversion.settings import AndersonSettings, SolverSettings, Stop, WarmStart
 
 SamplerName = Literal["", "ddim", "euler", "euler_ancestral", "lcm", "flow_euler"]  # of any family
-
-
-def checked_solver(section: dict[str, Any]) -> dict[str, Any]:
-    """Validator of a `solver:` section; raises ValueError as `make_solver` does."""
-    if not isinstance(section.get("name"), str):
-        raise ValueError(f"a solver section needs a `name`, a word; got {section.get('name')!r}")
-    solver_settings(section)
-    return section
-
-
-def solver_settings(section: dict[str, Any]) -> dict[str, Any]:
-    """A `solver:` section with what it leaves to the solver's defaults."""
-    given = {key: value for key, value in section.items() if key != "name"}
-    return {"name": section["name"], **complete_settings(section["name"], given)}
-
-
-class StopConfig(BaseModel):
-    """Iteration limits of the inversion; see `augment.inversion.Stop`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    max_steps: int = Field(default=1, ge=1, description="solver iterations per inverted step")
-    first_max_steps: int = Field(default=0, ge=0, description="the same for the first, singular step; 0 = max_steps")
-    tolerance: float = Field(default=0.0, ge=0, description="residual (RMS, latents' units) at which a sample is done")
 
 
 class EditConfig(BaseModel):
@@ -53,7 +29,6 @@ class EditConfig(BaseModel):
     match_noise: bool = Field(
         default=True, description="draw the noise a sampler adds given the latents it leads to; see matched_noise"
     )
-    solver: Annotated[dict[str, Any], AfterValidator(checked_solver)] = Field(
-        default={"name": "rnri_secant"}, description="`name` of a solver, and its settings"
-    )
-    stop: StopConfig = StopConfig(max_steps=8, tolerance=0.02)
+    solver: SolverSettings = Field(default=AndersonSettings(), description="`name` of a solver, and its settings")
+    warm_start: WarmStart = Field(default="extrapolated", description="first guess at each inverted step; it is free")
+    stop: Stop = Field(default=Stop(), description="iteration limits and tolerance of the inversion")

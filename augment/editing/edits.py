@@ -12,8 +12,8 @@ from torch import Tensor
 from augment.diffusion import Schedule, sample, seeded_noise, step_noise
 from augment.editing.config import EditConfig
 from augment.errors import ModelError
-from augment.inversion import Inversion, Status, Stop, invert, make_solver
-from augment.models.interface import LatentDiffusion, PromptEmbeds
+from augment.inversion import Inversion, Status, invert, make_solver
+from augment.models.interface import ImageSize, LatentDiffusion, PromptEmbeds
 from augment.scoring import psnr
 from augment.seeding import seed_for
 
@@ -43,29 +43,40 @@ class EditResult:
     status: list[str]
 
 
-def full_schedule(model: LatentDiffusion, config: EditConfig) -> Schedule:
+def full_schedule(model: LatentDiffusion, config: EditConfig, image_size: ImageSize | None = None) -> Schedule:
     """Return all steps of the config's sampler, or of the model's own if it names none.
+
+    Args:
+        image_size: of the images that are made, in pixels; None for the model's own.
 
     Raises:
         ValueError: for a sampler or a number of steps that the model cannot run.
     """
-    return model.schedule(config.num_steps, config.sampler or model.default_sampler)
+    return model.schedule(config.num_steps, config.sampler or model.default_sampler, image_size=image_size)
 
 
-def checked_schedule(model: LatentDiffusion, config: EditConfig, section: str) -> Schedule:
+def checked_schedule(
+    model: LatentDiffusion, config: EditConfig, section: str, image_size: ImageSize | None = None
+) -> Schedule:
     """Return `full_schedule` for settings that a person wrote.
 
     Args:
         section: of their config, named in the message.
+        image_size: of the images that are made, in pixels; None for the model's own.
 
     Raises:
         ModelError: for a sampler or a number of steps that the model cannot run.
     """
     try:
-        return full_schedule(model, config)
+        return full_schedule(model, config, image_size)
     except ValueError as error:
         where = f"{section}.sampler {config.sampler!r}, {section}.num_steps {config.num_steps}"
         raise ModelError(f"{where}: {error}") from error
+
+
+def size_of(images: Float[Tensor, "B 3 H W"]) -> tuple[int, int]:
+    """Return height and width in pixels."""
+    return images.shape[2], images.shape[3]
 
 
 @torch.no_grad()
@@ -98,7 +109,7 @@ def edit(
             f"{len(images)} images, {len(source_prompts)} source prompts and {len(target_prompts)} lists of target "
             "prompts were given; each image needs one of each"
         )
-    full = full_schedule(model, config)
+    full = full_schedule(model, config, size_of(images))
     schedule = full.last_part(config.strength)
     latents = model.encode(images)
     source = model.embed(source_prompts)
@@ -149,8 +160,9 @@ def invert_latents(
         model.denoiser(source, config.inversion_guidance_scale),
         latents,
         schedule,
-        make_solver(**config.solver),
-        Stop(**config.stop.model_dump()),
+        make_solver(**config.solver.model_dump()),
+        config.stop,
+        warm_start=config.warm_start,
         noise=step_noise(schedule, latents, seeds),
         match_noise=config.match_noise,
     )
@@ -194,8 +206,7 @@ def text_to_image(
         prompts: one per picture.
         seeds: one per picture, of all its noise.
     """
-    blank = torch.zeros(1, 3, model.image_size, model.image_size)
-    noise = seeded_noise(tuple(model.encode(blank).shape[1:]), seeds).to(model.device)
+    noise = seeded_noise(model.latent_shape(), seeds).to(model.device)
     denoiser = model.denoiser(model.embed(prompts), config.guidance_scale)
     schedule = full_schedule(model, config)
     return model.decode(sample(denoiser, noise, schedule, noise=step_noise(schedule, noise, seeds))).cpu()
@@ -217,7 +228,7 @@ def image_to_image(
         images: in -1..1.
         prompts, seeds: one per image.
     """
-    schedule = full_schedule(model, config).last_part(config.strength)
+    schedule = full_schedule(model, config, size_of(images)).last_part(config.strength)
     latents = model.encode(images)
     noise = seeded_noise(tuple(latents.shape[1:]), seeds).to(latents.device)
     noisy = schedule.start.signal * latents + schedule.start.noise * noise

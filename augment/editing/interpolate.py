@@ -11,8 +11,8 @@ from torch import Tensor
 
 from augment.diffusion import sample, slerp
 from augment.editing.config import EditConfig
-from augment.editing.edits import full_schedule, invert_latents
-from augment.models.interface import LatentDiffusion
+from augment.editing.edits import full_schedule, invert_latents, size_of
+from augment.models.interface import ImageSize, LatentDiffusion
 
 Curve = Callable[[Tensor, Tensor, float], Tensor]
 
@@ -24,20 +24,24 @@ class InvertedNoise:
     Attributes:
         latents: float32 [B, C, H, W].
         steps: per step in sampling order a tensor like `latents`; None for samplers that add none.
+        image_size: of the images, in pixels; None for the model's own.
     """
 
     latents: Float[Tensor, "B C H W"]
     steps: list[Tensor] | None = None
+    image_size: ImageSize | None = None
 
     def select(self, index: slice | list[int]) -> InvertedNoise:
-        return InvertedNoise(self.latents[index], None if self.steps is None else [n[index] for n in self.steps])
+        """Return the noise of some of the images, in the order of the index."""
+        steps = None if self.steps is None else [n[index] for n in self.steps]
+        return InvertedNoise(self.latents[index], steps, self.image_size)
 
     def towards(self, other: InvertedNoise, weight: float, curve: Curve = slerp) -> InvertedNoise:
-        """The noise on the way to another's: each tensor along `curve`."""
+        """Return the noise on the way to another's: each tensor along `curve`."""
         steps = None
         if self.steps is not None and other.steps is not None:
             steps = [curve(a, b, weight) for a, b in zip(self.steps, other.steps, strict=True)]
-        return InvertedNoise(curve(self.latents, other.latents, weight), steps)
+        return InvertedNoise(curve(self.latents, other.latents, weight), steps, self.image_size)
 
 
 @torch.no_grad()
@@ -56,9 +60,9 @@ def invert_images(
         prompts: one per image, that describes it.
         seeds: one per image, of the noise of samplers that add some, and of the adjustment to the prompt.
     """
-    full = full_schedule(model, config)
+    full = full_schedule(model, config, size_of(images))
     inversion = invert_latents(model, model.encode(images), model.embed(prompts), seeds, config, full)
-    return InvertedNoise(inversion.latents, inversion.noise)
+    return InvertedNoise(inversion.latents, inversion.noise, size_of(images))
 
 
 @torch.no_grad()
@@ -66,7 +70,7 @@ def generate(
     model: LatentDiffusion, noise: InvertedNoise, prompts: Sequence[str], config: EditConfig, guidance_scale: float
 ) -> Float[Tensor, "B 3 H W"]:
     """Sample from the given noise, one prompt each, and decode: images in -1..1 on the CPU."""
-    schedule = full_schedule(model, config).last_part(config.strength)
+    schedule = full_schedule(model, config, noise.image_size).last_part(config.strength)
     denoiser = model.denoiser(model.embed(prompts), guidance_scale)
     return model.decode(sample(denoiser, noise.latents, schedule, noise=noise.steps)).cpu()
 
@@ -84,7 +88,7 @@ def interpolate(
     seeds: Sequence[int] = (),
     curve: Curve = slerp,
 ) -> Float[Tensor, "B K 3 H W"]:
-    """Images between pairs of images: K weights for each of B pairs, in -1..1 on the CPU.
+    """Return images between pairs of images: K weights for each of B pairs, in -1..1 on the CPU.
 
     At weights 0 and 1, under the source prompt and the inversion's guidance, these are the two reconstructions. With
     `config.strength` < 1 the noise still holds the layouts of both images, and what is between them shows both.

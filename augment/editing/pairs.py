@@ -30,7 +30,7 @@ class Pair:
 
 
 def choose_pairs(sources: Sequence[Source], prompts: PromptConfig, per_class: int, seed: int) -> list[Pair]:
-    """`per_class` different pairs of every class, at random; the first pair of every class comes first.
+    """Choose `per_class` different pairs of every class, at random; the first pair of every class comes first.
 
     Raises:
         InputError: for a class with fewer pairs than that. PromptError: if no prompt is left for a class.

@@ -1,0 +1,1 @@
+"""Comparisons of methods: what is measured, the tables and the plots."""

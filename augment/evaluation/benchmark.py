@@ -15,7 +15,6 @@ from augment.evaluation.editing import EditingSection, check_editing, measure_ed
 from augment.evaluation.plots import plots
 from augment.evaluation.sweep import InversionSection, measure_section
 from augment.evaluation.tables import csv_table
-from augment.evaluation.tables import markdown_tables as table_lines
 from augment.evaluation.throughput import ThroughputSection, measure_throughput, throughput_schedule
 from augment.models.clip import load_clip
 from augment.models.config import ModelConfig
@@ -23,8 +22,6 @@ from augment.models.load import load_model
 from augment.seeding import seed_for
 from augment.storage.tar import write_bytes_atomic
 from augment.tiny.evaluate import load_split
-
-__all__ = ["BenchmarkConfig", "run", "table_lines"]
 
 TABLES = {
     "rows": "report.csv",
@@ -56,7 +53,7 @@ class BenchmarkConfig(BaseModel):
         return self
 
 
-def run(config: BenchmarkConfig, out: Path) -> dict[str, Any]:
+def run_benchmark(config: BenchmarkConfig, out: Path) -> dict[str, Any]:
     """Measure what the config asks for; write tables and plots to `out`, and return the content of its report.json."""
     model = load_model(config.model)
     pictures = load_split(config.split, config.num_images)
@@ -89,6 +86,7 @@ def run(config: BenchmarkConfig, out: Path) -> dict[str, Any]:
 
 
 def _write(report: dict[str, Any], out: Path) -> None:
+    """Write the report, its tables and its plots to a folder."""
     out.mkdir(parents=True, exist_ok=True)
     # The figures first: what took an hour to measure is not lost to a plot.
     write_bytes_atomic(out / "report.json", (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())

@@ -9,11 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from augment.editing import EditConfig
 from augment.editing.edits import checked_schedule, full_schedule
-from augment.evaluation.reconstruction import InversionMethod
+from augment.evaluation.pool import InversionMethod
 from augment.models.clip import ClipScorer
 from augment.models.interface import LatentDiffusion
 from augment.tiny.evaluate import (
-    Editor,
+    EditFunction,
     Pictures,
     image_to_image_editor,
     inversion_editor,
@@ -34,6 +34,7 @@ class RowSettings(BaseModel):
     guidance_scale: float | None = Field(default=None, ge=1, description="instead of the section's")
 
     def applied(self, settings: EditConfig) -> EditConfig:
+        """Return the section's settings with this row's own in their place."""
         own = {k: v for k, v in self.model_dump(exclude_none=True).items() if k in ROW_FIELDS}
         return settings.model_copy(update=own)
 
@@ -54,7 +55,7 @@ class EditingSection(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    settings: EditConfig = Field(description="of every row; the solver and its limits are replaced by the row's")
+    settings: EditConfig = Field(description="of every row; solver, first guess and limits are replaced by the row's")
     methods: tuple[EditingMethod, ...] = Field(min_length=1, description="solvers with their iteration limits")
     image_to_image: tuple[FreshNoise, ...] = Field(default=(FreshNoise(),), description="rows without inversion")
 
@@ -68,12 +69,18 @@ def check_editing(model: LatentDiffusion, section: EditingSection) -> None:
 def measure_editing(
     model: LatentDiffusion, pictures: Pictures, section: EditingSection, clip: ClipScorer, batch_size: int = 32
 ) -> list[dict[str, Any]]:
-    """The report's rows: what the method is, and its `EditScores`."""
+    """Return the report's rows: what the method is, and its `EditScores`."""
     judge = load_judge()
-    rows: list[tuple[dict[str, Any], EditConfig, Editor]] = []
+    rows: list[tuple[dict[str, Any], EditConfig, EditFunction]] = []
     for method in section.methods:
-        config = method.applied(section.settings).model_copy(update={"solver": method.solver, "stop": method.stop})
-        about = {"method": method.solver["name"], "solver": method.solver, "stop": method.stop.model_dump()}
+        inversion = {"solver": method.solver, "warm_start": method.warm_start, "stop": method.stop}
+        config = method.applied(section.settings).model_copy(update=inversion)
+        about = {
+            "method": method.solver.name,
+            "solver": {"name": method.solver.name, **method.settings},
+            "warm_start": method.warm_start,
+            "stop": method.stop.model_dump(),
+        }
         rows.append((about, config, inversion_editor(model, config)))
     for fresh in section.image_to_image:
         config = fresh.applied(section.settings).model_copy(update={"adjustment_strength": 0.0})

@@ -42,7 +42,7 @@ LOOK = {
 
 
 def plots(report: Row) -> dict[str, bytes]:
-    """Every plot that the report has rows for, by file name."""
+    """Return every plot that the report has rows for, by file name."""
     with _look():
         figures: dict[str, Figure] = {}
         if report["rows"]:
@@ -58,13 +58,17 @@ def plots(report: Row) -> dict[str, bytes]:
 
 
 def series_name(row: Row) -> str:
-    """A method, budgets aside: rows of one name are one line in the plots. A tolerance is no fixed budget."""
+    """Return the method and its warm start, budgets aside: rows of one name are one line in the plots.
+
+    A tolerance is no fixed budget.
+    """
     tolerance = {"tolerance": row["tolerance"]} if row.get("tolerance") else {}
-    return method_name(row["solver"], {**row["settings"], **tolerance})
+    name = method_name(row["solver"], {**row["settings"], **tolerance})
+    return name if row["warm_start"] == "none" else f"{name}, warm start {row['warm_start']}"
 
 
 def reconstruction_figure(report: Row, x: str, label: str) -> Figure:
-    """PSNR against `x`, a panel per schedule: a marker per method, its budgets joined by a line, the bound dashed."""
+    """Draw PSNR against `x`, a panel per schedule: a marker per method, its budgets joined, the bound dashed."""
     panels = by_schedule(report["rows"])
     styles = _styles([(r["solver"], series_name(r)) for r in report["rows"]])
     columns = math.ceil(math.sqrt(len(panels)))
@@ -84,7 +88,7 @@ def reconstruction_figure(report: Row, x: str, label: str) -> Figure:
 
 
 def editing_figure(report: Row) -> Figure:
-    """Alignment with the target prompt against the distance to the source; up and left is better."""
+    """Draw alignment with the target prompt against the distance to the source; up and left is better."""
     rows = report["editing"]
     labels = [f"{editing_name(r)}, strength {r['strength']:g}, guidance {r['guidance_scale']:g}" for r in rows]
     styles = _styles([(r["method"], label) for r, label in zip(rows, labels, strict=True)])
@@ -108,7 +112,7 @@ def editing_figure(report: Row) -> Figure:
 
 @contextlib.contextmanager
 def _look() -> Iterator[None]:
-    """Our settings on matplotlib's own defaults, whatever the user's matplotlibrc says."""
+    """Apply our settings to matplotlib's own defaults, whatever the user's matplotlibrc says."""
     with style.context(["default", LOOK]):
         yield
 
@@ -121,7 +125,7 @@ def _rendered(figure: Figure, kind: str) -> bytes:
 
 
 def _styles(labels: Sequence[tuple[str, str]]) -> dict[str, tuple[int, int]]:
-    """(family, label) -> label: (number of its family, number within its family), in order of appearance.
+    """Return, for (family, label) pairs, by label: (number of its family, number within it), in order of appearance.
 
     With more variants of one family than can be told apart by their fill, each label is a family of its own.
     """
@@ -146,7 +150,7 @@ def _marker(style: tuple[int, int]) -> dict[str, Any]:
 
 
 def _draw(axes: Axes, rows: Sequence[Row], styles: Mapping[str, tuple[int, int]], x: str) -> None:
-    """One line with markers per method, from its cheapest budget to its dearest."""
+    """Draw one line with markers per method, from its cheapest budget to its dearest."""
     series: dict[str, list[tuple[float, float]]] = {}
     for r in rows:
         series.setdefault(series_name(r), []).append((r[x], r["psnr"]))
@@ -156,7 +160,7 @@ def _draw(axes: Axes, rows: Sequence[Row], styles: Mapping[str, tuple[int, int]]
 
 
 def _plain_ticks(axes: Axes) -> None:
-    """1, 2, 5 instead of powers of ten; more of them where the axis is short."""
+    """Label the x axis at 1, 2, 5 instead of at powers of ten; at more numbers where it is short."""
     low, high = axes.get_xlim()
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 8 * low else (1, 1.5, 2, 3, 4, 6, 8)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -164,7 +168,7 @@ def _plain_ticks(axes: Axes) -> None:
 
 
 def _stretch_towards(axes: Axes, bound: float, rows: Sequence[Row]) -> None:
-    """A PSNR axis that is logarithmic in the distance to the bound.
+    """Make the PSNR axis logarithmic in the distance to the bound.
 
     Good methods differ by hundredths of a decibel there, and what diverged, by tens, does not flatten them.
     """
@@ -186,7 +190,7 @@ def _stretch_towards(axes: Axes, bound: float, rows: Sequence[Row]) -> None:
 
 
 def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
-    """One for all panels, outside of them."""
+    """Draw one legend for all panels, outside of them."""
     entries: dict[str, Artist] = {}
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):

@@ -18,6 +18,7 @@ from augment.editing import EditConfig
 from augment.editing.edits import checked_schedule
 from augment.errors import InputError
 from augment.inputs.images import encode_png
+from augment.inputs.tensors import to_pixels
 from augment.models.clip import load_clip
 from augment.models.config import ModelConfig
 from augment.models.load import load_model
@@ -72,7 +73,7 @@ class RareConfig(BaseModel):
         return self
 
 
-def run(config: RareConfig, out: Path) -> dict[str, Any]:
+def run_rare_concepts(config: RareConfig, out: Path) -> dict[str, Any]:
     """Train or resume, make the pictures, compare; write `out`/report.json and `out`/rare_concepts.png."""
     shipped = load_model(ModelConfig(device=config.device))
     checked_schedule(shipped, config.generation, "generation")
@@ -121,7 +122,7 @@ def run(config: RareConfig, out: Path) -> dict[str, Any]:
 
 
 def table_lines(report: dict[str, Any]) -> list[str]:
-    """The report as a Markdown table."""
+    """Return the report as lines of a Markdown table."""
     lines = [f"{name}: {r['accuracy']:.2f} ({r['n']})" for name, r in report["references"].items() if r]
     columns = [name for name in report["overall"][0] if name not in ("method", "accuracy_error", "n")]
     titles = " | ".join(name.replace("_", " ") for name in columns)
@@ -138,7 +139,7 @@ def _of_class(pictures: Pictures, name: str) -> Pictures:
 
 
 def _train_config(config: RareConfig) -> TrainConfig:
-    """Only its stage `unet` is trained; the others are there because a training config has them."""
+    """Return a training config of which only the stage `unet` is used; a training config must have the others."""
     return TrainConfig(
         seed=config.seed,
         device=config.device,
@@ -151,7 +152,10 @@ def _train_config(config: RareConfig) -> TrainConfig:
 
 
 def _overall(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means over the classes; the standard error takes pictures for independent, though some share a real picture."""
+    """Return means over the classes, with the standard error of the accuracy.
+
+    The error takes pictures for independent, though some share a real picture.
+    """
     n = sum(row["n"] for row in rows)
     means: dict[str, Any] = {"method": rows[0]["method"]}
     for name in (name for name in rows[0] if name not in ("class", "method", "n")):
@@ -162,7 +166,7 @@ def _overall(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _grid_block(real: Pictures, made: Made) -> np.ndarray:
-    """Rows real, then the methods, of one class; a column shows one prompt in all methods. uint8 [H, W, 3]."""
+    """Return rows real, then the methods, of one class; a column is one prompt in all methods. uint8 [H, W, 3]."""
 
     def row(images: Tensor) -> Tensor:
         return torch.cat(list(images[:GRID_COLUMNS]), dim=2)
@@ -170,4 +174,4 @@ def _grid_block(real: Pictures, made: Made) -> np.ndarray:
     # The first pictures of all prompts, then the second ones.
     rows = [row(real.images), *(row(images.transpose(0, 1).flatten(0, 1)) for images in made.by_method.values())]
     block = torch.nn.functional.pad(torch.cat(rows, dim=1), (0, 0, 0, GRID_GAP), value=1.0)
-    return ((block + 1.0) * 127.5).round().byte().permute(1, 2, 0).numpy()
+    return to_pixels(block[None])[0]

@@ -14,14 +14,8 @@ from torch import Tensor
 
 from augment.diffusion import Denoiser, Schedule
 from augment.errors import ConfigError
-from augment.evaluation.reconstruction import (
-    InversionMethod,
-    Pool,
-    measure_inversion,
-    model_label,
-    noise_figures,
-    now,
-)
+from augment.evaluation.pool import InversionMethod, Pool
+from augment.evaluation.reconstruction import measure_inversion, model_label, noise_figures, now
 from augment.inversion import edit_friendly
 from augment.models.interface import LatentDiffusion
 
@@ -79,7 +73,7 @@ def measure_section(
     section: InversionSection,
     batch_size: int,
 ) -> dict[str, list[dict[str, Any]]]:
-    """The report's `rows`, and its `noise_maps` if the section asks for them.
+    """Return the report's `rows`, and its `noise_maps` if the section asks for them.
 
     Args:
         seeds: one per image, of the noise of samplers that add some.
@@ -89,38 +83,27 @@ def measure_section(
     """
     rows: list[dict[str, Any]] = []
     maps: list[dict[str, Any]] = []
-    for sampler, num_steps, schedule in _schedules(model, section):
+    guidance = section.guidance_scale
+    for schedule in _schedules(model, section):
+        pool = Pool(model, images, prompts, schedule, guidance_scale=guidance, batch_size=batch_size, seeds=seeds)
         for match_noise in section.match_noise if schedule.is_stochastic else (True,):
-            found = measure_inversion(
-                model,
-                images,
-                prompts,
-                section.methods,
-                num_steps=num_steps,
-                sampler=sampler,
-                match_noise=match_noise,
-                guidance_scale=section.guidance_scale,
-                batch_size=batch_size,
-                repeats=section.repeats,
-                seeds=seeds,
-            )
+            found = measure_inversion(pool, section.methods, match_noise=match_noise, repeats=section.repeats)
             rows += [row.as_dict() for row in found]
         if section.noise_maps and schedule.is_stochastic:
-            guidance = section.guidance_scale
-            pool = Pool(model, images, prompts, schedule, guidance_scale=guidance, batch_size=batch_size, seeds=seeds)
-            maps.append(asdict(measure_noise_maps(pool, guidance_scale=guidance, repeats=section.repeats)))
+            maps.append(asdict(measure_noise_maps(pool, repeats=section.repeats)))
     return {"rows": rows, "noise_maps": maps} if section.noise_maps else {"rows": rows}
 
 
-def _schedules(model: LatentDiffusion, section: InversionSection) -> list[tuple[str, int, Schedule]]:
+def _schedules(model: LatentDiffusion, section: InversionSection) -> list[Schedule]:
+    """Return every schedule of the section; raise ConfigError for those that the model cannot run."""
     found, problems = [], []
     for sampler in section.samplers:
         for num_steps in section.num_steps:
             try:
-                found.append((sampler, num_steps, model.schedule(num_steps, sampler)))
+                found.append(model.schedule(num_steps, sampler))
             except ValueError as error:
                 problems.append(f"samplers {sampler!r}, num_steps {num_steps}: {error}")
-    if section.noise_maps and not problems and not any(schedule.is_stochastic for _, _, schedule in found):
+    if section.noise_maps and not problems and not any(schedule.is_stochastic for schedule in found):
         problems.append(
             f"noise_maps: none of the samplers ({', '.join(section.samplers)}) adds noise in its steps, so there are "
             "no noise maps; add one that does, such as euler_ancestral, or leave noise_maps out"
@@ -130,12 +113,8 @@ def _schedules(model: LatentDiffusion, section: InversionSection) -> list[tuple[
     return found
 
 
-def measure_noise_maps(pool: Pool, *, guidance_scale: float, repeats: int = 1) -> NoiseMapRow:
-    """Edit-friendly noise maps (Huberman-Spiegelglas et al. 2024) on a pool whose sampler adds noise.
-
-    Args:
-        guidance_scale: what the pool was made with; recorded.
-    """
+def measure_noise_maps(pool: Pool, *, repeats: int = 1) -> NoiseMapRow:
+    """Measure edit-friendly noise maps (Huberman-Spiegelglas et al. 2024) on a pool whose sampler adds noise."""
     calls = 0
 
     def counted(denoiser: Denoiser) -> Denoiser:
@@ -162,7 +141,7 @@ def measure_noise_maps(pool: Pool, *, guidance_scale: float, repeats: int = 1) -
         method="edit_friendly",
         sampler=pool.schedule.name,
         num_steps=len(pool.schedule),
-        guidance_scale=guidance_scale,
+        guidance_scale=pool.guidance_scale,
         batch_size=len(pool.batches[0].latents),
         forward=calls / len(pool),
         evaluations_per_step=calls / len(pool) / len(pool.schedule),

@@ -8,13 +8,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from augment.editing.config import StopConfig
-
 Row = Mapping[str, Any]
 
 
 def csv_table(rows: Sequence[Row]) -> str:
-    """Rows as CSV, one column per field and one per entry of a field that is a mapping, named `field.entry`.
+    """Return rows as CSV, one column per field and one per entry of a mapping, named `field.entry`.
 
     A cell is what JSON writes for the value, text without its quotes; nothing where a row has no such field or entry.
     """
@@ -42,18 +40,18 @@ def _cell(value: Any) -> str:
 
 
 def method_name(name: str, settings: Row) -> str:
-    """A solver with those of its settings that are not the defaults."""
+    """Return a solver's name with those of its settings that are not the defaults."""
     return ", ".join([name, *(f"{key} = {value:g}" for key, value in settings.items())])
 
 
 def schedule_name(row: Row) -> str:
-    """`10 steps, ddim`, and whether a sampler's own noise was drawn regardless of the image."""
+    """Return `10 steps, ddim`, and whether a sampler's own noise was drawn regardless of the image."""
     unmatched = ", noise not matched" if row.get("match_noise") is False else ""
     return f"{row['num_steps']} steps, {row['sampler']}{unmatched}"
 
 
 def by_schedule(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Rows by `schedule_name`, in the order in which the names first occur."""
+    """Group rows by `schedule_name`, in the order in which the names first occur."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(schedule_name(row), []).append(row)
@@ -61,7 +59,7 @@ def by_schedule(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def markdown_tables(report: Row) -> list[str]:
-    """The report as lines of Markdown: reconstruction per schedule, noise maps, edits, throughput and memory."""
+    """Return the report as Markdown lines: reconstruction per schedule, noise maps, edits, throughput, memory."""
     lines = [f"{report['n']} images of {report['split']}, VAE bound {report['bound_psnr']:.2f} dB"]
     for name, rows in by_schedule(report["rows"]).items():
         lines += ["", *_reconstruction(name, rows)]
@@ -79,21 +77,21 @@ def _table(names: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _limits(row: Row) -> str:
-    """Iterations of the first inverted step + those of each other step, and what else is not left at its default."""
-    words = [f"{row['first_max_steps'] or row['max_steps']} + {row['max_steps']} × {row['num_steps'] - 1}"]
-    for name, field in StopConfig.model_fields.items():
-        if name not in ("max_steps", "first_max_steps") and row[name] != field.default:
-            words.append(f"{name} {row[name]:g}")
-    return ", ".join(words)
+    """Return the iterations of the first inverted step + those of each other, and the tolerance if there is one."""
+    words = f"{row['first_max_steps'] or row['max_steps']} + {row['max_steps']} × {row['num_steps'] - 1}"
+    return f"{words}, tolerance {row['tolerance']:g}" if row["tolerance"] else words
 
 
 def _reconstruction(name: str, rows: Sequence[Row]) -> list[str]:
-    head = (name, "iterations", "evaluations per step", "PSNR, dB", "below the bound, dB", "latent error", "noise std")
+    head = (name, "warm start", "iterations", "evaluations per step", "calls per step", "PSNR, dB")
+    quality = ("below the bound, dB", "latent error", "noise std", "its autocorrelation", "ms per image (range)")
     cells = [
         (
             f"`{method_name(r['solver'], r['settings'])}`",
+            r["warm_start"],
             _limits(r),
             f"{r['evaluations_per_step']:.2f}",
+            f"{r['calls'] / r['num_steps']:.2f}",
             f"{r['psnr']:.2f}",
             f"{r['gap']:.2f}",
             f"{100 * r['latent_error']:.1f} %",
@@ -104,7 +102,7 @@ def _reconstruction(name: str, rows: Sequence[Row]) -> list[str]:
         )
         for r in rows
     ]
-    return _table((*head, "its autocorrelation", "ms per image (range)", f"peak MB at {rows[0]['batch_size']}"), cells)
+    return _table((*head, *quality, f"peak MB at {rows[0]['batch_size']}"), cells)
 
 
 def _noise_maps(rows: Sequence[Row]) -> list[str]:
@@ -145,21 +143,24 @@ def _editing(rows: Sequence[Row]) -> list[str]:
 
 
 def editing_name(row: Row) -> str:
-    """The method of an editing row, with what is not the default of its solver, its limits and the edit."""
+    """Return the method of an editing row, with what is not the default of its solver, its limits and the edit."""
     settings = {k: v for k, v in row.get("solver", {}).items() if k != "name"}
     settings |= {k: v for k, v in row.get("stop", {}).items() if k == "tolerance" and v}
     settings |= {"adjustment": row["adjustment_strength"]} if row.get("adjustment_strength") else {}
     words = [method_name(row["method"], settings)]
+    words += [f"warm start {row['warm_start']}"] if row.get("warm_start", "none") != "none" else []
     words += [row["sampler"]] if row.get("sampler", "ddim") != "ddim" else []
     words += ["noise not matched"] if row.get("match_noise") is False else []
     return ", ".join(words)
 
 
 def _throughput(rows: Sequence[Row]) -> list[str]:
-    head = ("solver", "iterations", "batch", "images per second", "against `rnri_released` at batch 1", "ms (range)")
+    speed = ("images per second", "against `rnri_released` at batch 1", "ms (range)")
+    head = ("solver", "warm start", "iterations", "batch", *speed)
     cells = [
         (
             f"`{method_name(r['solver'], r['settings'])}`",
+            r["warm_start"],
             _limits(r),
             str(r["batch_size"]),
             f"{r['images_per_second']:.1f}",
@@ -172,10 +173,11 @@ def _throughput(rows: Sequence[Row]) -> list[str]:
 
 
 def _memory(rows: Sequence[Row]) -> list[str]:
-    """Peak megabytes: a row per method, with and without checkpointing, a column per batch size."""
+    """Return peak megabytes: a row per method, with and without checkpointing, a column per batch size."""
     methods: dict[str, dict[int, Row]] = {}
     for r in rows:
-        methods.setdefault(f"`{method_name(r['solver'], r['settings'])}`, {_limits(r)}", {})[r["batch_size"]] = r
+        name = f"`{method_name(r['solver'], r['settings'])}`, warm start {r['warm_start']}, {_limits(r)}"
+        methods.setdefault(name, {})[r["batch_size"]] = r
     sizes = list(dict.fromkeys(r["batch_size"] for r in rows))
     cells = []
     for name, of_size in methods.items():

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -16,16 +16,12 @@ from torch import Tensor
 from augment.diffusion import Schedule, step_noise
 from augment.errors import ConfigError
 from augment.evaluation.memory import peak_bytes
-from augment.evaluation.reconstruction import (
-    Batch,
-    InversionMethod,
-    model_label,
-    now,
-)
+from augment.evaluation.pool import Batch, InversionMethod
+from augment.evaluation.reconstruction import model_label, now
 from augment.models.diffusers_model import DiffusersModel
 from augment.models.interface import LatentDiffusion
 
-REFERENCE = "rnri_released"
+REFERENCE: Literal["rnri_released"] = "rnri_released"
 
 
 class ThroughputSection(BaseModel):
@@ -43,7 +39,7 @@ class ThroughputSection(BaseModel):
     def _has_its_reference(self) -> Self:
         if min(self.batch_sizes, default=0) < 1 or 1 not in self.batch_sizes:
             raise ValueError(f"batch_sizes must be positive and 1 among them, the reference; got {self.batch_sizes}")
-        if [m.solver["name"] for m in self.methods].count(REFERENCE) != 1:
+        if [m.solver.name for m in self.methods].count(REFERENCE) != 1:
             raise ValueError(f"methods must have {REFERENCE!r}, the reference, and have it once")
         return self
 
@@ -53,7 +49,7 @@ class ThroughputRow:
     """One method at one batch size.
 
     Attributes:
-        model, solver, settings, stop: as in `augment.evaluation.InversionRow`.
+        model, solver, settings, warm_start, stop: as in `augment.evaluation.InversionRow`.
         images_per_second: of the median repeat.
         ratio_to_released_batch1: that over `rnri_released`'s at batch size 1 in the same run.
         seconds_per_image, seconds_min, seconds_max: of the inversion alone, over the repeats; the first is the median.
@@ -66,6 +62,7 @@ class ThroughputRow:
     model: str
     solver: str
     settings: dict[str, Any]
+    warm_start: str
     stop: dict[str, Any]
     sampler: str
     num_steps: int
@@ -79,13 +76,13 @@ class ThroughputRow:
     peak_bytes_checkpointed: int | None
 
     def as_dict(self) -> dict[str, Any]:
-        """For the report: the limits are fields like the others."""
+        """Return the row for the report, where the limits are fields like the others."""
         row = asdict(self)
         return {**row.pop("stop"), **row}
 
 
 def throughput_schedule(model: LatentDiffusion, section: ThroughputSection) -> Schedule:
-    """The section's schedule; raises ConfigError for one that the model cannot run."""
+    """Return the section's schedule; raise ConfigError for one that the model cannot run."""
     try:
         return model.schedule(section.num_steps, section.sampler or model.default_sampler)
     except ValueError as error:
@@ -126,12 +123,13 @@ def measure_throughput(
             began = now(model.device)
             call()
             seconds.append((now(model.device) - began) / size)
-    reference = next(i for i, (method, size) in enumerate(cells) if method.solver["name"] == REFERENCE and size == 1)
+    reference = next(i for i, (method, size) in enumerate(cells) if method.solver.name == REFERENCE and size == 1)
     return [
         ThroughputRow(
             model=model_label(model),
-            solver=method.solver["name"],
+            solver=method.solver.name,
             settings=method.settings,
+            warm_start=method.warm_start,
             stop=method.stop.model_dump(),
             sampler=schedule.name,
             num_steps=section.num_steps,
@@ -150,7 +148,7 @@ def measure_throughput(
 
 @contextlib.contextmanager
 def recomputed_blocks(model: DiffusersModel) -> Iterator[None]:
-    """Within it, the network checkpoints its blocks wherever a gradient is taken, also in evaluation mode.
+    """Make the network checkpoint its blocks wherever a gradient is taken, also in evaluation mode.
 
     Checkpointing the whole network call instead, which any model could do, saves nothing: RNRI differentiates one call
     at a time, and computing it again keeps all of its activations at once.

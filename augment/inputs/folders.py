@@ -21,7 +21,7 @@ from augment.types import Source
 
 
 def list_image_folder(path: Path | str | Sequence[str]) -> list[Source]:
-    """The images of a folder with one folder per class, in no order; a label is a place in the sorted list of classes.
+    """List the images of a folder with one folder per class, in no order; a label is an index into the sorted classes.
 
     Raises:
         InputError: if there is no such folder, no image in it or in a class, or an image outside of the classes.
@@ -53,7 +53,7 @@ def list_image_folder(path: Path | str | Sequence[str]) -> list[Source]:
 
 
 def list_flat_folder(path: Path | str | Sequence[str], class_names: Mapping[int, str]) -> list[Source]:
-    """The images of a folder, at any depth and in no order, all of the one class that is given.
+    """List the images of a folder, at any depth and in no order, all of the one class that is given.
 
     Raises:
         InputError: if there is no such folder, no image in it, or not exactly one class.
@@ -80,7 +80,7 @@ def _one_folder(path: Path | str | Sequence[str], format: str) -> str:
 
 
 def _sources(root: str, found: Sequence[tuple[str, int, int]], class_names: Mapping[int, str]) -> list[Source]:
-    """Sources of files: name relative to the root, bytes, label."""
+    """Return the sources of files given as (name relative to the root, bytes, label)."""
     names = [os.path.splitext(name)[0] for name, _, _ in found]
     keys = unique_keys(names, lambda i: found[i][0], lambda _: root)
     return [

@@ -17,7 +17,7 @@ IMAGE_EXTENSIONS = ("png", "jpg", "jpeg", "webp", "gif", "tif", "tiff", "bmp", "
 MAX_PIXELS = 89_478_485  # a quarter of a gigabyte once decoded; Pillow's own limit for "decompression bombs"
 
 _PILLOW = re.compile(r"PIL\.")
-# What an orientation tag asks for; 1 is the right way up.
+# EXIF orientation -> the operation that turns the image upright; 1 needs none.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -30,7 +30,7 @@ _TURNS = {
 
 
 def decode_image(data: bytes, size: int | None = None) -> Image.Image:
-    """Decode an image file to 8-bit RGB, deciding on purpose what other modes mean.
+    """Decode an image file to 8-bit RGB; every other mode is converted by the rules below.
 
     The EXIF orientation is applied; transparency is laid over white; 16-bit and floating-point grey are scaled to
     8 bits; palettes and CMYK are converted, that of JPEG files read as Adobe writes it, inverted; of an animation the
@@ -67,8 +67,11 @@ def decode_image(data: bytes, size: int | None = None) -> Image.Image:
 
 
 def _silence_pillow() -> None:
-    """Ignore Pillow's warnings, about metadata and about sizes that are checked here, in all threads and for good:
-    to ignore them for a while only is not safe where several threads decode."""
+    """Ignore Pillow's warnings in all threads and for good.
+
+    They are about metadata, and about sizes that are checked here. To ignore them for a while only is not safe where
+    several threads decode.
+    """
     if not any(module == _PILLOW for _, _, _, module, _ in warnings.filters):
         warnings.filterwarnings("ignore", module=_PILLOW.pattern)
 
@@ -76,7 +79,7 @@ def _silence_pillow() -> None:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # of as many types as there are ways to write nonsense into EXIF
+    except Exception:  # damaged EXIF makes Pillow raise many types
         return image
     turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
     return image if turn is None else image.transpose(turn)
@@ -94,7 +97,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _scale_grey(values: np.ndarray, transparent: int | None) -> Image.Image:
-    """Grey of more than 8 bits to 8. Pillow's own conversion cuts off at 255: nearly all of a 16-bit image is white."""
+    """Convert grey of more than 8 bits to 8 bits.
+
+    Pillow's own conversion cuts off at 255: nearly all of a 16-bit image becomes white.
+    """
     low, high = float(values.min()), float(values.max())
     whole = 255.0 if values.dtype.itemsize > 2 and high <= 255 else 65535.0
     limit = 1.0 if values.dtype.kind == "f" else whole

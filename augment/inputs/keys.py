@@ -15,7 +15,7 @@ from augment.storage.tar import KEY_PATTERN
 
 
 def unique_keys(names: Sequence[str], full_name: Callable[[int], str], where: Callable[[int], str]) -> list[str]:
-    """A key per image. A hash of the full name is added wherever the name alone could stand for two images.
+    """Return one key per image; a hash of the full name is added wherever the name alone could stand for two images.
 
     Args:
         names: a short name per image, such as its path without extension.
@@ -41,5 +41,5 @@ def unique_keys(names: Sequence[str], full_name: Callable[[int], str], where: Ca
 
 
 def _short_hash(name: str) -> str:
-    """Of a file name, which on POSIX is bytes and need not be UTF-8."""
+    """Return eight hexadecimal digits of the hash of a file name, which on POSIX is bytes and need not be UTF-8."""
     return hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:8]

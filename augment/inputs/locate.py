@@ -1,4 +1,4 @@
-"""Paths and URLs as people write them -> files that exist, and their bytes; and what to say where they do not.
+"""Paths and URLs as people write them, turned into files that exist; their bytes; and messages where they do not.
 
 A URL is anything with `://`; whatever fsspec has a file system for will do. `file://` is the local path in it. Names of
 hidden files and folders, which begin with a dot, are never listed.
@@ -22,29 +22,30 @@ from braceexpand import braceexpand
 from augment.errors import InputError
 from augment.inputs.images import IMAGE_EXTENSIONS
 
-# Of a remote file read in order with gaps, such as a tar's headers: a request costs about as much as so many bytes.
+# Bytes per request of a remote file that is read in order with gaps, such as a tar's headers: a request takes about as
+# long as reading so many bytes.
 _BLOCK_SIZE = 4 * 2**20
 
 
 def is_url(path: str) -> bool:
-    """Whether a path is for fsspec to open. Not those that `plain` makes local."""
+    """Return whether a path is for fsspec to open. Call `plain` first: it makes a `file://` URL a local path."""
     return "://" in path
 
 
 def plain(path: Path | str) -> str:
-    """A path as text, `file://` taken off."""
+    """Return a path as text, without `file://`."""
     return str(path).removeprefix("file://")
 
 
 def absolute(path: str) -> str:
-    """The same place from any working directory. URLs stay as they are; `file://` is taken off."""
+    """Return the absolute form of a local path; URLs stay as they are, except that `file://` is removed."""
     path = plain(path)
     return path if is_url(path) else os.path.abspath(path)
 
 
 @contextlib.contextmanager
 def reaching(place: str) -> Iterator[None]:
-    """Whatever the operating system or a store's library has against `place`, as an InputError."""
+    """Raise as InputError whatever the operating system or a store's library raises while `place` is accessed."""
     try:
         yield
     except InputError:
@@ -54,7 +55,7 @@ def reaching(place: str) -> Iterator[None]:
         remedy = "pip install 'rnri-augment[s3]'" if s3 else "install the package it names"
         raise InputError(f"{place}: {' '.join(str(error).split())}: {remedy}") from error
     except FileNotFoundError as error:
-        # Of a server that cannot be reached, some of fsspec's file systems say only that there is no such file.
+        # Where a server cannot be reached, some of fsspec's file systems say only that there is no such file.
         cause = f" (or not reachable: {' '.join(str(error.__cause__).split())})" if error.__cause__ else ""
         raise InputError(f"{place}: {os.strerror(errno.ENOENT)}{cause}") from error
     except OSError as error:
@@ -67,7 +68,7 @@ def reaching(place: str) -> Iterator[None]:
 
 
 def filesystem(url: str) -> tuple[Any, str]:
-    """The fsspec file system of a URL, and the path in it. Never kept: file systems do not survive a fork.
+    """Return the fsspec file system of a URL, and the path in it. Not cached: file systems do not survive a fork.
 
     Raises:
         InputError: if there is none, or if its package is not installed.
@@ -78,7 +79,7 @@ def filesystem(url: str) -> tuple[Any, str]:
 
 
 def open_file(path: str) -> BinaryIO:
-    """A file to read, seekable. Raises InputError if it cannot be opened."""
+    """Open a file to read, seekable. Raises InputError if it cannot be opened."""
     with reaching(path):
         if not is_url(path):
             return open(path, "rb")
@@ -87,7 +88,7 @@ def open_file(path: str) -> BinaryIO:
 
 
 def read_file(path: str) -> bytes:
-    """The content of a file. Raises InputError if it cannot be read."""
+    """Return the content of a file. Raises InputError if it cannot be read."""
     with reaching(path):
         if not is_url(path):
             return Path(path).read_bytes()
@@ -96,7 +97,7 @@ def read_file(path: str) -> bytes:
 
 
 def read_range(path: str, start: int, size: int) -> bytes:
-    """`size` bytes of a file from `start` on. Raises InputError if it cannot be read, or has fewer."""
+    """Return `size` bytes of a file from `start` on. Raises InputError if it cannot be read, or has fewer."""
     with reaching(path):
         if not is_url(path):
             with open(path, "rb") as file:
@@ -113,7 +114,7 @@ def read_range(path: str, start: int, size: int) -> bytes:
 
 
 def version_of(path: str) -> str:
-    """Something that differs once a file has changed. Raises InputError if there is no such file."""
+    """Return a text that differs once a file has changed. Raises InputError if there is no such file."""
     with reaching(path):
         if not is_url(path):
             status = os.stat(path)
@@ -124,7 +125,7 @@ def version_of(path: str) -> str:
 
 
 def list_folder(folder: str) -> dict[str, bool]:
-    """Names directly in a folder -> whether it is a folder. Raises InputError if there is no such folder."""
+    """Return the names directly in a folder -> whether each is a folder. Raises InputError if there is none such."""
     if not is_url(folder):
         if not os.path.isdir(folder):
             raise InputError(
@@ -141,7 +142,7 @@ def list_folder(folder: str) -> dict[str, bool]:
 
 
 def files_below(folder: str) -> Iterator[tuple[str, int]]:
-    """Name relative to the folder, with slashes, and bytes of every file in it at any depth; in no order."""
+    """Yield name relative to the folder, with slashes, and bytes of every file in it at any depth; in no order."""
     if not is_url(folder):
         yield from _walk(folder, "")
         return
@@ -174,7 +175,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def file_size(path: str) -> int:
-    """Bytes of a local file; 0 if there is none: what is wrong with it is said when it is read."""
+    """Return the bytes of a local file; 0 if there is none: what is wrong with it is reported when it is read."""
     try:
         return os.stat(path).st_size
     except OSError:
@@ -182,12 +183,12 @@ def file_size(path: str) -> int:
 
 
 def join(folder: str, name: str) -> str:
-    """A path or URL below a folder."""
+    """Return a path or URL below a folder."""
     return f"{folder}/{name}" if is_url(folder) else os.path.join(folder, name)
 
 
 def relative_names(paths: Sequence[str]) -> list[str]:
-    """The paths, local ones or URLs, relative to the deepest folder that all of them are in."""
+    """Return the paths, local ones or URLs, relative to the deepest folder that all of them are in."""
     parts = [(path if is_url(path) else os.path.abspath(path)).split("/") for path in paths]
     folders = zip(*(p[:-1] for p in parts), strict=False)  # as deep as the least deep of them
     common = sum(1 for _ in itertools.takewhile(lambda names: len(set(names)) == 1, folders))
@@ -195,18 +196,18 @@ def relative_names(paths: Sequence[str]) -> list[str]:
 
 
 def expand_shards(path: Path | str | Sequence[str]) -> list[str]:
-    """The tars that a tar, a folder, a pattern or a list of these stands for; see `expand_files`."""
+    """Return the tars that a tar, a folder, a pattern or a list of these stands for; see `expand_files`."""
     return expand_files(path, (".tar",), "shards")
 
 
 def expand_files(path: Path | str | Sequence[str], extensions: tuple[str, ...], what: str) -> list[str]:
-    """The files that a file, a folder, a pattern (`*`, `{000..009}`) or a list of these stands for, sorted.
+    """Return the files that a file, a folder, a pattern (`*`, `{000..009}`) or a list of these stands for, sorted.
 
     A URL that ends in one of the extensions and has no `*` is taken to exist: asking for each of many takes long.
     In URLs `*` is the only wildcard, because `?` and `[` may be part of one.
 
     Args:
-        extensions: of the files wanted in a folder or by a pattern, with their dots.
+        extensions: extensions, with their dots, of the files wanted in a folder or by a pattern.
         what: what the files are called in messages.
 
     Raises:
@@ -255,7 +256,7 @@ def _directly_in(folder: str, extensions: tuple[str, ...]) -> list[str]:
 
 
 def _below(root: str, path: str) -> str:
-    """A path of an fsspec file system relative to one of its folders; "" for the folder itself."""
+    """Return a path of an fsspec file system relative to one of its folders; "" for the folder itself."""
     return path[len(root.rstrip("/")) :].strip("/")
 
 
@@ -267,12 +268,12 @@ def _expand_braces(pattern: str) -> Iterator[str]:
 
 
 def is_image(name: str) -> bool:
-    """Whether a file counts as an image, by its name."""
+    """Return whether a file counts as an image, by its name."""
     return name.rpartition(".")[2].lower() in IMAGE_EXTENSIONS
 
 
 def missing(path: str) -> str:
-    """That a local path does not exist, and where it stops existing."""
+    """Return a message that a local path does not exist, with the nearest folder above it that does."""
     parent = Path(path).parent
     while not parent.exists():
         parent = parent.parent
@@ -280,7 +281,7 @@ def missing(path: str) -> str:
 
 
 def what_is_in(folder: str) -> str:
-    """What a folder holds instead of what was looked for, and the next thing to do."""
+    """Return a message that says what a folder holds instead of what was looked for, and what to do next."""
     kinds = Counter(os.path.splitext(name)[1].lower() or "no extension" for name, _ in files_below(folder))
     if not kinds:
         return "it holds no file at all"

@@ -1,6 +1,6 @@
 """A manifest: a table with a row per image, as .csv, .jsonl or .parquet.
 
-    path    of the image: relative to the manifest's folder, absolute, or a URL
+    path    where the image is: relative to the manifest's folder, absolute, or a URL
     label   a class index, or a class name, all rows alike; a name's index is its place in the sorted list of names
     prompt  optional: a caption of the image
     split   optional: the part of the dataset that it belongs to
@@ -31,16 +31,16 @@ from augment.inputs.locate import (
     plain,
     relative_names,
 )
-from augment.inputs.manifest_rows import EXTENSIONS, Problems, read_rows
+from augment.inputs.manifest_rows import EXTENSIONS, Problems, read_manifest_rows
 from augment.types import MAX_LABEL, Source
 
 _SHOWN = 10
-_BY_PATH, _BY_FULL_PATH, _BY_ID = range(3)  # what tells an image from every other: a relative path, an absolute one ...
-_NO_ATTRIBUTES: dict[str, str] = {}  # of all sources: a million empty ones would be 60 MB
+_BY_PATH, _BY_FULL_PATH, _BY_ID = range(3)  # what identifies an image: a relative path, an absolute one, an id
+_NO_ATTRIBUTES: dict[str, str] = {}  # shared by all sources: a million empty ones would be 60 MB
 
 
 def list_manifest(path: Path | str | Sequence[str], class_names: Mapping[int, str], split: str | None) -> list[Source]:
-    """The images that some manifests name, in no order. Of a class that has an index only, the name is empty.
+    """List the images that some manifests name, in no order. The class name is empty where only an index is given.
 
     Args:
         path: a manifest, a folder of them, a pattern, or a list.
@@ -67,7 +67,7 @@ def list_manifest(path: Path | str | Sequence[str], class_names: Mapping[int, st
 
 
 class _Table:
-    """The rows of all manifests, as columns: as an object each, a million rows would not fit into a gigabyte.
+    """The rows of all manifests, as columns: a million rows with an object each would not fit into a gigabyte.
 
     Attributes:
         names: id, or path without extension. locators: where the images are. prompts: or "".
@@ -94,7 +94,7 @@ class _Table:
         problems, splits = Problems(), set[str]()
         for number, file in enumerate(self._files):
             self._first_rows.append(len(self.names))
-            for line, values in read_rows(file, problems):
+            for line, values in read_manifest_rows(file, problems):
                 try:
                     splits.add(self._add(number, line, values, split))
                 except ValueError as error:
@@ -108,7 +108,7 @@ class _Table:
             raise InputError(f"input.split: no row has the split {split!r} in {where}; there is {there}")
 
     def class_index(self, given: Mapping[int, str]) -> dict[int | str, int]:
-        """Label as given in a row -> class index.
+        """Return class indices by label, as a row gives it.
 
         Raises:
             InputError: if some rows give an index and some a name, or a name is not among those given.
@@ -136,7 +136,7 @@ class _Table:
         return {name: by_name[name] for name in names}
 
     def full_name(self, row: int) -> str:
-        """What tells an image from every other."""
+        """Return what tells the image of a row from every other image."""
         locator, file = self.locators[row], self._file(row)
         if self._kinds[row] == _BY_ID:
             return self.names[row]
@@ -145,7 +145,7 @@ class _Table:
         return posixpath.join(self._short_folders[file], locator[len(self._folders[file]) :].lstrip("/"))
 
     def where(self, row: int) -> str:
-        """File and line."""
+        """Return file and line of a row, as `file:line`."""
         return f"{self._files[self._file(row)]}:{self._lines[row]}"
 
     def _file(self, row: int) -> int:
@@ -193,12 +193,12 @@ def _parse_label(value: Any) -> int | str:
         float(text)
     except ValueError:
         return text
-    # -1, 3.0, nan: no index, and surely no name.
+    # -1, 3.0, nan: a number that is no index, and hardly a name.
     raise ValueError(f"label is {value!r}, expected a class index such as 3, or a class name")
 
 
 def _path(value: Any) -> tuple[str, int]:
-    """A path or URL, tidied, and which of the two kinds it is. Raises ValueError."""
+    """Return a path or URL, normalised, and which of the two kinds it is. Raises ValueError."""
     if not value or not isinstance(value, str):
         raise ValueError("no path" if value in (None, "") else f"path is {value!r}, expected text")
     try:
@@ -215,7 +215,7 @@ def _path(value: Any) -> tuple[str, int]:
 
 
 def _size(value: Any) -> int:
-    """Bytes; -1 if not given. Raises ValueError."""
+    """Return a size in bytes; -1 if not given. Raises ValueError."""
     if value is None or value == "":
         return -1
     text = str(value).strip()
@@ -225,7 +225,7 @@ def _size(value: Any) -> int:
 
 
 def _text(value: Any, column: str) -> str:
-    """Text without the space around it; "" if not given. Raises ValueError."""
+    """Return a text without the space around it; "" if not given. Raises ValueError."""
     if value is None:
         return ""
     if not isinstance(value, str):

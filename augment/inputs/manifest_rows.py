@@ -32,20 +32,21 @@ class Problems:
         self._shown: list[str] = []
 
     def add(self, file: str, line: int, text: str) -> None:
+        """Count a problem; the first ten are kept in words."""
         self.count += 1
         if len(self._shown) < _PROBLEMS_SHOWN:
             self._shown.append(f"{file}:{line}: {text}")
 
     def raise_any(self) -> None:
-        """Raises InputError if there are any."""
+        """Raise InputError if there are any."""
         if self.count:
             more = [f"... and {self.count - len(self._shown)} more"] if self.count > len(self._shown) else []
             count = "1 problem" if self.count == 1 else f"{self.count} problems"
             raise InputError("\n  ".join([f"{count} in the manifest:", *self._shown, *more]))
 
 
-def read_rows(file: str, problems: Problems) -> Iterator[Row]:
-    """The rows of a manifest, read piece by piece; rows that cannot be read are added to the problems.
+def read_manifest_rows(file: str, problems: Problems) -> Iterator[Row]:
+    """Yield the rows of a manifest, read piece by piece; rows that cannot be read are added to the problems.
 
     Lines count from 1; in a Parquet file, rows do.
 
@@ -66,7 +67,7 @@ def _csv_rows(file: str, problems: Problems) -> Iterator[Row]:
     with reaching(file), _open_text(file) as text:
         reader = csv.reader(text, strict=True, skipinitialspace=True)
         header: list[str] = []
-        places: list[int] = []  # of our columns in a row, as far as it has them
+        places: list[int] = []  # index of each of our columns in a row; -1 where it has none
         while True:
             line = reader.line_num + 1
             try:
@@ -136,7 +137,7 @@ def _open_text(file: str) -> io.TextIOWrapper:
 
 
 def _wrong_columns(names: Sequence[str]) -> str:
-    """What is wrong with the columns of a file, or ""."""
+    """Return what is wrong with the columns of a file, or ""."""
     if wrong := _misspelt(names):
         return wrong
     if absent := [name for name in REQUIRED if name not in names]:
@@ -147,7 +148,7 @@ def _wrong_columns(names: Sequence[str]) -> str:
 
 
 def _misspelt(names: Collection[str]) -> str:
-    """That one of the names is nearly a known one which is not there, or ""."""
+    """Return a message if one of the names is nearly a known one that is not there, or ""."""
     for name in names:
         absent = {known for known in COLUMNS if known not in names}
         # Two letters are too few to tell a misspelling: `idx` is a column of its own.

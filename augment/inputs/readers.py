@@ -1,4 +1,4 @@
-"""Datasets, on disk or in a store -> sorted `Source` rows; and the bytes of one of them, when it is its turn.
+"""Datasets, on disk or in a store, listed as sorted `Source` rows; and the bytes of one of them.
 
 Listing looks at names and at small texts (manifests, the text members of tars), never at pixels: a damaged image is
 listed like any other, and becomes an error row where it is decoded.
@@ -70,7 +70,7 @@ def list_sources(
 
 
 def read_bytes(source: Source) -> bytes:
-    """The image file of a source, as it lies on disk. Several threads may call it at once.
+    """Return the content of a source's image file, as it is stored. Several threads may call it at once.
 
     Raises:
         InputError: if it is no longer there, or no longer readable.
@@ -80,7 +80,7 @@ def read_bytes(source: Source) -> bytes:
 
 
 def _name_classes(sources: list[Source], given: Mapping[int, str], how: str) -> None:
-    """Give the sources the names of their classes: those given, or else those that came with the dataset."""
+    """Set the class names of the sources, in place: those given, or else those that came with the dataset."""
     names = given or {s.label: s.class_name for s in sources if s.class_name}
     if nameless := sorted({s.label for s in sources} - names.keys()):
         labels = ", ".join(map(str, nameless[:10])) + (" ..." if len(nameless) > 10 else "")

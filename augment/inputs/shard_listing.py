@@ -27,11 +27,11 @@ from augment.types import MAX_LABEL, Source
 
 SHARD_IMAGE_EXTENSIONS = ("png", "jpg", "jpeg", "webp")  # in this order, should a sample have several
 _TEXT_EXTENSIONS = ("cls", "txt", "json")
-_REMOTE_AT_ONCE = 8  # each mostly waits
+_REMOTE_AT_ONCE = 8  # tars listed at the same time: each mostly waits for the network
 
 
 def list_shards(path: Path | str | Sequence[str]) -> list[Source]:
-    """The samples of some tars, in no order. Classes that no sample names have an empty name.
+    """List the samples of some tars, in no order. Classes that no sample names have an empty name.
 
     Raises:
         InputError: if a tar is missing, not readable or empty, or has a sample without image or class.
@@ -65,7 +65,7 @@ def list_shards(path: Path | str | Sequence[str]) -> list[Source]:
 
 
 def read_member(shard: str, member: str) -> bytes:
-    """A file in a tar. Raises InputError if it is not there, or not readable."""
+    """Return the content of a file in a tar. Raises InputError if it is not there, or not readable."""
     try:
         offset, size = _member_index(shard, version_of(shard))[member]
     except KeyError:
@@ -75,7 +75,7 @@ def read_member(shard: str, member: str) -> bytes:
 
 @lru_cache(maxsize=256)
 def _member_index(shard: str, version: str) -> dict[str, tuple[int, int]]:
-    """Offset and size of every file in a tar, by name. A tar of another version is read anew."""
+    """Return offset and size of every file in a tar, by name. A tar of another version is read anew."""
     return {member.name: (member.offset, member.size) for member in _members(shard)}
 
 
@@ -90,7 +90,7 @@ class _Member:
 
 
 def _members(shard: str, text_extensions: Sequence[str] = ()) -> Iterator[_Member]:
-    """The files in a tar, in its order, with the content of those that have one of the extensions."""
+    """Yield the files in a tar, in its order, with the content of those that have one of the extensions."""
     with reaching(shard), open_file(shard) as file:
         try:
             with tarfile.open(fileobj=file, mode="r:", tarinfo=StrictTarInfo) as tar:
@@ -107,7 +107,7 @@ def _members(shard: str, text_extensions: Sequence[str] = ()) -> Iterator[_Membe
 
 
 def _list_shard(shard: str) -> list[Source]:
-    """The samples of a tar, still under the record's own key."""
+    """Return the samples of a tar, still under the record's own key."""
     samples: list[tuple[str, dict[str, _Member]]] = []  # by extension, neighbours with one key together
     for member in _members(shard, _TEXT_EXTENSIONS):
         split = split_member_name(member.name)
@@ -155,7 +155,7 @@ def _json_object(data: bytes) -> dict[str, Any]:
 
 
 def parse_label(data: bytes) -> int:
-    """The class index in a `cls` member. Raises ValueError if it is no integer, negative, or more than 63 bits."""
+    """Return the class index in a `cls` member. Raises ValueError unless it is an integer from 0 to 2^63 - 1."""
     label = int(data)
     if not 0 <= label <= MAX_LABEL:
         raise ValueError(f"class index {label} is not within 0..2^63-1")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from typing import NamedTuple
 
@@ -98,12 +97,13 @@ class StepEquation:
         return (-self.step.b / self.step.a) * tangent
 
     def error(self, residual: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
-        """Return the error of the prediction that a residual amounts to: residual / |b/a|, in units of eps.
+        """Return the error that residuals cause: |a| residual / s', root mean square, in units of the clean latents.
 
-        f changes with the prediction at the rate -b/a, so a residual of that size is what a prediction wrong by this
-        much, root mean square, leaves. It is what `Stop.tolerance` is compared with.
+        Sampling takes z to z' + a (z - f(z)), so a residual of z - f(z) misses z' by |a| times as much; and z' holds
+        s' of the image, so over s' it is measured against the image and not against what is left of it in the noise.
+        It is what `Stop.tolerance` is compared with.
         """
-        return residual / max(abs(self.step.b / self.step.a), sys.float_info.min)
+        return residual * (abs(self.step.a) / self.step.end.signal)
 
     def prior_deviation(self, z: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         """Return z - mu, with mu the mean of the forward process q(z | z') (Samuel et al. 2025, section 4.2)."""

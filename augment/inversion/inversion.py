@@ -11,6 +11,7 @@ from torch import Tensor
 
 from augment.diffusion.denoiser import Denoiser
 from augment.diffusion.noise import matched_noise
+from augment.diffusion.sampler import check_noise
 from augment.diffusion.schedule import Schedule
 from augment.inversion.equation import StepEquation
 from augment.inversion.settings import Stop, WarmStart
@@ -25,8 +26,8 @@ class Inversion:
     Attributes:
         latents: at the start of the schedule, float32 [B, C, H, W].
         residual: root mean square of z - f(z) per inverted step, latents' units, [S, B], in the order of inversion.
-        error: the error of the prediction that this is, residual / |b/a|, units of eps, [S, B]; what `Stop.tolerance`
-            was compared with.
+        error: what that makes the step miss z' by when it is sampled, over the image in z', units of the clean latents,
+            [S, B]: what `Stop.tolerance` was compared with.
         iterations, forward, jvp, vjp: per sample, totals over the steps, int64 [B]. With guidance one call of the
             network is two evaluations of a sample.
         status: the worst `Status` over the steps, int64 [B].
@@ -91,13 +92,8 @@ def invert(
     Raises:
         ValueError: if the sampler adds noise and none is given, or not one tensor per step.
     """
-    noises: Sequence[Tensor | None] = [None] * len(schedule)
-    if schedule.is_stochastic:
-        if noise is None:
-            raise ValueError(f"sampler {schedule.name!r} adds noise in its steps: give `noise`, one tensor per step")
-        if len(noise) != len(schedule):
-            raise ValueError(f"{len(schedule)} steps need one noise tensor each, got {len(noise)}")
-        noises = noise
+    check_noise(schedule, noise)
+    noises = noise if schedule.is_stochastic and noise is not None else [None] * len(schedule)
     clean = z = latents.float()
     stored: list[Tensor] = []
     earlier: list[Prediction] = []

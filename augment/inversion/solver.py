@@ -82,7 +82,7 @@ class Solution:
         eps: the network's prediction that goes with it, [B, C, H, W].
         residual: root mean square of z - f(z), latents' units, [B]. It belongs to the evaluated iterate that `z` was
             computed from: knowing z's own costs one more evaluation.
-        error: residual / |b/a|, units of eps, [B]: what the tolerance was compared with.
+        error: |a| residual / s', units of the clean latents, [B]: what the tolerance was compared with.
         iterations, forward, jvp, vjp: int64 [B]; see `Cost`.
         status: a `Status`, int64 [B].
         calls, rows: of the whole batch; see `Cost`.
@@ -108,8 +108,8 @@ def solve(eq: StepEquation, solver: Solver, z0: Float[Tensor, "B C H W"], max_st
 
     Args:
         max_steps: iterations at most.
-        tolerance: error of the prediction, `eq.error(residual)`, at which a sample is finished. Its last evaluation is
-            used, not wasted: the answer is the iterate that follows.
+        tolerance: `eq.error(residual)` at which a sample is finished. Its last evaluation is not wasted: the answer is
+            the iterate that follows.
     """
     record = _Record(z0)
     active = torch.arange(len(z0), device=z0.device)

@@ -1,4 +1,4 @@
-"""`run/events.jsonl`: what happened in a run, for people and tools; nothing of the dataset depends on it."""
+"""`run/events.jsonl`: what happened in a run, for people and tools. The dataset does not depend on it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 from augment.storage.store import Store
 
 logger = logging.getLogger(__name__)
-EVENTS_SECONDS = 30.0
+EVENTS_SECONDS = 30.0  # between two writes
 
 
 class EventLog:
-    """Lines with the time, written together, half a minute's at once: an object store has no append."""
+    """Collects events and writes them every `EVENTS_SECONDS`, because an object store cannot append to a file."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -23,20 +23,25 @@ class EventLog:
         self._since = time.monotonic()
 
     def add(self, kind: str, content: Mapping[str, Any]) -> None:
-        """Add a line."""
+        """Add an event with the current time (UTC).
+
+        Args:
+            kind: name of the event.
+            content: more fields of the line, as JSON.
+        """
         row = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": kind, **content}
         self._lines.append(json.dumps(row, sort_keys=True) + "\n")
         if time.monotonic() - self._since > EVENTS_SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        """Write the lines that are waiting; if that fails, they wait for the next time."""
+        """Write the collected lines; if that fails, keep them for the next call and log a warning."""
         self._since = time.monotonic()
         if not self._lines:
             return
         try:
             self._store.append("run/events.jsonl", "".join(self._lines).encode())
-        except OSError as error:  # no reason to stop
+        except OSError as error:  # a missing log line is no reason to end a run
             logger.warning("run/events.jsonl was not written: %s", error)
             return
         self._lines.clear()

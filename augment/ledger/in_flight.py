@@ -1,11 +1,12 @@
-"""Which inputs were at work when a worker died: suspects are tried alone, and what kills twice alone is quarantined.
+"""Which inputs a worker was editing when it died: those are tried alone next, and one that kills twice is quarantined.
 
-    run/journal/<unit>-<attempt>.json    a worker's: the inputs of the batch it has begun; gone when the unit is done
-    run/suspects.json                    the driver's: deaths of each input tried alone
+    run/in_flight/<unit>-<attempt>.json    written by a worker: the inputs of its batch; removed when the unit is done
+    run/suspects.json                      written by the driver: for each suspect, the workers that died on it alone
 
-A death of a worker leaves its journal behind. The driver makes its inputs suspects; the next attempt at the unit tries
-each suspect alone first. One that survives is cleared, so a worker that somebody else killed costs no input. One that
-was alone with a worker that died twice is not touched again, and its edits are failed ones with a reason.
+When a worker dies, its in-flight file stays behind. The driver makes the inputs named there suspects, and the next
+attempt at the unit tries each suspect alone first. A suspect that survives is cleared, so a worker that died for
+another reason costs no input. An input that was alone with its worker in `DEATHS_ALONE` deaths is quarantined: it
+is not read again, and its edits are recorded as failed, with the reason.
 """
 
 from __future__ import annotations
@@ -16,60 +17,84 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from augment.errors import OutputError
-from augment.storage.retry import PatientStore
+from augment.storage.retry import RetryingStore
 from augment.storage.store import Store
 from augment.types import Unit
 
 DEATHS_ALONE = 2
-_FOLDER, _SUSPECTS = "run/journal", "run/suspects.json"
+_FOLDER, _SUSPECTS = "run/in_flight", "run/suspects.json"
 
 
 @dataclass(frozen=True)
-class Begun:
-    """What an attempt had begun when it was heard of last: inputs by key, whether there was one alone, and those that
-    it had tried alone and survived."""
+class InFlightRecord:
+    """The content of an in-flight file.
+
+    Attributes:
+        keys: source keys of the batch that the attempt had begun last.
+        alone: whether that batch was one suspect, tried alone.
+        cleared: source keys of suspects that this attempt had tried alone before, and survived.
+    """
 
     keys: tuple[str, ...]
     alone: bool
     cleared: tuple[str, ...]
 
 
-class Journal:
-    """The worker's side: one attempt at one unit."""
+class InFlight:
+    """Records, for the worker, which inputs one attempt at one unit has begun.
+
+    Args:
+        store: the run's output folder.
+        unit_id: the unit.
+        attempt: the attempt's name, `UnitTask.attempt`.
+    """
 
     def __init__(self, store: Store, unit_id: str, attempt: str) -> None:
         self._store, self._name = store, _name(unit_id, attempt)
         self._cleared: list[str] = []
 
     def begin(self, keys: Iterable[str], alone: bool = False) -> None:
-        """From now on these inputs are at work; whatever was before is done."""
+        """Record that these inputs are being edited from now on; the batch before is done.
+
+        Raises:
+            OSError: if the file cannot be written.
+        """
         content = {"keys": list(keys), "alone": alone, "cleared": self._cleared}
         self._store.write(self._name, json.dumps(content).encode())
 
     def clear(self, key: str) -> None:
-        """An input that was alone has done no harm."""
+        """Note that a suspect was tried alone and the worker survived; the next `begin` writes it down."""
         self._cleared.append(key)
 
     def close(self) -> None:
-        """The unit is done."""
+        """Remove the file: the unit is done."""
         self._store.remove([self._name])
 
 
 class Suspects:
-    """The driver's side. Every change is written at once: the driver may be killed as well.
+    """Counts, for the driver, the deaths of workers that were alone with an input.
 
-    What must be known is read and written with patience: a store that does not answer costs no run.
+    Every change is written at once, because the driver may be killed as well. A store that does not answer is asked
+    again for a while (`RetryingStore`), so that an outage does not end the run.
+
+    Raises:
+        OutputError: if `run/suspects.json` is not readable.
     """
 
     def __init__(self, store: Store) -> None:
-        self._store, self._patient = store, PatientStore(store)
+        self._store, self._retrying = store, RetryingStore(store)
         self._deaths = _read_suspects(store)
 
-    def died(self, unit_id: str, attempt: str) -> Begun | None:
-        """Take over the journal of an attempt whose worker is dead: what it had begun are suspects, and what it had
-        begun alone has one death more. Returns what the journal said; None if nothing had begun."""
-        begun = _read_journal(self._patient, _name(unit_id, attempt))
-        self._patient.remove([_name(unit_id, attempt)])  # before it counts: a driver killed here counts nothing twice
+    def worker_died(self, unit_id: str, attempt: str) -> InFlightRecord | None:
+        """Make the inputs suspects that an attempt was editing when its worker died, and remove its in-flight file.
+
+        An input that was alone with the worker has one death more.
+
+        Returns:
+            what the in-flight file said; None if the attempt had not begun a batch.
+        """
+        begun = _read_record(self._retrying, _name(unit_id, attempt))
+        self._retrying.remove([_name(unit_id, attempt)])  # first: a driver killed after this line counts nothing twice
         if begun is not None:
             for key in begun.keys:
                 self._deaths[key] = self._deaths.get(key, 0) + begun.alone
@@ -78,45 +103,46 @@ class Suspects:
             self._save()
         return begun
 
-    def innocent(self, unit_id: str, attempt: str) -> None:
-        """Forget an attempt that ended for a reason which is no input's."""
-        with contextlib.suppress(OSError):  # it may be the very reason; at worst inputs are tried alone, and survive
+    def discard(self, unit_id: str, attempt: str) -> None:
+        """Remove the in-flight file of an attempt that no input ended."""
+        # An outage may be why the attempt ended; a file that stays costs at most that its inputs are tried alone.
+        with contextlib.suppress(OSError):
             self._store.remove([_name(unit_id, attempt)])
 
-    def absorb(self) -> None:
-        """Take over every journal: of a driver that was its own worker, and died as such."""
+    def merge_all(self) -> None:
+        """Treat every attempt with an in-flight file as one whose worker died: a local driver is its own worker."""
         for name in self._store.list(_FOLDER):
             unit_id, _, attempt = name.removeprefix(f"{_FOLDER}/").removesuffix(".json").partition("-")
-            self.died(unit_id, attempt)
+            self.worker_died(unit_id, attempt)
 
-    def forget(self) -> None:
-        """Drop every journal: of workers that died because their driver did."""
+    def discard_all(self) -> None:
+        """Remove every in-flight file: those workers died because their driver did, not because of an input."""
         self._store.remove(self._store.list(_FOLDER))
 
-    def of(self, unit: Unit) -> tuple[tuple[str, ...], dict[str, str]]:
-        """The unit's inputs to be tried alone, the likeliest first; and those in quarantine, with the reason."""
+    def for_unit(self, unit: Unit) -> tuple[tuple[str, ...], dict[str, str]]:
+        """Return the unit's suspects, to be tried alone, most deaths first; and its quarantined inputs with reasons."""
         deaths = {p.source.key: self._deaths[p.source.key] for p in unit.sources if p.source.key in self._deaths}
         alone = sorted((key for key, count in deaths.items() if count < DEATHS_ALONE), key=lambda key: -deaths[key])
         quarantined = {key: count for key, count in deaths.items() if count >= DEATHS_ALONE}
         return tuple(alone), {key: f"killed its worker {count} times, alone" for key, count in quarantined.items()}
 
-    def done(self, unit: Unit) -> None:
-        """The unit is committed: who was suspected in it is cleared. What is in quarantine stays there."""
+    def unit_done(self, unit: Unit) -> None:
+        """Clear the suspects of a unit that is committed; quarantined inputs stay quarantined."""
         cleared = [p.source.key for p in unit.sources if self._deaths.get(p.source.key, DEATHS_ALONE) < DEATHS_ALONE]
         for key in cleared:
             del self._deaths[key]
         if cleared:
             self._save()
 
-    def acquit(self) -> None:
-        """All units are done: who is not in quarantine is suspected no more, also where a driver died before `done`."""
-        guilty = {key: count for key, count in self._deaths.items() if count >= DEATHS_ALONE}
-        if guilty != self._deaths:
-            self._deaths = guilty
+    def clear(self) -> None:
+        """Clear all suspects once all units are done, also those of a driver that died before `unit_done`."""
+        quarantined = {key: count for key, count in self._deaths.items() if count >= DEATHS_ALONE}
+        if quarantined != self._deaths:
+            self._deaths = quarantined
             self._save()
 
-    def pardon(self, units: Iterable[Unit]) -> None:
-        """Give the quarantined inputs of these units another chance."""
+    def reset(self, units: Iterable[Unit]) -> None:
+        """Set the count of deaths to nothing for all inputs of these units, quarantined ones included."""
         keys = {p.source.key for unit in units for p in unit.sources} & self._deaths.keys()
         for key in keys:
             del self._deaths[key]
@@ -124,11 +150,11 @@ class Suspects:
             self._save()
 
     def _save(self) -> None:
-        self._patient.write(_SUSPECTS, (json.dumps(self._deaths, indent=1, sort_keys=True) + "\n").encode())
+        self._retrying.write(_SUSPECTS, (json.dumps(self._deaths, indent=1, sort_keys=True) + "\n").encode())
 
 
-def forget_suspects(store: Store) -> None:
-    """Drop all that is known of inputs: they will be used in another way."""
+def reset_suspects(store: Store) -> None:
+    """Delete all that is recorded about suspects: a new plan uses the inputs in another way."""
     store.remove([_SUSPECTS])
     store.clear(_FOLDER)
 
@@ -137,13 +163,13 @@ def _name(unit_id: str, attempt: str) -> str:
     return f"{_FOLDER}/{unit_id}-{attempt}.json"
 
 
-def _read_journal(store: Store, name: str) -> Begun | None:
+def _read_record(store: Store, name: str) -> InFlightRecord | None:
     try:
         content = json.loads(store.read(name))
         keys, cleared = tuple(map(str, content["keys"])), tuple(map(str, content["cleared"]))
-        return Begun(keys, bool(content["alone"]), cleared)
+        return InFlightRecord(keys, bool(content["alone"]), cleared)
     except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None  # nothing had begun, or nothing that can be known
+        return None  # the attempt had begun nothing, or what it had begun cannot be known
 
 
 def _read_suspects(store: Store) -> dict[str, int]:

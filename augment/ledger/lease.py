@@ -1,11 +1,12 @@
-"""One driver at a time on one output folder, on any store that can create a file only if it is absent.
+"""A lease on an output folder, so that it has one driver at a time. Needs a store with a conditional create.
 
-    run/lease-000007.json    who has the seventh lease, and when it was renewed last
+    run/lease-000007.json    the holder of the seventh lease, and when it renewed it last
 
-The highest number holds. It is taken over by creating the next number, which one of any number of drivers succeeds in,
-once it was released, has not been renewed for `SECONDS`, or belonged to a process of this machine that is no more. A
-driver that was suspended and finds a higher number than its own has lost, and stops. No harm is done until it notices:
-a unit is committed once, whoever does it. Clocks of machines that share a folder may differ by some seconds, not more.
+The lease with the highest number is valid; its number is the fencing token. Another driver may take over once the lease
+was released, has not been renewed for `SECONDS`, or belongs to a process of this machine that has ended. It does so by
+creating the file of the next number, in which only one driver succeeds. A driver that was suspended and finds a higher
+number than its own has lost the lease, and stops. Until it notices it does no harm: a unit is committed only once. The
+clocks of machines that share a folder must agree within some seconds.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,41 +29,54 @@ from augment.storage.store import Store
 
 logger = logging.getLogger(__name__)
 
-SECONDS = 60.0
+SECONDS = 60.0  # after which a lease that was not renewed is free
 _NAME = re.compile(r"run/lease-(\d+)\.json")
 
 
 class Lease:
-    """A lease that is held; `check` says so, `renew` keeps it."""
+    """A lease of one number, held once `take` has succeeded.
 
-    def __init__(self, store: Store, number: int) -> None:
-        self._store, self.number = store, number
+    Args:
+        store: the folder.
+        number: the fencing token.
+        clock: gives the time in seconds, for all drivers the same.
+    """
+
+    def __init__(self, store: Store, number: int, clock: Callable[[], float] = time.time) -> None:
+        self._store, self.number, self._clock = store, number, clock
         self._renewed = 0.0
         self._token = uuid.uuid4().hex
         self._lost = False
 
     def take(self) -> bool:
-        """Become the holder, unless another one is, or was meanwhile."""
-        name, self._renewed = _name(self.number), time.time()
+        """Create the file of this number; return whether this driver is the holder now."""
+        name, self._renewed = _name(self.number), self._clock()
         if not self._store.create(name, self._content(released=False)):
-            # It may be this very one, which a store carried out before it was asked a second time.
+            # The file may be this lease's own: a store may have carried out a call that was then repeated.
             held = _read(self._store, self.number)
             if held is None or held.get("token") != self._token:
                 return False
         return max(_numbers(self._store), default=0) == self.number
 
     def renew(self) -> None:
-        """Say that the holder lives; remembers if another driver has taken over."""
+        """Write the time of renewal, or note that another driver has taken over.
+
+        Raises:
+            OSError: if the file cannot be written.
+        """
         if max(_numbers(self._store), default=0) > self.number:
             self._lost = True
         else:
-            now = time.time()
+            now = self._clock()
             self._store.write(_name(self.number), self._content(released=False))
             self._renewed = now
 
     def confirm(self) -> None:
-        """As `check`, but asks the store unless it was renewed just now. Before what a second driver must not do."""
-        if time.time() - self._renewed > SECONDS / 3:
+        """Do as `check` does, but ask the store first, unless the lease was renewed less than `SECONDS` / 3 ago.
+
+        Call it before every change that two drivers must not both make.
+        """
+        if self._clock() - self._renewed > SECONDS / 3:
             self.renew()
         self.check()
 
@@ -75,31 +89,35 @@ class Lease:
             )
 
     def release(self) -> None:
-        """Let the next driver in at once. The file stays, so that numbers only grow."""
+        """Mark the lease as released, so that the next driver need not wait. The file stays: numbers only grow."""
         if not self._lost:
             self._store.write(_name(self.number), self._content(released=True))
 
     def _content(self, released: bool) -> bytes:
         who = _here() | {"process": os.getpid(), "started": _started(os.getpid()), "token": self._token}
-        return (json.dumps(who | {"renewed": time.time(), "released": released}) + "\n").encode()
+        return (json.dumps(who | {"renewed": self._clock(), "released": released}) + "\n").encode()
 
     def __str__(self) -> str:
         return self._store.at(_name(self.number))
 
 
-def acquire(store: Store) -> Lease:
-    """Become the only driver of a folder.
+def acquire(store: Store, clock: Callable[[], float] = time.time) -> Lease:
+    """Take the lease of a folder.
+
+    Args:
+        store: the folder.
+        clock: gives the time in seconds, for all drivers the same.
 
     Raises:
-        OutputError: if another one is, or the folder cannot be written.
+        OutputError: if another driver holds it, or the store has no conditional create.
     """
     number = max(_numbers(store), default=0)
-    if number and (holder := _holder(store, number)):
+    if number and (holder := _holder(store, number, clock())):
         raise OutputError(
             f"{store} is being written by another run ({holder}). Wait for it, stop it, or choose another output.path. "
             f"(Should its machine be gone: the lease ends {SECONDS:.0f} s after it was renewed last.)"
         )
-    lease = Lease(store, number + 1)
+    lease = Lease(store, number + 1, clock)
     if not lease.take():
         raise OutputError(f"{store} was taken by another run at this moment. Choose another output.path, or wait.")
     if store.create(_name(number + 1), b""):
@@ -113,9 +131,9 @@ def acquire(store: Store) -> Lease:
 
 @contextlib.contextmanager
 def kept_alive(lease: Lease) -> Iterator[None]:
-    """Renew a lease from a thread for as long as the block lasts, however busy the block is, then release it.
+    """Renew a lease from a thread for as long as the block lasts, then release it.
 
-    A store that fails for a moment is tried again: the lease lasts several turns.
+    A renewal that fails is logged and tried again: the lease outlasts several of them.
     """
     stop = threading.Event()
 
@@ -123,7 +141,7 @@ def kept_alive(lease: Lease) -> Iterator[None]:
         while not stop.wait(SECONDS / 6):
             try:
                 lease.renew()
-            except Exception as error:  # whatever it is, the next turn is wanted
+            except Exception as error:  # the thread must live on: the next renewal may succeed
                 logger.warning("%s: %s: %s", lease, type(error).__name__, error)
 
     thread = threading.Thread(target=beat, name="augment-lease", daemon=True)
@@ -135,14 +153,14 @@ def kept_alive(lease: Lease) -> Iterator[None]:
         thread.join()
         try:
             lease.release()
-        except OSError as error:  # it ends by itself; what happened in the block is more important
+        except OSError as error:  # the lease ends by itself, and an error of the block must not be replaced
             logger.warning("%s: not released: %s", lease, error)
 
 
 def holder(store: Store) -> str:
-    """Who drives a folder now, for people; "" if nobody does. Takes nothing and writes nothing."""
+    """Return who holds the lease of a folder now, as text for a person; "" if nobody does. Writes nothing."""
     number = max(_numbers(store), default=0)
-    return _holder(store, number) if number else ""
+    return _holder(store, number, time.time()) if number else ""
 
 
 def _numbers(store: Store) -> list[int]:
@@ -154,7 +172,7 @@ def _name(number: int) -> str:
 
 
 def _read(store: Store, number: int) -> dict[str, Any] | None:
-    """What a lease says; None if it is gone or ruined."""
+    """Return the content of a lease; None if it is gone or not readable."""
     try:
         content = json.loads(store.read(_name(number)))
     except (FileNotFoundError, ValueError):
@@ -162,25 +180,25 @@ def _read(store: Store, number: int) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def _holder(store: Store, number: int) -> str:
-    """Who holds a lease now, for people; "" if nobody does."""
+def _holder(store: Store, number: int, now: float) -> str:
+    """Return who holds the lease of this number now, as text for a person; "" if nobody does."""
     lease = _read(store, number)
     if lease is None:
-        return ""  # nobody can renew it
+        return ""  # its holder cannot renew it
     try:
         process, started = int(lease["process"]), str(lease["started"])
-        age = time.time() - float(lease["renewed"])
+        age = now - float(lease["renewed"])
         if lease["released"] or age > SECONDS:
             return ""
     except (ValueError, KeyError, TypeError):
         return ""
     if _here().items() <= lease.items() and _started(process) != started:
-        return ""  # its process is no more, or its number belongs to another one
+        return ""  # the process has ended, or its id belongs to another process now
     return f"process {process} on {lease.get('host')}, seen {max(age, 0.0):.0f} s ago"
 
 
 def _here() -> dict[str, str]:
-    """Where the number of a process means something: machines may share a host name, and containers a machine."""
+    """Return what a process id is unique in: machines may share a host name, and containers a machine."""
     try:
         numbers, boot = os.readlink("/proc/self/ns/pid"), Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -189,10 +207,10 @@ def _here() -> dict[str, str]:
 
 
 def _started(process: int) -> str:
-    """When a process of this machine began, in clock ticks since boot; "" if there is no such process."""
+    """Return when a process of this machine began, in clock ticks since boot; "" if there is no such process."""
     try:
         stat = Path(f"/proc/{process}/stat").read_text()
     except OSError:
         return ""
     fields = stat.rpartition(")")[2].split()
-    return "" if fields[0] in "ZX" else fields[19]  # a zombie does nothing any more
+    return "" if fields[0] in "ZX" else fields[19]  # a zombie has ended

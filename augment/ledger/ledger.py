@@ -1,59 +1,44 @@
-"""Who has done what: the plan, the parts and the commits of one output folder, on a local disk or an object store.
+"""The plan, the parts and the commits of one output folder, on a local disk or an object store.
 
     plan/plan.json, plan/units-000000.jsonl   written once; the fingerprint of everything that changes pixels
     parts/<unit>-<attempt>.tar                every attempt under a name of its own
     commits/<unit>.json                       created only if absent, naming the one part that counts
 
-A unit with a commit is done. Two attempts at a unit may race: both write a part, one of the commits is first, the other
-part is an orphan. Nothing here needs a server, only a store that can create a file on condition that it is absent.
+A unit with a commit is done. When two attempts at a unit race, both write a part, but only one creates the commit; the
+part of the other is removed. No server is needed, only a store that creates a file on the condition that it is absent.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
+import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from augment.errors import OutputError
 from augment.ledger.events import EventLog
-from augment.ledger.in_flight import forget_suspects
 from augment.ledger.lease import Lease, acquire, kept_alive
-from augment.ledger.plan import (
-    Plan,
-    fingerprint_difference,
-    plan_from_json,
-    unit_from_json,
-)
+from augment.ledger.plan import Plan, fingerprint_difference
+from augment.ledger.plan_files import read_plan, read_units, write_plan
+from augment.ledger.report import report_from_json, report_to_json
 from augment.storage.resolve import open_store
 from augment.storage.store import Store
 from augment.storage.tar import sha256_file, write_tar
 from augment.types import Unit, UnitReport
 
-__all__ = ["Ledger", "OutputError"]
-
-PLAN_FORMAT = 1
-UNITS_PER_FILE = 1000
-
-# What reading JSON of another shape raises, on the way into our own types.
-_WRONG_SHAPE = (ValueError, KeyError, TypeError, AttributeError)
-_REPORT_KINDS: dict[str, type | tuple[type, ...]] = {
-    "str": str,
-    "int": int,
-    "float": (int, float),
-    "dict[str, float]": dict,
-    "dict[str, int]": dict,
-}
-
 
 class Ledger:
-    """The books of one output folder. Cheap to make; nothing is read before it is asked for.
+    """Reads and writes the plan, the parts and the commits of one output folder. Nothing is read on construction.
 
     Args:
-        out: the folder as a path or a URL.
+        out: the folder as a path, a URL or an open store.
+
+    Attributes:
+        store: where the folder lies.
+        log: `run/events.jsonl`.
 
     Raises:
         StoreError: if no store can be had for the URL.
@@ -66,14 +51,17 @@ class Ledger:
 
     # ---- who may write --------------------------------------------------------------------------------------------
     @contextlib.contextmanager
-    def lock(self) -> Iterator[Lease]:
-        """Be the only driver of this folder.
+    def lock(self, clock: Callable[[], float] = time.time) -> Iterator[Lease]:
+        """Hold the lease of this folder for as long as the block lasts, so that there is one driver only.
+
+        Args:
+            clock: gives the time in seconds, for all drivers the same.
 
         Raises:
-            OutputError: if another living process is, or the folder cannot be written.
+            OutputError: if another driver holds it, or the folder cannot be written.
         """
         try:
-            lease = acquire(self.store)
+            lease = acquire(self.store, clock)
         except OutputError:
             raise
         except Exception as error:  # object stores have errors of their own for missing buckets and credentials
@@ -90,90 +78,33 @@ class Ledger:
                 self.log.flush()
 
     @property
-    def turn(self) -> int:
-        """The number of the lock that is held, which no other driver's had; 0 if none is."""
+    def fencing_token(self) -> int:
+        """Return the number of the lease that is held, larger than that of any driver before; 0 if none is held."""
         return self._lease.number if self._lease else 0
 
     def confirm_lock(self) -> None:
-        """Raise OutputError if another driver took the lock over: a process that was suspended learns of it late."""
+        """Raise OutputError if another driver has taken the lease over, which a suspended process learns of late."""
         if self._lease:
             self._lease.confirm()
 
     # ---- plan -----------------------------------------------------------------------------------------------------
     def read_plan(self) -> Plan | None:
-        """The plan of this folder, or None if it has none yet."""
-        try:
-            data = self.store.read("plan/plan.json")
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except Exception as error:  # object stores have errors of their own for missing buckets and credentials
-            raise OutputError(
-                f"{self.store.at('plan/plan.json')} could not be read ({_short(error)}). Look at its permissions; for "
-                "a URL also at the network and the credentials."
-            ) from error
-        try:
-            head = json.loads(data)
-            if head["format"] != PLAN_FORMAT:
-                raise OutputError(
-                    f"{self.store} has a plan of format {head['format']!r}; this version writes format {PLAN_FORMAT}. "
-                    "Choose another output.path."
-                )
-            return plan_from_json(head)
-        except _WRONG_SHAPE as error:
-            raise OutputError(
-                f"{self.store.at('plan/plan.json')} is not readable ({_short(error)}). Restore it, or choose another "
-                "output.path."
-            ) from error
+        """Return the plan of this folder, or None if it has none yet; see `plan_files.read_plan`."""
+        return read_plan(self.store)
 
     def write_plan(self, fingerprint: Mapping[str, Any], units: Iterable[Unit], class_names: Mapping[int, str]) -> Plan:
-        """Write the units, then the head, which makes the plan count. Replaces a plan of which nothing is done yet.
+        """Write a plan of which nothing is done yet, and return it; see `plan_files.write_plan`."""
+        return write_plan(self.store, fingerprint, units, class_names)
 
-        Raises:
-            OutputError: if the folder holds results, which would be taken for results of this plan, or be replaced.
-        """
-        listed = self.store.list("plan")
-        whose = "of another plan than this job's" if "plan/plan.json" in listed else "but no plan"
-        if self.store.list("commits"):
-            raise OutputError(f"{self.store} has commits/, {whose}. Restore plan/, or choose another output.path.")
-        published = ("shards", self.store.list("shards")), ("rejected", self.store.list("rejected"))
-        foreign = [name for name, files in published if files]
-        if foreign := foreign + ["manifest.json"] * self.store.exists("manifest.json"):
-            raise OutputError(
-                f"{self.store} already has {', '.join(foreign)}, {whose}: this job would replace them. "
-                "Choose another output.path."
-            )
-        self.store.remove(["plan/plan.json"])  # first: units without a head are no plan
-        forget_suspects(self.store)  # of inputs as another plan used them
-        self.store.remove(name for name in listed if name.startswith("plan/units-"))
-        lines: list[str] = []
-        totals = {"units": 0, "sources": 0, "planned": 0}
-
-        def flush() -> None:
-            name = f"plan/units-{(totals['units'] - 1) // UNITS_PER_FILE:06d}.jsonl"
-            self.store.write(name, "".join(lines).encode())
-            lines.clear()
-
-        for unit in units:
-            lines.append(json.dumps(unit, default=_fields, sort_keys=True) + "\n")
-            totals["units"] += 1
-            totals["sources"] += len(unit.sources)
-            totals["planned"] += unit.planned
-            if len(lines) == UNITS_PER_FILE:
-                flush()
-        if lines:
-            flush()
-        # Through JSON once, so that the plan just made equals the plan read back (tuples become lists).
-        plain = json.loads(json.dumps(dict(fingerprint)))
-        plan = Plan(plain, totals["units"], totals["sources"], totals["planned"], dict(class_names))
-        head = {"format": PLAN_FORMAT, **dataclasses.asdict(plan)}
-        self.store.write("plan/plan.json", (json.dumps(head, indent=2, sort_keys=True) + "\n").encode())
-        return plan
+    def units(self) -> Iterator[Unit]:
+        """Yield all planned units in plan order; see `plan_files.read_units`."""
+        return read_units(self.store)
 
     def check_fingerprint(self, plan: Plan, fingerprint: Mapping[str, Any]) -> None:
-        """Refuse to go on with settings that would make other pixels than those already written.
+        """Check that a run with these settings makes the same pixels as the plan.
 
         Raises:
-            OutputError: with a line for every difference.
+            OutputError: if it does not; the message has a line for every difference.
         """
         if difference := fingerprint_difference(plan.fingerprint, fingerprint):
             raise OutputError(
@@ -183,24 +114,9 @@ class Ledger:
                 "(Thresholds, workers, batch size and paths may change.)"
             )
 
-    def units(self) -> Iterator[Unit]:
-        """All planned units, in plan order, one file in memory at a time."""
-        for name in self.store.list("plan"):
-            if not name.startswith("plan/units-"):
-                continue
-            for number, line in enumerate(self.store.read(name).splitlines(), 1):
-                try:
-                    unit = unit_from_json(json.loads(line))
-                except _WRONG_SHAPE as error:
-                    raise OutputError(
-                        f"{self.store.at(name)}: line {number} is not readable ({_short(error)}). Restore it, or "
-                        "choose another output.path."
-                    ) from error
-                yield unit
-
     # ---- about the run --------------------------------------------------------------------------------------------
     def write_run_file(self, name: str, content: str | Mapping[str, Any]) -> None:
-        """Keep a text, or a mapping as JSON, under `run/`; a file that says the same already is left alone."""
+        """Write a text, or a mapping as JSON, to `run/<name>`, unless the file has this content already."""
         text = content if isinstance(content, str) else json.dumps(content, indent=2, sort_keys=True) + "\n"
         with contextlib.suppress(FileNotFoundError):
             if self.store.read(f"run/{name}") == text.encode():
@@ -209,7 +125,15 @@ class Ledger:
 
     # ---- parts and commits ----------------------------------------------------------------------------------------
     def write_part(self, unit_id: str, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> tuple[str, str]:
-        """Write an attempt at a unit under a name that no other attempt has. Returns its file name and sha256."""
+        """Write the samples of one attempt at a unit, under a name that no other attempt has.
+
+        Args:
+            unit_id: the unit.
+            samples: pairs of key and files by extension.
+
+        Returns:
+            file name in `parts/`, and hexadecimal SHA-256.
+        """
         name = f"{unit_id}-{uuid.uuid4().hex[:12]}.tar"
         with self.store.scratch() as folder:
             write_tar(folder / name, samples)
@@ -218,66 +142,72 @@ class Ledger:
         return name, sha256
 
     def commit(self, report: UnitReport, replaces: bool = False) -> UnitReport:
-        """Make a part count, unless one of the same plan does already. Returns the report that counts.
+        """Commit a part, unless the unit has a valid commit already.
 
-        If that is another's, the part of `report` is removed. A marker that counts for nothing (of another plan, or
-        without its part: a worker that outlived its driver may leave one) is replaced; with `replaces`, any is that
-        has no more edits.
+        A commit of another plan, or one whose part is gone, is not valid and is replaced: a worker that outlived its
+        driver may leave one. If another attempt's commit stands, the part of `report` is removed.
+
+        Args:
+            report: of the attempt; names its part.
+            replaces: also replace a valid commit that has no more edits than `report`.
+
+        Returns:
+            the report that is committed now: `report`, or that of the other attempt.
 
         Raises:
             OutputError: if the folder has got another plan meanwhile; the part is removed.
         """
         marker = f"commits/{report.unit_id}.json"
-        data = (json.dumps(dataclasses.asdict(report), sort_keys=True) + "\n").encode()
+        data = report_to_json(report)
         if self.store.create(marker, data):
             return report
         winner = None
-        with contextlib.suppress(OutputError, FileNotFoundError):  # not readable: counts for nothing; gone: swept
+        with contextlib.suppress(OutputError, FileNotFoundError):  # not readable: not valid; gone: removed meanwhile
             winner = self.report_of(report.unit_id)
         if winner is not None and winner.part == report.part:
-            return report  # this very commit, which a store carried out before it was asked a second time
-        counts = winner is not None and winner.plan == report.plan and self.has_part(winner)
-        if winner is not None and counts and not (replaces and winner.edited <= report.edited):
+            return report  # this very commit: the store had carried out a call that was then repeated
+        valid = winner is not None and winner.plan == report.plan and self.has_part(winner)
+        if winner is not None and valid and not (replaces and winner.edited <= report.edited):
             self.store.remove([f"parts/{report.part}"])
             return winner
         plan = self.read_plan()
         if plan is not None and plan.digest != report.plan:
             self.store.remove([f"parts/{report.part}"])
             raise OutputError(
-                f"{self.store} was planned anew while unit {report.unit_id} of the old plan was at work; its part is "
-                "not wanted any more."
+                f"{self.store} was planned anew while unit {report.unit_id} of the old plan was at work; its part was "
+                "removed."
             ) from None
         self.store.write(marker, data)
         return report
 
     def report_of(self, unit_id: str) -> UnitReport:
-        """The report of a unit that is done.
+        """Return the report of a unit that is done.
 
         Raises:
             FileNotFoundError: if it is not done. OutputError: if its report is not readable.
         """
         marker = f"commits/{unit_id}.json"
-        return _parse_commit(self.store.at(marker), self.store.read(marker))
+        return report_from_json(self.store.at(marker), self.store.read(marker))
 
     def committed(self) -> dict[str, UnitReport]:
-        """The reports of all units that are done, by unit.
+        """Return the reports of all units that are done, by unit id.
 
         Raises:
             OutputError: if one is not readable.
         """
         found = self.store.read_many(name for name in self.store.list("commits") if name.endswith(".json"))
-        return {Path(name).stem: _parse_commit(self.store.at(name), data) for name, data in found}
+        return {Path(name).stem: report_from_json(self.store.at(name), data) for name, data in found}
 
     def recover(self, plan: Plan) -> dict[str, UnitReport]:
-        """Put the books in order after whatever happened before; call it under the lock. Returns what is done.
+        """Remove what earlier runs left unfinished, and return the reports of the units that are done, by unit id.
 
-        A commit of another plan, or whose part is gone, is taken back. Parts that no commit names, and unfinished
-        files, are removed.
+        Removed are commits of another plan or without their part, parts that no commit names, and unfinished files.
+        Call it under the lock.
 
         Raises:
             OutputError: if all parts of a published dataset are gone; then nothing is touched.
         """
-        self.confirm_lock()  # what looks like an orphan here may be the next driver's
+        self.confirm_lock()  # a part without a commit may belong to a new driver
         reports, parts = self.committed(), self.store.list("parts")
         if reports and not parts and self.store.exists("manifest.json"):
             raise OutputError(
@@ -291,27 +221,5 @@ class Ledger:
         return done
 
     def has_part(self, report: UnitReport) -> bool:
-        """Whether a committed part is there."""
+        """Return whether the part of a report exists."""
         return self.store.exists(f"parts/{report.part}")
-
-
-def _fields(value: Any) -> dict[str, Any]:
-    """A dataclass for JSON. (`dataclasses.asdict` copies deeply: a minute more for a million sources.)"""
-    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-
-
-def _parse_commit(path: str, data: bytes) -> UnitReport:
-    try:
-        report = UnitReport(**json.loads(data))
-        for field in dataclasses.fields(report):
-            if not isinstance(value := getattr(report, field.name), _REPORT_KINDS[str(field.type)]):
-                raise TypeError(f"{field.name} is {value!r}")
-    except _WRONG_SHAPE as error:
-        raise OutputError(
-            f"{path} is not readable ({_short(error)}). Delete it and run `augment expand` again: it redoes that unit."
-        ) from error
-    return report
-
-
-def _short(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"

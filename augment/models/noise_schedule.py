@@ -65,8 +65,10 @@ class NoiseSchedule:
                 f"model {model_id!r}: its scheduler {type(scheduler).__name__} has no beta schedule, so this is no "
                 "variance-preserving model; use one that is saved with a DDIM, PNDM, Euler, DPM or LCM scheduler"
             )
-        ddim_scheduler = DDIMScheduler.from_config(scheduler.config, clip_sample=False)
-        self._config = scheduler.config
+        # Without diffusers' note of which values are defaults: it would replace them by those of DDIMScheduler, which
+        # knows another beta schedule than LCMScheduler and another spacing than the Euler schedulers.
+        self._config = {key: value for key, value in scheduler.config.items() if key != "_use_default_values"}
+        ddim_scheduler = DDIMScheduler.from_config(self._config, clip_sample=False)
         self._model_id = model_id
         self.alphas_cumprod = ddim_scheduler.alphas_cumprod
         self.prediction_type = ddim_scheduler.config.prediction_type

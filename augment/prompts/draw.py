@@ -14,7 +14,7 @@ from augment.types import PlannedSource, Source, Variant
 
 
 def plan_source(source: Source, config: PromptConfig, num_variants: int, seed: int) -> PlannedSource:
-    """The source's own prompt and `num_variants` target prompts.
+    """Return the source with its own prompt and `num_variants` target prompts.
 
     Combinations are drawn one after the other in proportion to their weights and do not repeat before every allowed
     one was used; then they come again in the same order, each with its next template. The draw depends on `seed` and
@@ -36,25 +36,25 @@ def plan_source(source: Source, config: PromptConfig, num_variants: int, seed: i
     templates = config.templates
     variants = []
     for i in range(num_variants):
-        turn, place = divmod(i, len(order))
+        repeat, place = divmod(i, len(order))
         cell = np.unravel_index(order[place], weights.shape)
         chosen = {a: values[int(k)] for (a, values), k in zip(config.attributes.items(), cell, strict=True)}
-        # Any fixed, even spread of templates over combinations will do for the first turn.
+        # Any fixed, even spread of templates over combinations will do before combinations repeat.
         first = seed_for(seed, source.key, int(order[place])) if len(templates) > 1 else 0
-        template = templates[(first + turn) % len(templates)]
+        template = templates[(first + repeat) % len(templates)]
         prompt = fill(template, source.class_name, {a: value.text for a, value in chosen.items()})
         variants.append(Variant(i, prompt, {a: value.name for a, value in chosen.items()}))
     return PlannedSource(source, _source_prompt(source, config), tuple(variants))
 
 
 def unused_classes(config: PromptConfig, class_names: Collection[str]) -> list[str]:
-    """Classes that `overrides` or `exclude` mention and the dataset does not have, sorted: probably misspelt."""
+    """Return the classes that `overrides` or `exclude` mention and the dataset lacks, sorted: probably misspelt."""
     mentioned = {*config.overrides, *(c["class"] for c in config.exclude if "class" in c)}
     return sorted(mentioned - set(class_names))
 
 
 def _draw_order(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Flat indices of all cells with a weight, in the order of a successive weighted draw without replacement.
+    """Return flat indices of all cells with a weight, in the order of a successive weighted draw without replacement.
 
     Exponential clocks (Efraimidis and Spirakis 2006): sorting E / w with E ~ Exp(1) is that draw. Every cell gets its
     number, so ruling one out leaves the order of the others alone.

@@ -114,7 +114,7 @@ class PromptConfig(BaseModel):
 
 
 def combination_weights(config: PromptConfig, class_name: str, source_attributes: Mapping[str, str]) -> np.ndarray:
-    """Weight of every combination for one image, float64 with one axis per attribute; 0 where it is ruled out.
+    """Return the weight of every combination for one image, float64, one axis per attribute; 0 where it is ruled out.
 
     A combination's weight is the product of its values' weights.
     """

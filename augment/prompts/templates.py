@@ -11,7 +11,7 @@ CLASS_FIELDS = ("class", "a_class")
 
 
 def fields_of(template: str) -> list[str]:
-    """Names of the fields, in order.
+    """Return the names of a template's fields, in order.
 
     Raises:
         ValueError: for unbalanced braces, `{}` and format specifications such as `{class:>9}` or `{class!r}`.
@@ -31,14 +31,14 @@ def fields_of(template: str) -> list[str]:
 
 
 def fill(template: str, class_name: str, texts: Mapping[str, str]) -> str:
-    """The sentence for a class and the texts of its attributes; a field without a text is left out.
+    """Return the sentence for a class and the texts of its attributes; a field without a text is left out.
 
     Underscores in the class name become spaces, and the gaps that empty texts leave are closed.
     """
     return _fill(template, class_name, tuple(texts.items()))
 
 
-@functools.lru_cache(maxsize=100_000)  # a plan of a million images says the same few sentences again and again
+@functools.lru_cache(maxsize=100_000)  # a plan of a million images needs the same few sentences many times
 def _fill(template: str, class_name: str, texts: tuple[tuple[str, str], ...]) -> str:
     noun = " ".join(class_name.replace("_", " ").split())
     words = {**dict(texts), "class": noun, "a_class": with_article(noun)}
@@ -49,6 +49,6 @@ def _fill(template: str, class_name: str, texts: tuple[tuple[str, str], ...]) ->
 
 
 def with_article(noun: str) -> str:
-    """`an owl`, `a fox`, `a unicycle`, `an hourglass`: by sound as far as a few common beginnings tell."""
+    """Return `an owl`, `a fox`, `a unicycle`, `an hourglass`: by sound as far as a few common beginnings tell."""
     vowel = re.match(r"(?!uni(?!n)|use|eu|one\b)[aeiou]|hour|heir|honest", noun.lower())
     return f"{'an' if vowel else 'a'} {noun}"

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 TILE = 128  # side of a picture in pixels
 GAP = 10
-LINES = 4  # of caption under a picture
+LINES = 4  # lines of caption under a picture
 LINE_HEIGHT = 12
 LINE_WIDTH = 23  # characters that fit under a tile
 HEADER = 24
@@ -37,7 +37,7 @@ class Tile:
 
 
 def contact_sheet(rows: Sequence[Sequence[Tile]], title: str) -> bytes:
-    """Lay out rows of tiles (source, reconstruction, edit, edit, ...) as a PNG.
+    """Return rows of tiles (source, reconstruction, edit, edit, ...), laid out as a PNG.
 
     The bytes depend on the arguments and on Pillow's version only: the font is Pillow's own.
 
@@ -89,5 +89,5 @@ def _draw_tile(
 
 
 def _ascii(text: str) -> str:
-    """Pillow's own font has few letters beyond ASCII; a question mark is better than an empty box."""
+    """Replace what is not ASCII by question marks: Pillow's own font would show most of it as empty boxes."""
     return text.encode("ascii", "replace").decode()

@@ -22,8 +22,8 @@ _REDRAW_SECONDS = 0.2
 def display(progress: RunProgress, stream: TextIO) -> Iterator[Callable[[], None]]:
     """Show a run while the block lasts: live on a terminal, elsewhere a line every `PROGRESS_SECONDS`, first and last.
 
-    Yields a function to be called as often as something may have changed. It draws in the caller's thread: a thread
-    of its own would be in the way of signals.
+    Yields a function to be called as often as something may have changed. It draws in the caller's thread: only there
+    are signals handled.
     """
     console = Console(file=stream)
     if stream.isatty() and not console.is_dumb_terminal:

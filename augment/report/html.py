@@ -37,7 +37,7 @@ CHART_WIDTH, CHART_HEIGHT = 480, 160
 
 
 def stacked_bars(histogram: Histogram) -> list[Bar]:
-    """Rejected edits stacked on accepted ones; the tallest bin is as high as the chart."""
+    """Return rejected edits stacked on accepted ones, as rectangles; the tallest bin is as high as the chart."""
     bins = list(zip(histogram.accepted, histogram.rejected, strict=True))
     unit = CHART_HEIGHT / max(1, max((a + r for a, r in bins), default=0))
     width = CHART_WIDTH / max(1, len(bins))
@@ -56,7 +56,7 @@ def stacked_bars(histogram: Histogram) -> list[Bar]:
 
 
 def html_report(manifest: Mapping[str, Any], histograms: Sequence[Histogram], sheet: bytes) -> str:
-    """Render the report.
+    """Return the report as one HTML page without links to other files.
 
     Args:
         manifest: the content of `manifest.json`.

@@ -1,4 +1,4 @@
-"""What the manifest of a finished run says: to programs, and about what went wrong."""
+"""What the manifest of a finished run says: its counts, and what went wrong."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _QUALITY = ("mean_reconstruction_psnr", "mean_vae_psnr")
 
 
 def counts(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The figures of a manifest that sum a run up."""
+    """Return the figures of a manifest that sum a run up."""
     return {name: manifest[name] for name in (*_COUNTS, *_QUALITY)}
 
 
 def problems(manifest: Mapping[str, Any], out: str) -> list[str]:
-    """What a run that has ended must not be called a success for; one line each."""
+    """Return the reasons why a finished run must not be called a success, one line each."""
     rows, again = f"the reasons are in {out}/index.parquet", "--retry-failed tries them again"
     if manifest["failed"] == manifest["planned"]:
         return [f"every edit failed; {rows}"]

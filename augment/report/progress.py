@@ -63,12 +63,12 @@ class RunProgress:
 
     @property
     def done(self) -> int:
-        """Edits that are made or failed."""
+        """Return the number of edits that are made or failed."""
         return self.edited + self.failed
 
     @property
     def rate(self) -> float | None:
-        """Edits per second of this run, failed ones too, over the last minutes; None before its first unit is done.
+        """Return this run's edits per second over the last minutes, failed ones too; None before its first unit.
 
         The window ends now and begins with a unit: with few long units a fixed one would jump, or hold none.
         """
@@ -78,28 +78,28 @@ class RunProgress:
 
     @property
     def eta_seconds(self) -> float | None:
-        """Seconds until all is done at this rate; None if that is not known yet."""
+        """Return the seconds until all is done at this rate; None if that is not known yet."""
         left, rate = self.planned - self.done, self.rate
         return 0.0 if left <= 0 else left / rate if rate else None
 
     @property
     def mean_reconstruction_psnr(self) -> float | None:
-        """In dB, over the images inverted so far; None if there are none."""
+        """Return the mean PSNR in dB of the reconstructions so far; None if there are none."""
         return self._psnr_sum / self._inverted if self._inverted else None
 
     @property
     def mean_vae_psnr(self) -> float | None:
-        """The bound: the same images encoded and decoded only."""
+        """Return the mean PSNR in dB of the same images only encoded and decoded, the bound; None if there are none."""
         return self._vae_psnr_sum / self._inverted if self._inverted else None
 
     @property
     def busy_share(self) -> float | None:
-        """Share of the workers' time, loading left out, in which the models were at work; None before there is any."""
+        """Return the share of the workers' time, loading left out, in which models work; None before there is any."""
         seconds = self._model_seconds + self._idle_seconds
         return self._model_seconds / seconds if seconds else None
 
     def line(self) -> str:
-        """One line of a log: `412/1536 edits, 14.2/s, ETA 1 min 19 s, 2 workers, rejected 0, failed 0`."""
+        """Return one line of a log: `412/1536 edits, 14.2/s, ETA 1 min 19 s, 2 workers, rejected 0, failed 0`."""
         rate, eta = self.rate, self.eta_seconds
         words = [
             f"{self.done}/{self.planned} edits",
@@ -112,7 +112,7 @@ class RunProgress:
         return ", ".join(words)
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as numbers, for `run/status.json`."""
+        """Return the same as numbers, for `run/status.json`."""
         # dict(counter) copies in one step: the thread that counts may be at work.
         return {
             "planned": self.planned,
@@ -131,7 +131,7 @@ class RunProgress:
 
 
 def duration(seconds: float) -> str:
-    """`42 s`, `1 min 19 s`, `3 h 05 min`, `2 d 4 h`: two units are enough to plan with."""
+    """Return seconds as `42 s`, `1 min 19 s`, `3 h 05 min` or `2 d 4 h`: two units are enough to plan with."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -1,6 +1,6 @@
-"""What a batch of decoded images becomes: raw edits, then records and files. No torch here.
+"""The data of a batch, from decoded images over raw edits to records and files. No torch here.
 
-The same raw edits give the same bytes, whichever worker encodes them.
+The same raw edits give the same bytes on every worker.
 """
 
 from __future__ import annotations
@@ -20,7 +20,13 @@ Sample = tuple[str, dict[str, bytes]]  # key, files by extension
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """A decoded source: its plan, the sha256 of its file, and its pixels uint8 [H, W, 3]."""
+    """A decoded source.
+
+    Attributes:
+        planned: the source and the edits that are wanted of it.
+        sha256: hexadecimal, of its file.
+        pixels: uint8 [H, W, 3].
+    """
 
     planned: PlannedSource
     sha256: str
@@ -29,15 +35,17 @@ class DecodedImage:
 
 @dataclass(frozen=True)
 class RawEdits:
-    """What the models made of one image, nothing of it encoded yet.
+    """The output of the models for one image, not encoded yet. K is the number of variants.
 
     Attributes:
-        pixels: the edits, uint8 [K, H, W, 3], one per variant. reconstruction: uint8 [H, W, 3].
-        finite: for each edit, whether it had neither NaN nor infinity in it.
-        scores: of each edit, by name.
-        measured: of the inversion, by the names of the record's fields.
-        settings: what it was made with, by the names of the record's fields.
-        aug_ids: of each edit, the hash of all that determines its pixels.
+        image: the source.
+        pixels: the edits, uint8 [K, H, W, 3].
+        reconstruction: uint8 [H, W, 3].
+        finite: for each edit, whether it has neither NaN nor infinity.
+        scores: for each edit, name -> score.
+        measured: measurements of the inversion, by the names of the record's fields.
+        settings: the settings of the edit, by the names of the record's fields.
+        aug_ids: for each edit, the hash of all that determines its pixels.
     """
 
     image: DecodedImage
@@ -51,19 +59,19 @@ class RawEdits:
 
     @property
     def is_finite(self) -> bool:
-        """Whether everything in it can be used."""
+        """Return whether all edits, scores and measurements are finite."""
         numbers = [*self.measured.values(), *(value for scores in self.scores for value in scores.values())]
         return all(self.finite) and all(map(math.isfinite, numbers))
 
 
 @dataclass(frozen=True)
 class EditedImage:
-    """What became of one image.
+    """The records and files of one image.
 
     Attributes:
         records: one per variant, failed or not.
-        samples: of these, and of the reconstruction if there is one.
-        psnr, vae_psnr: dB of the reconstruction and of the VAE round trip; None if the inversion diverged.
+        samples: of the records, and of the reconstruction if there is one.
+        psnr, vae_psnr: PSNR in dB of the reconstruction and of the VAE round trip; None if the inversion diverged.
     """
 
     records: tuple[EditRecord, ...]
@@ -73,8 +81,11 @@ class EditedImage:
 
 
 def encode_image(raw: RawEdits, config_hash: str) -> EditedImage:
-    """The records, the PNGs and the statistics of one image. NaN or infinity costs the edit, or the image, that it is
-    found in. Needs no device, so it may run while the next batch is edited."""
+    """Encode the edits of one image.
+
+    An edit or a score with NaN or infinity fails that edit; a measurement of the inversion fails all edits of its
+    image. Needs no device, so it may run while the next batch is edited.
+    """
     image = raw.image
     unusable = [name for name, value in raw.measured.items() if not math.isfinite(value)]
     records: list[EditRecord] = []
@@ -105,12 +116,12 @@ def encode_image(raw: RawEdits, config_hash: str) -> EditedImage:
 
 
 def failed_sample(record: EditRecord) -> Sample:
-    """How a failed edit is stored: its record alone."""
+    """Return the sample of a failed edit, which has a record and no picture."""
     return record.key, {"json": record.to_json()}
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether there was too little memory: of the device, of one of its libraries, or of the machine."""
+    """Return whether an error says that memory ran out: of the device, of one of its libraries, or of the machine."""
     text = str(error).lower()
     signs = ("out of memory", "can't allocate memory", "alloc_failed")  # the last is cuBLAS's and cuDNN's
     return isinstance(error, MemoryError) or any(sign in text for sign in signs)

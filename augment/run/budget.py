@@ -1,4 +1,4 @@
-"""The failure budget: a run in which too much fails ends early, rather than spend a weekend on it."""
+"""The failure budget: a run in which too many edits fail ends early."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from augment.types import UnitReport
 
 
 class BudgetConfig(BaseModel):
-    """How much may fail before the run ends. 1 switches a limit off."""
+    """How many edits may fail before the run ends. 1 switches a limit off."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -20,16 +20,17 @@ class BudgetConfig(BaseModel):
     max_failed_per_class: float = Field(
         default=0.5, ge=0, le=1, description="share of the edits done of any one class that may have failed"
     )
-    after: int = Field(default=200, ge=0, description="edits done before `max_failed` is looked at")
+    after: int = Field(default=200, ge=0, description="edits done before `max_failed` is checked")
     after_per_class: int = Field(
-        default=50, ge=0, description="edits of a class done before `max_failed_per_class` is looked at"
+        default=50, ge=0, description="edits of a class done before `max_failed_per_class` is checked"
     )
 
 
 class FailureBudget:
-    """Counts the failures of a run.
+    """Counts the failures of a run and raises when they exceed the budget.
 
     Args:
+        config: the limits.
         done: reports of the units that were done before this run began; they count as well.
     """
 
@@ -43,12 +44,12 @@ class FailureBudget:
             self._count(report)
 
     def observe(self, report: UnitReport) -> None:
-        """Count a unit. Raises BudgetExceeded."""
+        """Count a unit. Raises BudgetExceeded if more has failed than is allowed."""
         self._count(report)
         self.check()
 
     def check(self) -> None:
-        """Raise BudgetExceeded if more has failed than is allowed, also if it had before this run."""
+        """Raise BudgetExceeded if more has failed than is allowed, failures of earlier runs included."""
         config = self._config
         if self._done >= max(1, config.after) and self._failed > config.max_failed * self._done:
             raise BudgetExceeded(
@@ -78,7 +79,7 @@ class FailureBudget:
         stages = ", ".join(f"{stage} {count}" for stage, count in self._stages.most_common(3))
         return (
             f"{failed} of {done} {what} have failed, {failed / done:.1%}; {key} is {limit:.1%}. "
-            f"Commonest stages of all failures: {stages or 'not known'}. What is done is kept. "
-            "Look at `augment status OUT`; repair the cause and run the same command with --retry-failed, or raise "
+            f"Most frequent stages of all failures: {stages or 'not known'}. What is done is kept. "
+            "See `augment status OUT`; repair the cause and run the same command with --retry-failed, or raise "
             f"{key} and run it again to go on without them."
         )

@@ -1,4 +1,4 @@
-"""The expansion job as configured: what its YAML says, which images that means, and what must not change on resume."""
+"""The configuration of the expansion job, the images that it selects, and the fingerprint that a resumed run checks."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from augment.config import load_config
-from augment.dataset.publish import ShardLimits
+from augment.dataset.shards import ShardLimits
 from augment.distribute.config import RunConfig
-from augment.editing.config import EditConfig, solver_settings
+from augment.editing.config import EditConfig
 from augment.errors import ConfigError, OutputError
 from augment.filters import FilterConfig
 from augment.inputs.locate import absolute, is_url
@@ -33,7 +33,7 @@ ClassName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1
 
 
 class InputConfig(BaseModel):
-    """Which images."""
+    """The images to edit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -53,7 +53,7 @@ class InputConfig(BaseModel):
 
 
 class OutputConfig(ShardLimits):
-    """Where to, in which portions."""
+    """Where the output goes, and how large its shards may grow."""
 
     path: str = Field(
         min_length=1,
@@ -62,7 +62,7 @@ class OutputConfig(ShardLimits):
 
 
 class ExpandConfig(BaseModel):
-    """`configs/expand/*.yaml`."""
+    """The expansion job, as in `configs/expand/*.yaml`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -76,11 +76,11 @@ class ExpandConfig(BaseModel):
     filters: FilterConfig = FilterConfig()
     budget: BudgetConfig = BudgetConfig()
     run: RunConfig = RunConfig()
-    seed: int = Field(default=0, ge=-(2**63), lt=2**63, description="another seed, other prompts")
+    seed: int = Field(default=0, ge=-(2**63), lt=2**63, description="another seed draws other prompts")
 
 
 class BatchConfig(BaseModel):
-    """What determines the pixels and the scores of edits, given the images and their prompts."""
+    """All settings that determine the pixels and the scores of edits, given the images and their prompts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -94,31 +94,36 @@ class BatchConfig(BaseModel):
 
 
 class WorkerConfig(BatchConfig):
-    """Everything a worker needs to know; sent to it once."""
+    """All settings of a worker, sent to it once."""
 
     output: str = Field(description="the run's output folder or URL, reachable from every worker")
     batch_size: int = Field(gt=0, description="source images inverted together")
-    threads: int = Field(
-        gt=0, description="CPU threads of torch; two runs with other numbers may differ in the last bit"
-    )
+    threads: int = Field(gt=0, description="CPU threads of torch; runs with other numbers may differ in the last bit")
     filters: FilterConfig = Field(
-        default=FilterConfig(), description="thresholds of the moment, to say how it is going; finalize decides"
+        default=FilterConfig(), description="thresholds for the progress only; publishing applies those of its time"
     )
 
     def known_fields(self) -> dict[str, Any]:
-        """Fields of an `EditRecord` that are known of every edit, also of one that never reached the model."""
+        """Return the fields of an `EditRecord` that every edit of the run has, failed ones included."""
         return {"seed": self.seed, "model_id": self.model.name, "model_revision": self.model.revision}
 
     @property
     def device(self) -> str:
-        """Name of the device that a worker needs: `cpu` or `cuda...`."""
+        """Return the device that a worker needs: `cpu` or `cuda...`."""
         return self.model.device
 
 
 def load_expand_config(path: Path | str, overrides: Sequence[str] = ()) -> ExpandConfig:
-    """Read a config; its `prompts` becomes an absolute path. Raises ConfigError.
+    """Return the config of a file, with `prompts` as an absolute path.
 
-    In the file `prompts` is relative to the file; in an override, like all that is typed, to the working directory.
+    In the file `prompts` is relative to the file; in an override, as all that is typed, to the working directory.
+
+    Args:
+        path: YAML file.
+        overrides: `dotted.key=value`.
+
+    Raises:
+        ConfigError: with all problems of the file and the overrides.
     """
     config = load_config(path, ExpandConfig, overrides)
     typed = any(override.partition("=")[0].strip() == "prompts" for override in overrides)
@@ -127,12 +132,13 @@ def load_expand_config(path: Path | str, overrides: Sequence[str] = ()) -> Expan
 
 
 def job_sources(config: ExpandConfig) -> tuple[list[Source], dict[int, str]]:
-    """The job's images, sorted by key, and the class names of the whole dataset by label, whatever `limit` leaves.
+    """Return the job's images, sorted by key, and label -> class name of the whole dataset, whatever `limit` leaves.
 
-    Locators are absolute: workers may have another working directory.
+    Locators are absolute, because workers may have another working directory.
 
     Raises:
-        InputError: if there are none. OutputError: if the output lies inside the input.
+        InputError: if there are no images.
+        OutputError: if the output lies inside the input.
     """
     path = config.input.path
     packaged = packaged_path(path) if isinstance(path, str) else None
@@ -159,7 +165,7 @@ def check_class_names(config: ExpandConfig, prompts: PromptConfig, class_names: 
 
 
 def output_url(config: ExpandConfig) -> str:
-    """Where the output lies, whatever the working directory of who asks."""
+    """Return the output folder as an absolute path or a URL."""
     return absolute(config.output.path)
 
 
@@ -172,25 +178,30 @@ def _is_inside(out: str, folder: str) -> bool:
 def fingerprint(
     config: ExpandConfig, prompts: PromptConfig, sources: Sequence[Source], class_names: Mapping[int, str]
 ) -> dict[str, Any]:
-    """Dotted key -> value of everything that changes pixels, scores or the cut into units.
+    """Return dotted key -> value of everything that changes pixels, scores or the cut into units.
 
-    `config.model` is pinned, and the embedded CLIP is as old as the embedded model; other CLIP models go by their name.
+    Args:
+        config: with `model` pinned to a revision. The embedded CLIP has the revision of the embedded model; other CLIP
+            models are known by their name.
+        prompts: what `config.prompts` holds.
+        sources: the job's images.
+        class_names: label -> class name, of the whole dataset.
     """
     return flatten(
         {
             "input": {
                 "count": len(sources),
                 "listing": sources_digest(sources),
-                "classes": len(class_names),  # the label score chooses among all of them
+                "classes": len(class_names),  # the label score compares all of them
                 "class_names": digest_of(class_names),
                 "image_size": config.input.image_size,
             },
-            # Where the model runs may change, what it is may not.
+            # The device may change, the model may not.
             "model": config.model.model_dump(mode="json", exclude={"device"}),
             "prompts": prompts.model_dump(mode="json"),
             "variants_per_image": config.variants_per_image,
-            # The solver with the defaults of its settings: another release may have others.
-            "editing": config.editing.model_dump(mode="json") | {"solver": solver_settings(config.editing.solver)},
+            # With all defaults, because another release may have others.
+            "editing": config.editing.model_dump(mode="json"),
             "clip": config.clip.model_dump(mode="json"),
             "run": {"unit_size": config.run.unit_size},
             "seed": config.seed,
@@ -199,7 +210,7 @@ def fingerprint(
 
 
 def worker_config(config: ExpandConfig, plan: Plan) -> WorkerConfig:
-    """What each worker of the job is told."""
+    """Return the settings of the job's workers."""
     return WorkerConfig(
         model=config.model,
         editing=config.editing,

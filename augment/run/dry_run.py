@@ -1,4 +1,4 @@
-"""What a run would do and cost, before it does it. No model is loaded and nothing is written.
+"""Counts and costs of a run before it starts. No model is loaded and nothing is written.
 
 augment plan configs/expand/emoji.yaml --price-per-gpu-hour 2.5
 """
@@ -27,10 +27,10 @@ from augment.run.estimate import (
     Disk,
     Measured,
     Work,
-    disk,
+    disk_estimate,
     read_measured,
     relevant_settings,
-    work,
+    work_estimate,
 )
 from augment.storage.resolve import open_store
 
@@ -39,14 +39,20 @@ _CLASSES_SHOWN = 12
 
 @dataclass(frozen=True)
 class PlanReport:
-    """What a run would do.
+    """What a run would do, and what it would take.
 
     Attributes:
-        sources: images. classes: images by class name.
-        variants: edits of each image. planned: edits in all. units: atoms of work.
-        workers: as configured; None for all that the cluster has.
-        measured: the preview with these settings. None: there is none, and no time can be told.
-        price: of the worker-hours, in the unit of the price per hour; None if one of the two is not known.
+        sources: number of images.
+        classes: number of images by class name.
+        variants: number of edits of each image.
+        planned: number of edits of all images.
+        units: number of units.
+        workers: number of workers as configured; None for all that the cluster has.
+        disk: bytes of the finished output.
+        measured: the preview with these settings; None if there is none, then no time is known.
+        work: time of the run; None if it is not known.
+        price: of the worker-hours, in the currency of the price per hour; None if one of the two is not known.
+        has_gpu: whether each worker has a GPU.
         notes: what else to know, and what to do next.
     """
 
@@ -64,7 +70,7 @@ class PlanReport:
     notes: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """For `--json`."""
+        """Return the content of `--json`."""
         return {
             "sources": self.sources,
             "classes": self.classes,
@@ -81,7 +87,7 @@ class PlanReport:
         }
 
     def lines(self) -> list[str]:
-        """For people."""
+        """Return lines for a person."""
         common = Counter(self.classes).most_common(_CLASSES_SHOWN)
         shown = ", ".join(f"{name} {count}" for name, count in common)
         more = ", ..." if len(self.classes) > len(common) else ""
@@ -103,12 +109,12 @@ class PlanReport:
         return lines + [f"note            {note}" for note in self.notes]
 
 
-def plan(config: ExpandConfig, price_per_hour: float | None = None) -> PlanReport:
+def dry_run(config: ExpandConfig, price_per_hour: float | None = None) -> PlanReport:
     """Count what a run would do, and estimate what it would take.
 
     Args:
         config: with `prompts` absolute or relative to the working directory.
-        price_per_hour: of one worker, in any currency.
+        price_per_hour: of one worker, in any currency; None if it is not known.
 
     Raises:
         ConfigError, InputError, ModelError, OutputError: if the config, the input or the output cannot be used.
@@ -137,7 +143,7 @@ def plan(config: ExpandConfig, price_per_hour: float | None = None) -> PlanRepor
     planned, units = len(sources) * config.variants_per_image, -(-len(sources) // config.run.unit_size)
     run = config.run
     workers = 1 if run.executor == "local" else None if run.num_workers == "all" else run.num_workers
-    todo = work(planned, units, workers, measured) if measured else None
+    todo = work_estimate(planned, units, workers, measured) if measured else None
     if todo and todo.hours is None:
         notes.append("run.num_workers is `all`: divide the hours by the number of workers that the cluster gives")
     counts = Counter(source.class_name for source in sources)
@@ -148,7 +154,7 @@ def plan(config: ExpandConfig, price_per_hour: float | None = None) -> PlanRepor
         planned=planned,
         units=units,
         workers=workers,
-        disk=disk(len(sources), planned, config.input.image_size, measured),
+        disk=disk_estimate(len(sources), planned, config.input.image_size, measured),
         measured=measured,
         work=todo,
         price=todo.worker_hours * price_per_hour if todo and price_per_hour is not None else None,
@@ -158,7 +164,7 @@ def plan(config: ExpandConfig, price_per_hour: float | None = None) -> PlanRepor
 
 
 def _size(count: float) -> str:
-    """`640 kB`, `31.2 MB`, `5.46 TB`: as disks are sold, in powers of ten."""
+    """Return a size in bytes as text with a unit in powers of ten: `640 kB`, `31.2 MB`, `5.46 TB`."""
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if count < 999.5:
             return f"{count:.3g} {unit}"

@@ -1,6 +1,6 @@
 """The editor with real models: the one place where images, prompts, models and scores meet.
 
-Nothing here depends on which worker runs it, on the clock, or on what ran before.
+The result depends on the images, the prompts and the settings only, not on the worker, the time or earlier batches.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from augment.dataset.record import as_json_text
 from augment.editing.edits import checked_schedule, edit
 from augment.errors import ModelError
 from augment.inputs.tensors import to_images, to_pixels
-from augment.inversion import hyperparameters, make_solver
 from augment.models.clip import load_clip
+from augment.models.interface import LatentDiffusion
 from augment.models.load import load_model
 from augment.run.batch import DecodedImage, RawEdits, is_out_of_memory
 from augment.run.config import BatchConfig, WorkerConfig
@@ -28,48 +28,59 @@ from augment.seeding import seed_for
 
 logger = logging.getLogger(__name__)
 
-PSNR_CEILING = 100.0  # of two identical images; infinity is not storable
+PSNR_CEILING = 100.0  # dB, of two identical images: records cannot hold infinity
 
 
 def load_editor(config: WorkerConfig) -> DiffusionEditor:
-    """Load the models of a worker, on the number of CPU threads that it may use."""
+    """Return an editor with the models of a worker, loaded on the number of CPU threads that it may use."""
     torch.set_num_threads(config.threads)
-    return DiffusionEditor(config)
+    return DiffusionEditor(config, load_model(config.model), load_scorer(config))
+
+
+def load_scorer(config: BatchConfig) -> EditScorer:
+    """Return the scorer of a worker's edits, with its CLIP loaded."""
+    clip = load_clip(config.clip.name, config.model.device)
+    return EditScorer(clip, config.clip.label_templates, config.class_names)
 
 
 class DiffusionEditor:
-    """Loads the models, then edits batches."""
+    """Edit batches of images with a model, and score the edits.
 
-    def __init__(self, config: BatchConfig) -> None:
-        self.config = config
-        self._model = load_model(config.model)
+    Args:
+        config: how to edit.
+        model: what `config.model` names, loaded.
+        scorer: scores the edits.
+
+    Raises:
+        ModelError: for what the model cannot do at all: a sampler, an image size.
+    """
+
+    def __init__(self, config: BatchConfig, model: LatentDiffusion, scorer: EditScorer) -> None:
+        self.config, self._model, self._scorer = config, model, scorer
         self._check_settings()
-        self._scorer = EditScorer(
-            load_clip(config.clip.name, config.model.device), config.clip.label_templates, config.class_names
-        )
 
     def _check_settings(self) -> None:
-        """Raise for what the model cannot do at all, before it fails image by image."""
+        """Raise ModelError for settings that the model cannot run with at all, before every image fails."""
         size, factor = self.config.image_size, self._model.factor
-        self._sampler = checked_schedule(self._model, self.config.editing, "editing").name
         if size % factor:
             below = size - size % factor
             raise ModelError(
                 f"input.image_size {size} is not a multiple of {factor}, as images for "
                 f"{self.config.model.name!r} must be; take {below or factor} or {below + factor}"
             )
+        self._sampler = checked_schedule(self._model, self.config.editing, "editing", size).name
 
     def release_memory(self) -> None:
-        """Give cached memory back to the device."""
+        """Return cached memory to the device."""
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
     def edit(self, batch: Sequence[DecodedImage]) -> list[RawEdits]:
-        """Edit and score a batch; one result per image. All that needs the device is done here.
+        """Edit and score a batch; return one result per image, in order. All that needs the device is done here.
 
-        What comes out of half precision with NaN or infinity in it is made once more in float32, each image alone. If
-        there is no memory for that, the image fails, and nothing else.
+        An image whose result in half precision has NaN or infinity is edited again in float32, alone. If there is no
+        memory for that, the edits of that image fail.
 
         Raises:
             Exception: whatever the model raises, for example when memory runs out.
@@ -98,7 +109,7 @@ class DiffusionEditor:
             self.config.editing,
             seeds=[seed_for(self.config.seed, image.sha256) for image in batch],
         )
-        # Scored is what is stored: eight bits per channel.
+        # Scores are those of the stored pixels, with eight bits per channel.
         stored = [to_pixels(edits) for edits in result.edits]  # uint8 [K_i, H, W, 3] each
         all_edits = torch.cat([to_images(p) for p in stored]).to(self._model.device)  # [sum K_i, 3, H, W]
         owners = [i for i, image in enumerate(batch) for _ in image.planned.variants]
@@ -140,11 +151,11 @@ class DiffusionEditor:
         ]
 
     def _aug_ids(self, image: DecodedImage, dtype: str) -> tuple[str, ...]:
-        """Hashes of what determines the pixels of each edit of a source.
+        """Return for each edit of a source the hash of all that determines its pixels.
 
-        What is drawn at random, the noise of samplers that add some, has its seed from the run's and the image's hash.
+        Noise that a sampler adds is drawn from a seed made of the run's seed and the image's hash.
         """
-        # The solver and the sampler as they ran, with what the config leaves to their defaults.
+        # The solver and the sampler as they ran, defaults included.
         settings = self.config.editing.model_dump(mode="json") | self._editing_fields()
         model, config = self._model, self.config
         common = (image.sha256, model.model_id, model.revision, dtype, config.image_size, as_json_text(settings))
@@ -155,9 +166,10 @@ class DiffusionEditor:
         return tuple(ids)
 
     def _editing_fields(self) -> dict[str, Any]:
-        """The editing settings as the record's flat fields; the solver's with the defaults it was run with."""
+        """Return the editing settings as the record's fields; those of the solver with its defaults."""
         settings = self.config.editing.model_dump(mode="json")
-        solver = hyperparameters(make_solver(**settings["solver"])) | {"stop": settings["stop"]}
+        solver = {name: value for name, value in settings["solver"].items() if name != "name"}
+        solver |= {"warm_start": settings["warm_start"], "stop": settings["stop"]}
         return {
             "sampler": self._sampler,
             "num_steps": settings["num_steps"],

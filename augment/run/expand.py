@@ -1,4 +1,4 @@
-"""The main job: a dataset and a config -> shards of edits. Plan -> parts -> finalize; each step can be run again."""
+"""The main job, from a dataset and a config to shards of edits. It plans, edits and publishes, and can be resumed."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ from augment.run.config import (
 from augment.run.finalize import Summary, publish_run
 from augment.run.watch import Display, RunWatch, no_display
 from augment.run.worker import Worker
-from augment.storage.retry import PatientStore
+from augment.storage.retry import RetryingStore
 from augment.types import Source, Unit, UnitReport
 
 
 def load_worker(config: WorkerConfig) -> Worker:
     """Return a worker with real models, which it loads in its `setup`.
 
-    torch is imported here and not above: a run with nothing left to do, and a driver whose workers are elsewhere, do
-    without it.
+    torch is imported here and not above, because a run with nothing left to do, and a driver whose workers run on
+    other machines, do not need it.
     """
     from augment.run.editor import load_editor  # noqa: PLC0415
 
@@ -65,15 +65,15 @@ def expand(
     retry_failed: bool = False,
     make_worker: MakeWorker = load_worker,
 ) -> Summary:
-    """Do whatever is left to do: plan, edit, publish. Run it again after an interruption and it goes on.
+    """Plan, edit and publish a dataset, or what an earlier run of the same config has left to do.
 
     Args:
         config: with `prompts` absolute or relative to the working directory.
-        display: shows the progress; what it gives is called about every second.
-        choose: which of the dataset's images to take.
-        retry_failed: make units in which anything failed once more, quarantined inputs among them. What they hold now
-            counts until it is replaced.
-        make_worker: who makes the edits.
+        display: shows the progress.
+        choose: selects from the dataset's images.
+        retry_failed: make units with failed edits again, quarantined inputs included. The present commit of a unit
+            stays valid until it is replaced.
+        make_worker: makes the workers.
 
     Raises:
         ConfigError, InputError, PromptError, OutputError: if the config, the input or the output cannot be used; raised
@@ -81,7 +81,7 @@ def expand(
         BudgetExceeded: if more fails than the budget allows, with all finished units kept.
         Interrupted: on SIGTERM or SIGINT, with all finished units kept.
     """
-    # Once, here: no two workers and no later run may get other weights under the same name.
+    # Pinned by the driver, so that all workers, and later runs, load the same weights.
     config = config.model_copy(update={"model": pinned(config.model)})
     check_clip(config.clip.name)
     prompts = load_config(config.prompts, PromptConfig)
@@ -113,11 +113,13 @@ def expand(
 
 @dataclass(frozen=True)
 class _Todo:
-    """What is left of a plan.
+    """The part of a plan that is left to do.
 
     Attributes:
+        ledger: of the output folder.
+        plan: the whole plan.
         kept: reports of the units that stay as they are, by id.
-        again: ids of committed units that are made once more.
+        again: ids of committed units that are made again.
         locators: source key -> where the source lies.
     """
 
@@ -128,20 +130,20 @@ class _Todo:
     locators: Mapping[str, str]
 
     def units(self) -> Iterator[Unit]:
-        """Yield the units to make, read from the plan while the run is on."""
-        planned = Ledger(PatientStore(self.ledger.store)).units()
+        """Yield the units to make, read from the plan as they are needed."""
+        planned = Ledger(RetryingStore(self.ledger.store)).units()
         return (relocate(unit, self.locators) for unit in planned if unit.unit_id not in self.kept)
 
 
 def _run(
     todo: _Todo, lease: Lease, config: ExpandConfig, display: Display, make_worker: MakeWorker
 ) -> Iterator[UnitReport]:
-    """Make the units that are left, and yield their reports; keeps `run/status.json` up to date."""
+    """Make the units that are left, and yield their reports; keep `run/status.json` up to date."""
     ledger = todo.ledger
     budget = FailureBudget(config.budget, todo.kept.values())
     budget.check()
     if todo.again:
-        Suspects(ledger.store).pardon(unit for unit in ledger.units() if unit.unit_id in todo.again)
+        Suspects(ledger.store).reset(unit for unit in ledger.units() if unit.unit_id in todo.again)
     runner = run_ray if config.run.executor == "ray" else run_local
     workers, units = worker_config(config, todo.plan), todo.units()
     progress = RunProgress(todo.plan.planned, todo.kept.values())
@@ -150,7 +152,7 @@ def _run(
         watch.write_status("running")
         state = "failed"
         try:
-            # Closed explicitly: a signal may strike here, outside of the runner, and its workers must not outlive that.
+            # Closed explicitly: after an exception in this loop, a signal included, the runner must stop its workers.
             with closing(runner(workers, units, config.run, make_worker, replaces=todo.again, watch=watch)) as reports:
                 for report in reports:
                     progress.observe(report)
@@ -158,7 +160,7 @@ def _run(
                     show()
                     budget.observe(report)
                     yield report
-            Suspects(ledger.store).acquit()
+            Suspects(ledger.store).clear()
             state = "finished"
         except (Exception, GeneratorExit):
             raise
@@ -167,7 +169,7 @@ def _run(
             raise
         finally:
             with contextlib.suppress(OutputError):
-                lease.check()  # the status is the new driver's once the lease is lost
+                lease.check()  # once the lease is lost, the status belongs to the new driver
                 watch.write_status(state)
 
 

@@ -1,4 +1,4 @@
-"""Publishing an output folder: after a run, and again under other thresholds. Needs no model and no sources."""
+"""Publishing of an output folder: after a run, and again under other thresholds. Needs no model and no sources."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 
 from augment.config import load_config, resolved_yaml
 from augment.dataset.overview import CONTACT_SHEET, FILES, write_overview
-from augment.dataset.publish import ShardLimits, publish
+from augment.dataset.publish import publish
+from augment.dataset.shards import ShardLimits
 from augment.errors import ConfigError, OutputError
 from augment.filters import judge_edit
 from augment.ledger.ledger import Ledger
@@ -19,13 +20,13 @@ from augment.run.config import ExpandConfig
 
 @dataclass(frozen=True)
 class Summary:
-    """How a run ended.
+    """The result of a run.
 
     Attributes:
         out: the output folder or URL.
         manifest: the content of `manifest.json`.
-        edits_made, seconds: edits of this run, and the time they took with start and end of the workers; 0 if nothing
-            was left to do.
+        edits_made: number of edits that this run made; 0 if nothing was left to do.
+        seconds: that they took, with start and end of the workers.
     """
 
     out: str
@@ -34,7 +35,7 @@ class Summary:
     seconds: float
 
     def lines(self) -> list[str]:
-        """What to tell a person."""
+        """Return lines for a person."""
         m = self.manifest
         shards = [f"{self.out}/{name}" for name in m["files"] if name.startswith("shards/") and name.endswith(".tar")]
         more = f" and {len(shards) - 3} more" if len(shards) > 3 else ""
@@ -56,11 +57,13 @@ def finalize(out: Path | str, overrides: Sequence[str] = (), config_path: Path |
     Needs no model and no sources.
 
     Args:
+        out: path or URL of the folder.
         overrides: `filters.min_label_probability=0.8`, `output.max_shard_samples=500`, ...
         config_path: take `filters` and the shard limits from this config instead of the run's own.
 
     Raises:
-        ConfigError: if something else is overridden. OutputError: if the folder is not finished.
+        ConfigError: if something else is overridden.
+        OutputError: if the folder is not finished.
     """
     ledger = Ledger(out)
     if foreign := [o for o in overrides if not o.startswith(("filters.", "filters=", "output.max_"))]:
@@ -94,11 +97,13 @@ def finalize(out: Path | str, overrides: Sequence[str] = (), config_path: Path |
 def publish_run(
     ledger: Ledger, config: ExpandConfig, locators: dict[str, str], check_hashes: bool = False
 ) -> dict[str, Any]:
-    """Publish what is committed, and what a person looks at if anything has changed; return the manifest.
+    """Publish what is committed, write the overview for people if anything has changed, and return the manifest.
 
     Args:
+        ledger: of the folder; locked.
+        config: with the thresholds and the shard limits.
         locators: source key -> where the source lies, for the pictures of the contact sheet.
-        check_hashes: whether published files are read to see that they are whole.
+        check_hashes: whether to read published files and compare their hashes.
     """
     result = publish(
         ledger,

@@ -22,6 +22,7 @@ from augment.editing.pairs import Pair, choose_pairs
 from augment.errors import ImageError, InputError
 from augment.inputs.images import decode_image, encode_png
 from augment.inputs.readers import read_bytes
+from augment.inputs.tensors import to_images, to_pixels
 from augment.models.config import ModelConfig, pinned
 from augment.models.interface import LatentDiffusion
 from augment.models.load import load_model
@@ -44,7 +45,7 @@ Sample = tuple[str, dict[str, bytes]]  # key, files by extension
 
 
 class InterpolateConfig(BaseModel):
-    """`configs/interpolate/emoji.yaml`."""
+    """The interpolation job, as in `configs/interpolate/emoji.yaml`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -65,8 +66,8 @@ class InterpolateConfig(BaseModel):
 
 
 @dataclass(frozen=True)
-class Made:
-    """What became of a pair: samples of the shard, tiles of the contact sheet, its row in the report."""
+class InterpolatedPair:
+    """The results of a pair: samples of the shard, tiles of the contact sheet, and its row in the report."""
 
     samples: list[Sample]
     tiles: list[Tile]
@@ -74,13 +75,13 @@ class Made:
 
 
 def load_interpolate_config(path: Path | str, overrides: Sequence[str] = ()) -> InterpolateConfig:
-    """Read a config; its `prompts` becomes an absolute path: relative to the file, or, if typed, to where we are."""
+    """Return the config of a file, with `prompts` as an absolute path as in `load_expand_config`. Raises ConfigError."""
     config = load_config(path, InterpolateConfig, overrides)
     typed = any(override.partition("=")[0].strip() == "prompts" for override in overrides)
     return config.model_copy(update={"prompts": ((Path() if typed else Path(path).parent) / config.prompts).absolute()})
 
 
-def run(config: InterpolateConfig) -> dict[str, Any]:
+def interpolate_dataset(config: InterpolateConfig) -> dict[str, Any]:
     """Write `interpolated.tar`, `contact_sheet.png` and `report.json` to the output folder; return the report.
 
     Raises:
@@ -93,13 +94,13 @@ def run(config: InterpolateConfig) -> dict[str, Any]:
     pairs = choose_pairs(sources, load_config(config.prompts, PromptConfig), config.pairs_per_class, config.seed)
     images = {s.key: _decoded(s, config.input.image_size) for pair in pairs for s in (pair.a, pair.b)}
     model = load_model(config.model)
-    checked_schedule(model, config.editing, "editing")
     if config.input.image_size % model.factor:
         raise InputError(
             f"input.image_size {config.input.image_size} is not a multiple of {model.factor}, as images of "
             f"{config.model.name!r} must be"
         )
-    made: list[Made] = []
+    checked_schedule(model, config.editing, "editing", config.input.image_size)
+    made: list[InterpolatedPair] = []
 
     def samples() -> Iterator[Sample]:
         for start in range(0, len(pairs), config.batch_size):
@@ -124,7 +125,7 @@ def run(config: InterpolateConfig) -> dict[str, Any]:
 
 
 def summary_lines(report: dict[str, Any]) -> list[str]:
-    """What to tell a person."""
+    """Return lines for a person."""
     out = Path(report["settings"]["output"])
     return [
         f"images          {report['images']} between {len(report['pairs'])} pairs, {report['failed']} failed",
@@ -136,7 +137,7 @@ def summary_lines(report: dict[str, Any]) -> list[str]:
 
 def _make(
     model: LatentDiffusion, batch: Sequence[Pair], images: dict[str, np.ndarray], config: InterpolateConfig
-) -> list[Made]:
+) -> list[InterpolatedPair]:
     editing = config.editing
     seeds = [seed_for("interpolation", config.seed, p.a.key, p.b.key) for p in batch]
     ends, noises, again = [], [], []
@@ -144,8 +145,7 @@ def _make(
         ([p.a for p in batch], [p.prompt_a for p in batch]),
         ([p.b for p in batch], [p.prompt_b for p in batch]),
     ):
-        pixels = torch.from_numpy(np.stack([images[s.key] for s in sources]))  # [B, H, W, 3]
-        ends.append(pixels.permute(0, 3, 1, 2).float() / 127.5 - 1.0)
+        ends.append(to_images(np.stack([images[s.key] for s in sources])))
         noises.append(invert_images(model, ends[-1], prompts, editing, seeds=seeds))
         again.append(generate(model, noises[-1], prompts, editing, editing.inversion_guidance_scale))
     targets = [p.target for p in batch]
@@ -167,8 +167,14 @@ def _finished(
     known: list[bytes],
     psnr_of_ends: list[float],
     pictures: list[Tensor],
-) -> Made:
-    """The samples, tiles and report row of a pair; `known` are PNGs: the two images, their two reconstructions."""
+) -> InterpolatedPair:
+    """Return the samples, tiles and report row of a pair.
+
+    Args:
+        known: PNGs of the two images and of their two reconstructions.
+        psnr_of_ends: of the two reconstructions, in dB.
+        pictures: float [3, H, W] in -1..1, one per weight.
+    """
     row: dict[str, Any] = {
         "key": pair.key,
         "class_name": pair.a.class_name,
@@ -178,7 +184,10 @@ def _finished(
         "psnr": [value if math.isfinite(value) else None for value in psnr_of_ends],
     }
     same = row | {"model_id": model.model_id, "model_revision": model.revision, "seed": config.seed}
-    same |= {"sampler": full_schedule(model, config.editing).name, "editing": config.editing.model_dump(mode="json")}
+    same |= {
+        "sampler": full_schedule(model, config.editing, config.input.image_size).name,
+        "editing": config.editing.model_dump(mode="json"),
+    }
     same |= {"psnr": [min(value, PSNR_CEILING) if math.isfinite(value) else 0.0 for value in psnr_of_ends]}
     row["failed_weights"] = []
     samples: list[Sample] = []
@@ -194,12 +203,12 @@ def _finished(
         tiles.append(Tile(png, f"{weight:g}: {pair.target}"))
         files = {"png": png, "cls": str(pair.a.label).encode(), "txt": pair.target.encode(), "json": details.encode()}
         samples.append((key, files))
-    return Made(samples, [*tiles, Tile(known[3], second), Tile(known[1], pair.prompt_b)], row)
+    return InterpolatedPair(samples, [*tiles, Tile(known[3], second), Tile(known[1], pair.prompt_b)], row)
 
 
 def _png(image: Tensor) -> bytes:
-    """Of an image [3, H, W] in -1..1."""
-    return encode_png(((image.nan_to_num(0.0).clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy())
+    """Return an image, float [3, H, W] in -1..1, as PNG."""
+    return encode_png(to_pixels(image[None])[0])
 
 
 def _decoded(source: Source, size: int) -> np.ndarray:

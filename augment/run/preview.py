@@ -1,4 +1,4 @@
-"""A few edits before the big spend: a contact sheet to look at, and the speed that `augment plan` reckons with.
+"""A few edits before the whole run: a contact sheet to look at, and the speed that `augment plan` calculates with.
 
 augment preview configs/expand/emoji.yaml -n 12
 """
@@ -28,31 +28,36 @@ from augment.run.watch import Display, no_display
 from augment.seeding import spread
 from augment.types import Source
 
-# What a run writes into its folder, beside run/.
+# What a run writes into its folder, besides run/.
 _FOLDERS = ("plan", "parts", "commits", "shards", "rejected")
 _FILES = (PREVIEW_FILE, "manifest.json", "index.parquet", "README.md", *FILES)
 
 
 @dataclass(frozen=True)
 class Preview:
-    """What came out: the run, and what it cost."""
+    """The result of a preview.
+
+    Attributes:
+        summary: of the run.
+        measured: time and bytes per edit; None if every edit failed.
+    """
 
     summary: Summary
     measured: Measured | None
 
     @property
     def problems(self) -> list[str]:
-        """As of a run."""
+        """Return what is wrong with the edits, one sentence each."""
         return problems(self.summary.manifest, self.summary.out)
 
     def as_dict(self) -> dict[str, Any]:
-        """For `--json`."""
+        """Return the content of `--json`."""
         measured = self.measured.model_dump(mode="json", exclude={"settings"}) if self.measured else None
         about = {"measured": measured, "problems": self.problems}
         return {"out": self.summary.out, **counts(self.summary.manifest), **about}
 
     def lines(self) -> list[str]:
-        """For people."""
+        """Return lines for a person."""
         m = self.measured
         if m is None:
             return [*self.summary.lines(), "measured        nothing: every edit failed"]
@@ -65,6 +70,11 @@ def preview(config: ExpandConfig, count: int = 12, display: Display = no_display
 
     An earlier preview there is replaced.
 
+    Args:
+        config: of the whole run.
+        count: number of images.
+        display: shows the progress.
+
     Raises:
         ConfigError, InputError, PromptError, ModelError, OutputError: if the config, the input or the output cannot be
             used.
@@ -72,7 +82,7 @@ def preview(config: ExpandConfig, count: int = 12, display: Display = no_display
     """
     url = f"{output_url(config)}/{PREVIEW_FOLDER}"
     output = config.output.model_copy(update={"path": url})
-    # The seconds are to be those of one worker that does one thing at a time; a unit per batch shows progress soon.
+    # One worker with one unit at a time, so that stages can be added up; small units, so that progress shows soon.
     run = config.run.model_copy(update={"executor": "local", "unit_size": config.run.batch_size})
     config = config.model_copy(update={"output": output, "run": run})
     ledger = Ledger(url)
@@ -89,10 +99,10 @@ def preview(config: ExpandConfig, count: int = 12, display: Display = no_display
 
 
 def _make_room(ledger: Ledger) -> None:
-    """Remove an earlier preview, and nothing else; leave a mark by which the next one will know this one.
+    """Remove an earlier preview, and nothing else; write the file by which the next one recognises this one.
 
     Raises:
-        OutputError: if the folder holds something that is no preview, or another one is at work.
+        OutputError: if the folder holds something that is no preview, or another preview is running.
     """
     store = ledger.store
     held = [name for name in _FILES if store.exists(name)] + [f"{name}/" for name in _FOLDERS if store.list(name)]
@@ -103,7 +113,7 @@ def _make_room(ledger: Ledger) -> None:
         )
     with ledger.lock():
         store.write(PREVIEW_FILE, b'{"finished": false}\n')
-        for folder in (*_FOLDERS, "run/journal"):
+        for folder in (*_FOLDERS, "run/in_flight"):
             store.clear(folder)
         kept = (PREVIEW_FILE, "run/lease-")
         store.remove(name for name in (*_FILES, *store.list("run")) if not name.startswith(kept))
@@ -115,7 +125,7 @@ def _measure(ledger: Ledger, config: ExpandConfig, summary: Summary) -> Measured
     assert plan is not None  # the run has ended
     if not edits:
         return None
-    # The models' idle time is that of the other stages, seen from the other side.
+    # Without `idle`, which is the time of the other stages, seen from the model.
     seconds = sum(value for report in reports for stage, value in report.seconds.items() if stage != "idle")
     published = [n for folder in ("shards", "rejected") for name, n in store.list(folder).items()]
     return Measured(

@@ -1,7 +1,7 @@
-"""An editor without models, to measure and to test the machinery around them: readers, workers, pool, ledger.
+"""An editor without models, to measure and to test what is around them: readers, workers, pool, ledger.
 
-Its edits are the source in the colours of the prompt, the same bytes wherever and whenever they are made; it takes the
-time that it is told to, asleep like a process that waits for its GPU. It imports no torch.
+Its edits are tinted copies of the source, whose bytes depend on the image, the prompt and the seed only. It sleeps for
+the time that it is told to take, as a process that waits for its GPU does. It imports no torch.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from augment.run.config import WorkerConfig
 
 
 class SimulatedEditor:
-    """Stands in for `DiffusionEditor`.
+    """Makes tinted copies in place of `DiffusionEditor`'s edits.
 
     Args:
-        seconds_per_batch: what each batch takes, one after the other and from the start again; none: no time.
+        config: settings of the worker.
+        seconds_per_batch: time that the first, second, ... batch takes, repeated from the start; empty for no time.
     """
 
     def __init__(self, config: WorkerConfig, seconds_per_batch: Sequence[float] = ()) -> None:
@@ -31,7 +32,7 @@ class SimulatedEditor:
         """Do nothing: there are no models."""
 
     def edit(self, batch: Sequence[DecodedImage]) -> list[RawEdits]:
-        """Tinted copies, and scores that depend on the file and the prompt."""
+        """Return tinted copies, with scores that depend on the file and the prompt."""
         if self._seconds:
             time.sleep(self._seconds[self._batches % len(self._seconds)])
         self._batches += 1

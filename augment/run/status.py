@@ -1,4 +1,4 @@
-"""How far a run is, from its output folder alone: while it is at work, after it was stopped, and when it is done.
+"""The progress of a run, read from its output folder only: during the run, after it was stopped, and at its end.
 
 augment status out/demo
 """
@@ -23,17 +23,18 @@ from augment.types import EditStatus
 
 @dataclass(frozen=True)
 class RunStatus:
-    """What is known of a run.
+    """The progress of a run.
 
     Attributes:
-        state: `running`; `interrupted`: begun, not done, and nobody at it; `failed`: it ended with an error, or its
-            budget; `finished`: every unit is done and published.
-        driver: which process is at it, and when it was seen last; "" if none is.
-        units, units_done: of the plan; 0 before there is one.
-        counts: as `RunProgress.as_dict` gives them, of all units done. The rate, the time left and the workers are
-            those of the run that is at work, and unknown (None, None, 0) if there is none.
-        verdicts: `accepted`, `rejected` and `reasons` of what is published; None before.
-        heartbeat_seconds: since the driver wrote its status last; None if it never did.
+        out: path or URL of the output folder.
+        state: `running`; `interrupted`: not all units are done and no driver is running; `failed`: it ended with
+            an error or exceeded its budget; `finished`: every unit is done and published.
+        driver: process and machine of the driver, and when it was seen last; "" if none is running.
+        units, units_done: number of units in the plan, and of those done; 0 before there is a plan.
+        counts: of all units done, as `RunProgress.as_dict` gives them. The rate, the time left and the number of
+            workers are those of the running driver, and (None, None, 0) if there is none.
+        verdicts: `accepted`, `rejected` and `reasons` of the published dataset; None if there is none.
+        heartbeat_seconds: seconds since the driver wrote its status last; None if it never did.
         quarantined: keys of inputs that kill workers.
     """
 
@@ -48,7 +49,7 @@ class RunStatus:
     quarantined: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """For `--json`."""
+        """Return the content of `--json`."""
         return {
             "out": self.out,
             "state": self.state,
@@ -62,7 +63,7 @@ class RunStatus:
         }
 
     def lines(self) -> list[str]:
-        """For people."""
+        """Return lines for a person."""
         c = self.counts
         silent = self.heartbeat_seconds is None or self.state == "finished"
         seen = "" if silent else f", heard of {duration(self.heartbeat_seconds or 0.0)} ago"
@@ -93,7 +94,7 @@ class RunStatus:
 
 
 def status(out: Path | str) -> RunStatus:
-    """Look at an output folder, which may be in use; takes no lock and writes nothing.
+    """Return the progress of the run in an output folder. Takes no lock and writes nothing: the folder may be in use.
 
     Raises:
         OutputError: if the folder is no output of this job, or its plan is not readable.
@@ -104,7 +105,7 @@ def status(out: Path | str) -> RunStatus:
     driver, plan = holder(store), ledger.read_plan()
     if plan is None and not driver:
         raise OutputError(f"{out} has no plan/plan.json: it is no output folder of `augment expand`.")
-    # A commit of another plan counts for nothing; the next run takes it back.
+    # A commit of another plan is not valid; the next run removes it.
     done = [r for r in ledger.committed().values() if r.plan == plan.digest] if plan else []
     units = plan.units if plan else 0
     manifest = read_manifest(store) if plan else None
@@ -135,7 +136,7 @@ def status(out: Path | str) -> RunStatus:
 
 
 def _read_json(store: Store, name: str) -> dict[str, Any]:
-    """A file that a run may replace at any moment, or has not written yet."""
+    """Return the content of a JSON file that a run writes; empty if there is none yet, or it is no JSON object."""
     try:
         content = json.loads(store.read(name))
     except (FileNotFoundError, NotADirectoryError, ValueError):

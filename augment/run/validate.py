@@ -1,4 +1,4 @@
-"""What is wrong with a config, its prompts, its input, its models' names and its output, without loading a model.
+"""Checks of a config, its prompts, its input, its models' names and its output, without loading a model.
 
 augment validate configs/expand/emoji.yaml
 """
@@ -33,7 +33,12 @@ from augment.types import Source
 
 @dataclass(frozen=True)
 class Validation:
-    """What was found. `sources`, `classes` and `planned` (edits) are 0 where a problem keeps them from being known."""
+    """The result of a validation.
+
+    Attributes:
+        problems: one text per problem.
+        sources, classes, planned: number of images, of classes and of edits; 0 if a problem hides it.
+    """
 
     problems: tuple[str, ...]
     sources: int = 0
@@ -42,23 +47,28 @@ class Validation:
 
     @property
     def ok(self) -> bool:
+        """Return whether there is no problem."""
         return not self.problems
 
     def as_dict(self) -> dict[str, Any]:
-        """For `--json`."""
+        """Return the content of `--json`."""
         counts = {"sources": self.sources, "classes": self.classes, "planned": self.planned}
         return {"ok": self.ok, "problems": list(self.problems), **counts}
 
     def lines(self) -> list[str]:
-        """For people: nothing, if there are problems."""
+        """Return a line for a person; none if there are problems."""
         return [f"ok: {self.sources} images of {self.classes} classes, {self.planned} edits"] if self.ok else []
 
 
 def validate(path: Path | str, overrides: Sequence[str] = ()) -> Validation:
     """Check all that `expand` checks before it starts a worker, and go on after a problem.
 
-    Reads the listing of the input but no image; loads no model; writes nothing. Whether a local folder can be written
-    is asked of the system; whether a bucket can be, is known only when it is tried: `augment doctor OUT`.
+    Reads the listing of the input but no image; loads no model; writes nothing. The permissions of a local folder are
+    checked, those of a bucket are not, because only writing tells: `augment doctor OUT` does that.
+
+    Args:
+        path: YAML file.
+        overrides: `dotted.key=value`.
     """
     problems: list[str] = []
     config, sound = _load(path, overrides, problems)
@@ -97,7 +107,7 @@ def validate(path: Path | str, overrides: Sequence[str] = ()) -> Validation:
 
 
 def _load(path: Path | str, overrides: Sequence[str], problems: list[str]) -> tuple[ExpandConfig, set[str]]:
-    """The config and the names of the sections that can be used; the others may be missing from it."""
+    """Return the config, and the names of its valid sections; the others may be missing from it."""
     try:
         return load_expand_config(path, overrides), set(ExpandConfig.model_fields)
     except ConfigError as error:
@@ -109,7 +119,7 @@ def _load(path: Path | str, overrides: Sequence[str], problems: list[str]) -> tu
         try:
             sections[name] = getattr(load_config(path, alone, overrides), name)
         except ConfigError:
-            continue  # its problems are known already
+            continue  # its problems are listed already
     if "prompts" in sections:  # relative as in load_expand_config
         typed = any(override.partition("=")[0].strip() == "prompts" for override in overrides)
         sections["prompts"] = (Path() if typed else Path(path).parent) / sections["prompts"]
@@ -123,7 +133,7 @@ def _prompt_problems(
         check_class_names(config, prompts, class_names)
     except ConfigError as error:
         yield from (f"{config.prompts}: {problem}" for problem in error.problems)
-    # Whether a prompt can be made depends on the class and on these attributes only: one source of each kind will do.
+    # A prompt depends on the class and on these attributes only, so one source of each kind is enough.
     kinds = {
         (s.class_name, *(s.attributes.get(name, "") for name in prompts.differ_from_source)): s
         for s in reversed(sources)
@@ -138,7 +148,11 @@ def _prompt_problems(
 
 
 def _output_problems(config: ExpandConfig, settings: dict[str, Any] | None) -> Iterator[str]:
-    """What would keep `expand` from writing there; `settings` is the fingerprint, if it could be made."""
+    """Yield what keeps `expand` from writing there.
+
+    Args:
+        settings: the fingerprint; None if it could not be made.
+    """
     url = output_url(config)
     try:
         ledger = Ledger(url)
@@ -161,7 +175,7 @@ def _output_problems(config: ExpandConfig, settings: dict[str, Any] | None) -> I
 
 
 def _not_writable(folder: Path) -> str:
-    """Why a folder cannot be made or written; "" if nothing speaks against it."""
+    """Return why a folder cannot be created or written; "" if it can."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     if not folder.is_dir():

@@ -1,8 +1,7 @@
-"""One unit of work: read -> decode -> edit -> score -> encode -> write a part -> commit. A plain class that knows no
-cluster.
+"""The work on one unit: read, decode, edit, score, encode, write a part, commit. Knows nothing of clusters.
 
-What goes wrong with one image costs that image: its edits become failed records with a stage and a reason. What goes
-wrong with the process (a broken GPU context, a full disk, a signal) is raised, and the unit is somebody else's.
+An error of one image fails the edits of that image only: they become failed records with a stage and a reason. An error
+of the process (a broken GPU context, a full disk, a signal) is raised, and the runner gives the unit to another worker.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from augment.errors import DeviceError, ImageError, InputError, OutputError
 from augment.filters import judge_edit
 from augment.inputs.images import decode_image
 from augment.inputs.readers import read_bytes
-from augment.ledger.in_flight import Journal
+from augment.ledger.in_flight import InFlight
 from augment.ledger.ledger import Ledger
 from augment.run.batch import (
     DecodedImage,
@@ -44,32 +43,40 @@ from augment.types import (
 
 
 class Editor(Protocol):
-    """What a worker needs of whoever makes its edits."""
+    """Makes the edits of a worker."""
 
-    def edit(self, batch: Sequence[DecodedImage]) -> list[RawEdits]: ...
-    def release_memory(self) -> None: ...
+    def edit(self, batch: Sequence[DecodedImage]) -> list[RawEdits]:
+        """Edit and score a batch; return one result per image, in order."""
+        ...
+
+    def release_memory(self) -> None:
+        """Return cached memory to the device."""
 
 
 class Worker:
-    """Holds the models of one process: `setup()` once, then `run_unit` as often as there is work.
+    """Makes units with the models of one process: call `setup` once, then `run_unit` for each unit.
 
-    `run_unit` may be called from several threads. The models do one batch at a time; meanwhile the other thread reads,
-    decodes, encodes and writes, so that of two units in flight one always has a batch for them.
+    `run_unit` may be called from several threads. The models run one batch at a time. With two units in flight, one
+    runs on the model while the other reads, decodes, encodes or writes.
+
+    Args:
+        config: the settings.
+        make_editor: loads the models; called by `setup`.
     """
 
     def __init__(self, config: WorkerConfig, make_editor: Callable[[WorkerConfig], Editor]) -> None:
         self.config = config
         self._make_editor = make_editor
         self._ledger = Ledger(config.output)
-        self._batch_size = config.batch_size  # halves for good when memory runs out
+        self._batch_size = config.batch_size  # halved, and never raised again, when memory runs out
         self._models = threading.Lock()
-        self._models_free_since: float | None = None  # not before the first batch: until then they were loaded
+        self._models_free_since: float | None = None  # None before the first batch, while the models are loaded
 
     def setup(self) -> None:
-        """Load the models. Apart from `__init__`, so that a pool exists before anything heavy is imported.
+        """Load the models. Not in `__init__`, so that creating a worker is cheap and imports no torch.
 
         Raises:
-            OutputError: if the output cannot be seen from here.
+            OutputError: if the output cannot be reached from this machine.
         """
         if not self._ledger.store.exists("plan/plan.json"):
             raise OutputError(
@@ -79,20 +86,23 @@ class Worker:
         self._editor = self._make_editor(self.config)
 
     def run_unit(self, task: UnitTask) -> UnitReport:
-        """Make all edits of a unit and commit them. Returns the report that counts: another's, if it was first.
+        """Make all edits of a unit and commit them.
+
+        Returns:
+            the report that is committed: that of another attempt, if that was first.
 
         Raises:
-            OSError: if the part, or the journal, cannot be written.
+            OSError: if the part, or the in-flight file, cannot be written.
             DeviceError: if the device is broken; this process should end.
         """
         unit, clock = task.unit, _Clock()
-        journal = Journal(self._ledger.store, unit.unit_id, task.attempt)
+        in_flight = InFlight(self._ledger.store, unit.unit_id, task.attempt)
         by_key = {planned.source.key: planned for planned in unit.sources}
         with clock.stage("alone"):
             for key in task.alone:
-                journal.begin([key], alone=True)
+                in_flight.begin([key], alone=True)
                 self._edit([by_key[key]], _Clock())
-                journal.clear(key)
+                in_flight.clear(key)
         results = {
             key: self._failed(by_key[key], "quarantine", reason) for key, reason in task.quarantined.items()
         }  # by source key
@@ -101,18 +111,18 @@ class Worker:
         while start < len(wanted):
             batch = wanted[start : start + min(self._batch_size, task.batch_size or self._batch_size)]
             start += len(batch)
-            journal.begin(planned.source.key for planned in batch)
+            in_flight.begin(planned.source.key for planned in batch)
             results |= self._edit(batch, clock)
-        journal.begin(())  # what may go wrong from here on is no input's fault
+        in_flight.begin(())  # a worker that dies from here on was not killed by an input
         in_order = [results[planned.source.key] for planned in unit.sources]
         with clock.stage("write"):
             part, sha256 = self._ledger.write_part(unit.unit_id, (s for image in in_order for s in image.samples))
         report = self._ledger.commit(self._report(task, in_order, part, sha256, clock.seconds), task.replaces)
-        journal.close()
+        in_flight.close()
         return report
 
     def _edit(self, batch: Sequence[PlannedSource], clock: _Clock) -> dict[str, EditedImage]:
-        """Read and edit some sources; results by source key."""
+        """Read and edit some sources; return results by source key."""
         results: dict[str, EditedImage] = {}
         images: list[DecodedImage] = []
         with clock.stage("read"):
@@ -125,7 +135,7 @@ class Worker:
         return results | self._edit_decoded(images, clock)
 
     def _read(self, planned: PlannedSource) -> DecodedImage | EditedImage:
-        """The decoded source, or its failed edits."""
+        """Return the decoded source, or its failed edits."""
         try:
             data = read_bytes(planned.source)
         except InputError as error:
@@ -143,11 +153,15 @@ class Worker:
         return EditedImage(tuple(records), tuple(map(failed_sample, records)))
 
     def _edit_decoded(self, images: Sequence[DecodedImage], clock: _Clock) -> dict[str, EditedImage]:
-        """Edit a batch; results by source key. A batch that fails is split until what fails stands alone."""
+        """Edit a batch; return results by source key.
+
+        A batch that fails is split, into halves if memory ran out and into single images otherwise, until the images
+        that fail are alone.
+        """
         if not images:
             return {}
         outcome = self._attempt(images, clock)
-        # Outside of the `except` block by now: its traceback held the tensors whose memory is wanted back.
+        # Not within the `except` block of `_attempt`: its traceback keeps the tensors whose memory is to be released.
         if not isinstance(outcome, _Failure):
             with clock.stage("encode"):
                 return {raw.image.planned.source.key: encode_image(raw, self.config.config_hash) for raw in outcome}
@@ -209,7 +223,7 @@ class Worker:
 
 
 class _Clock:
-    """Seconds by stage of one unit."""
+    """Measures the seconds of each stage of one unit."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -228,13 +242,13 @@ class _Clock:
 
 @dataclass(frozen=True)
 class _Failure:
-    """Why a batch failed, without the exception and the tensors that its traceback keeps alive."""
+    """Why a batch failed, without the exception, whose traceback would keep the tensors alive."""
 
     reason: str
     out_of_memory: bool
 
 
 def _without_place(error: Exception, planned: PlannedSource) -> str:
-    """An error's text without the folder it happened in: the same input elsewhere must give the same record."""
+    """Return an error's text with the key in place of the path: the same input elsewhere must give the same record."""
     locator, key = planned.source.locator, planned.source.key
     return str(error).replace(locator, key).replace(locator.partition("::")[0], key)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def autocorrelation(latents: Float[Tensor, "B C H W"]) -> Float[Tensor, " B"]:
-    """Correlation of neighbours (lag 1), the mean of the horizontal and the vertical, in -1..1.
+    """Return the correlation of neighbours (lag 1), the mean of the horizontal and the vertical, in -1..1.
 
     Per sample and channel the mean of x_ij x_i,j+1 over all pairs, and of x_ij x_i+1,j, each over the mean of x_ij^2;
     then averaged over the channels. 0 for white noise in expectation, 1 for a constant, -1 for a checkerboard.

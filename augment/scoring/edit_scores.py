@@ -16,9 +16,14 @@ class ImageTextModel(Protocol):
 
     logit_scale: float
 
-    def image_embeds(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]: ...
-    def text_embeds(self, texts: Sequence[str]) -> Float[Tensor, "N D"]: ...
-    def class_embeds(self, texts: Sequence[Sequence[str]]) -> Float[Tensor, "N D"]: ...
+    def image_embeds(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
+        """Return images, in -1..1, as unit vectors."""
+
+    def text_embeds(self, texts: Sequence[str]) -> Float[Tensor, "N D"]:
+        """Return texts as unit vectors."""
+
+    def class_embeds(self, texts: Sequence[Sequence[str]]) -> Float[Tensor, "N D"]:
+        """Return one unit vector per class: the normalised mean of its texts."""
 
 
 class EditScorer:

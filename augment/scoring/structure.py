@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def patch_distance(features: Float[Tensor, "B P D"], reference: Float[Tensor, "B P D"]) -> Float[Tensor, " B"]:
-    """Mean over the patches of 1 - cosine similarity, in 0..2; patches are compared at the same place only.
+    """Return the mean over the patches of 1 - cosine similarity, in 0..2; patches are compared at the same place only.
 
     So it grows with what changed and with how much of the picture did: 0 for the same picture.
     """

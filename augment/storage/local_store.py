@@ -1,4 +1,4 @@
-"""An output folder on a POSIX file system: rename is atomic, and a hard link is made only if the name is free."""
+"""Output folders on a POSIX file system, where rename is atomic and `link` fails if the name exists."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from augment.storage.tar import sync_folder, write_bytes_atomic
 
 
 class LocalStore(Store):
-    """A folder of a POSIX file system, on which `link` fails if the name exists. It may be shared between machines."""
+    """Stores files in a folder, which machines may share.
+
+    Attributes:
+        root: the folder; created with the first file.
+    """
 
     def __init__(self, path: Path | str) -> None:
         self.root = Path(path)
@@ -38,7 +42,7 @@ class LocalStore(Store):
             for entry in entries:
                 if entry.name.startswith(".") and entry.name.endswith(".tmp"):
                     continue
-                with contextlib.suppress(FileNotFoundError):  # removed since: this one is not there, the others are
+                with contextlib.suppress(FileNotFoundError):  # removed since the folder was opened
                     if entry.is_file():
                         found[f"{prefix}{entry.name}"] = entry.stat().st_size
         return dict(sorted(found.items()))
@@ -69,7 +73,7 @@ class LocalStore(Store):
 
     def put(self, local: Path, name: str) -> None:
         with local.open("rb") as file:
-            os.fsync(file.fileno())  # the name must not outlive a power cut without the bytes
+            os.fsync(file.fileno())  # otherwise a power cut may keep the name and lose the bytes
         self._rename({local: self.root / name})
 
     def move(self, names: Mapping[str, str]) -> None:
@@ -103,6 +107,6 @@ class LocalStore(Store):
             shutil.rmtree(path, ignore_errors=True)
 
     def sweep(self) -> None:
-        for folder in ("", "run", "run/journal", "plan", "commits", "parts", "shards", "rejected"):
+        for folder in ("", "run", "run/in_flight", "plan", "commits", "parts", "shards", "rejected"):
             for path in (self.root / folder).glob(".*.tmp"):
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""An output folder on an object store: S3 and what speaks its language, Google Cloud Storage, Azure."""
+"""Output folders on object stores: S3 and stores with its protocol, Google Cloud Storage, Azure."""
 
 from __future__ import annotations
 
@@ -18,19 +18,22 @@ import fsspec
 from augment.errors import StoreError
 from augment.storage.store import Store
 
-# Stores that can create an object on the condition that there is none (fsspec: `mode="create"`).
+# URL schemes of stores that can create an object on the condition that there is none (fsspec: `mode="create"`).
 CONDITIONAL_PUT = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory")
-_AT_ONCE = 32  # requests
-_CREATE_TRIES = 8
-_CREATING = threading.Lock()  # fsspec's `memory://` looks first and then writes; the others do both at once
+_AT_ONCE = 32  # requests in parallel
+_CREATE_ATTEMPTS = 8
+_CREATING = threading.Lock()  # fsspec's `memory://` checks and writes in two steps; the others in one
 T = TypeVar("T")
 
 
 class ObjectStore(Store):
-    """A prefix of an object store behind fsspec; needs a conditional put.
+    """Stores files under a prefix of an object store, through fsspec. Needs a conditional put.
 
     Files are built locally and uploaded once, whole: a file object that an exception passes through would finalize a
-    truncated object. Whatever the store's client raises arrives as an OSError.
+    truncated object. Errors of the store's client are raised as OSError.
+
+    Raises:
+        StoreError: if the URL is of another kind of store, or its client is not installed.
     """
 
     def __init__(self, url: str) -> None:
@@ -61,7 +64,7 @@ class ObjectStore(Store):
             raise OSError(f"{self.at(name)}: {type(error).__name__}: {error}") from error
 
     def _each(self, action: Callable[[str], T], names: Iterable[str]) -> Iterator[T]:
-        """What an action gives for each name, in order; many at a time, because one request takes long."""
+        """Yield the results of an action for each name, in order; many run in parallel: a request has latency."""
         rest = iter(names)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             while some := list(itertools.islice(rest, 32 * _AT_ONCE)):
@@ -73,7 +76,7 @@ class ObjectStore(Store):
 
     def open(self, name: str) -> BinaryIO:
         with self._as_os_error(name):
-            # Without read-ahead: readers of columns know what they need.
+            # Without read-ahead: readers of columns ask for exactly the ranges they need.
             return cast(BinaryIO, self._fs.open(self._path(name), "rb", cache_type="none"))
 
     def list(self, folder: str = "") -> dict[str, int]:
@@ -95,7 +98,7 @@ class ObjectStore(Store):
             self._fs.pipe_file(self._path(name), data)
 
     def create(self, name: str, data: bytes) -> bool:
-        for turn in itertools.count(1):
+        for attempt in itertools.count(1):
             try:
                 with self._as_os_error(name), _CREATING:
                     self._fs.pipe_file(self._path(name), data, mode="create")
@@ -104,12 +107,12 @@ class ObjectStore(Store):
                 return False
             except OSError as error:
                 code = _error_code(error)
-                if code == "PreconditionFailed":  # as stores other than S3 itself say it
+                if code == "PreconditionFailed":  # the code of stores other than S3
                     return False
-                # Another one is creating it at this moment: what comes of that is not known yet.
-                if code not in ("ConditionalRequestConflict", "OperationAborted") or turn == _CREATE_TRIES:
+                # Another writer is creating it now; only its outcome tells whether the name is taken.
+                if code not in ("ConditionalRequestConflict", "OperationAborted") or attempt == _CREATE_ATTEMPTS:
                     raise
-                time.sleep(0.05 * 2**turn)
+                time.sleep(0.05 * 2**attempt)
         raise AssertionError("not reached")
 
     def append(self, name: str, data: bytes) -> None:
@@ -152,18 +155,18 @@ class ObjectStore(Store):
             yield Path(folder)
 
     def sweep(self) -> None:
-        """Nothing: an upload that did not end leaves nothing that can be seen."""
+        """Do nothing: an upload that did not end leaves no visible object."""
 
     def read_many(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         def read(name: str) -> tuple[str, bytes | None]:
             try:
                 with self._as_os_error(name):
-                    # From its first byte: asked for a whole file, s3fs asks for its size first, which takes as long.
+                    # With `start`, s3fs makes one request; without, it asks for the size first, which doubles the time.
                     return name, bytes(self._fs.cat_file(self._path(name), start=0))
             except FileNotFoundError:
                 return name, None
             except OSError as error:
-                if _error_code(error) == "InvalidRange":  # an empty one has no first byte
+                if _error_code(error) == "InvalidRange":  # an empty object has no first byte
                     return name, b""
                 raise
 
@@ -173,6 +176,6 @@ class ObjectStore(Store):
 
 
 def _error_code(error: OSError) -> str:
-    """The code in an S3 client's error; "" if it has none."""
+    """Return the code in an S3 client's error; "" if it has none."""
     response: Any = getattr(error.__cause__, "response", None)
     return str(response["Error"].get("Code", "")) if isinstance(response, dict) and "Error" in response else ""

@@ -1,4 +1,4 @@
-"""From the path or URL of an output folder to the store that it lies in."""
+"""The choice of a store by the path or URL of an output folder."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from augment.storage.store import Store
 
 
 def open_store(url: Path | str) -> Store:
-    """Return the store of an output folder.
+    """Return the store of an output folder, given as a local path or a URL.
 
     Raises:
-        StoreError: if no file system is known for that URL.
+        StoreError: if there is no store for that URL.
     """
     text = str(url).removeprefix("file://")
     if "://" not in text:

@@ -1,6 +1,6 @@
-"""Where an output folder lies: a local disk or an object store, with the same few promises on both.
+"""The interface of output folders, on a local disk or an object store. Both keep the same promises:
 
-    a file is there whole or not at all;  `create` succeeds for one of any number of callers;  a list is up to date
+    a file exists whole or not at all;  `create` succeeds for one of any number of callers;  a listing is up to date
 
 Names are relative to the folder, with slashes: `commits/u000001.json`. Credentials and endpoints are never in a config:
 object stores take them from their own environment (`AWS_*`, `AWS_ENDPOINT_URL`, `FSSPEC_S3_*`, ...).
@@ -19,7 +19,11 @@ _PIECE = 16 * 2**20  # bytes
 
 
 class Store(ABC):
-    """One output folder."""
+    """One output folder.
+
+    Attributes:
+        url: its path or URL, without a slash at the end.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -28,63 +32,66 @@ class Store(ABC):
         return self.url
 
     def at(self, name: str) -> str:
-        """The full path or URL of a file, for people and for other readers."""
+        """Return the full path or URL of a file, for messages and for other readers."""
         return f"{self.url}/{name}"
 
     @abstractmethod
     def read(self, name: str) -> bytes:
-        """A whole file. Raises FileNotFoundError if there is none."""
+        """Return the content of a file. Raises FileNotFoundError if there is none."""
 
     @abstractmethod
     def open(self, name: str) -> BinaryIO:
-        """A file to be read piece by piece. Raises FileNotFoundError if there is none."""
+        """Return an open file, to be read in pieces. Raises FileNotFoundError if there is none."""
 
     @abstractmethod
     def list(self, folder: str = "") -> dict[str, int]:
-        """Full names -> bytes of the finished files directly in a folder, sorted; empty if there is no such folder."""
+        """Return full names -> sizes in bytes of the finished files directly in a folder, sorted by name.
+
+        A folder that does not exist is empty.
+        """
 
     @abstractmethod
     def exists(self, name: str) -> bool:
-        """Whether there is such a file."""
+        """Return whether a file exists."""
 
     @abstractmethod
     def write(self, name: str, data: bytes) -> None:
-        """Make a file or replace it: a reader sees the old content or the new one, never a part."""
+        """Create or replace a file; a reader sees the old content or the new one, never a part."""
 
     @abstractmethod
     def create(self, name: str, data: bytes) -> bool:
-        """Make a file unless there is one; of several callers at once, one succeeds."""
+        """Create a file unless it exists; return whether it was created. Of several callers at once, one succeeds."""
 
     @abstractmethod
     def append(self, name: str, data: bytes) -> None:
-        """Add lines to a log. On an object store a log is several objects, `<stem>-<time>.<extension>`."""
+        """Append lines to a log. On an object store a log is several objects, `<stem>-<time>.<extension>`."""
 
     @abstractmethod
     def put(self, local: Path, name: str) -> None:
-        """Move a finished local file to its place, replacing what is there. Raises OSError if it did not arrive."""
+        """Move a finished local file into the folder, replacing a file of that name. Raises OSError if it fails."""
 
     @abstractmethod
     def move(self, names: Mapping[str, str]) -> None:
-        """Give files other names, old -> new, replacing what is there. An object store copies, without a download."""
+        """Rename files, old -> new, replacing existing ones. An object store copies them, without a download."""
 
     @abstractmethod
     def remove(self, names: Iterable[str]) -> None:
-        """Delete files; one that is not there is no error."""
+        """Delete files; a file that does not exist is no error."""
 
     @abstractmethod
     def clear(self, folder: str) -> None:
-        """Delete a folder with all that is in it, if there is one."""
+        """Delete a folder with all its files, if it exists."""
 
     @abstractmethod
     def scratch(self) -> contextlib.AbstractContextManager[Path]:
-        """A new local folder to build files in, from which `put` is cheap; gone after the block."""
+        """Return a new local folder to build files in, from which `put` is cheap; deleted after the block."""
 
     @abstractmethod
     def sweep(self) -> None:
-        """Remove what killed writers left unfinished. Only for who is sure that nobody writes now."""
+        """Remove unfinished files of writers that were killed. Only call it while nobody writes."""
 
     def sha256(self, name: str) -> str:
-        """Hexadecimal SHA-256 of a file, read in pieces. Raises FileNotFoundError if there is none."""
+        """Return the hexadecimal SHA-256 of a file, read in pieces. Raises FileNotFoundError if there is none."""
         digest = hashlib.sha256()
         with self.open(name) as file:
             while piece := file.read(_PIECE):
@@ -92,7 +99,7 @@ class Store(ABC):
         return digest.hexdigest()
 
     def read_many(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """The content of many small files, in the order given; one that is gone meanwhile is left out."""
+        """Yield (name, content) of many small files, in the order given; files deleted meanwhile are left out."""
         for name in names:
             with contextlib.suppress(FileNotFoundError):
                 yield name, self.read(name)

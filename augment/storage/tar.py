@@ -1,4 +1,4 @@
-"""Tars that are the same bytes whenever their samples are: no clock, no owner, a fixed order of members.
+"""Tar files whose bytes depend on their samples only: no times, no owners, a fixed order of members.
 
 A *sample* is a key and its files by extension, `("00/cat", {"png": ..., "cls": ...})`, stored as `00/cat.png`,
 `00/cat.cls`. Readers split a member's name at the first dot of its last part, so a key with a dot would merge
@@ -24,7 +24,7 @@ EXTENSION_PATTERN = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file written beside `path` and moved over it when the block ends well; otherwise nothing is left behind."""
+    """Yield an open file beside `path`, renamed to it if the block ends without an error, and deleted otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
     try:
@@ -40,7 +40,7 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make new names in a folder survive a power cut, not only the bytes of their files."""
+    """Flush the entries of a folder to disk, so that new names survive a power cut as the bytes of the files do."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -49,13 +49,13 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_bytes_atomic(path: Path | str, data: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new one, never a part. Creates the folder."""
+    """Write a file so that a reader sees the old content or the new one, never a part; its folder is created."""
     with _replacing(Path(path)) as file:
         file.write(data)
 
 
 def write_tar(path: Path | str, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> int:
-    """Write samples, in the order given, as one tar; atomically, and with bytes that depend on the samples alone.
+    """Write samples, in the order given, as one tar, atomically; its bytes depend on the samples only.
 
     Args:
         path: the tar; its folder is created. Nothing appears there before the last sample is written and synced.
@@ -89,8 +89,11 @@ def write_tar(path: Path | str, samples: Iterable[tuple[str, Mapping[str, bytes]
 
 
 class StrictTarInfo(tarfile.TarInfo):
-    """Members for readers of whole tars: `tarfile` itself takes a file that stops between two members, or goes on with
-    garbage, for one that ends there."""
+    """Makes `tarfile` raise ReadError for a tar without its end-of-archive mark.
+
+    By itself `tarfile` reads a file that is cut off between two members, or continues with garbage, as one that ends
+    there.
+    """
 
     @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
@@ -103,14 +106,14 @@ class StrictTarInfo(tarfile.TarInfo):
 
 
 def split_member_name(name: str) -> tuple[str, str] | None:
-    """Key and lower-case extension of a member, split at the first dot of the last part; None if it has no dot."""
+    """Return key and lower-case extension of a member, split at the first dot of the last part; None without a dot."""
     folder, slash, base = name.rpartition("/")
     stem, dot, extension = base.partition(".")
     return (f"{folder}{slash}{stem}", extension.lower()) if dot and stem and extension else None
 
 
 def iter_tar(source: Path | str | BinaryIO) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Yield (key, files by extension) of a tar, neighbouring members with one key being one sample.
+    """Yield (key, files by extension) of each sample of a tar; consecutive members with one key are one sample.
 
     Args:
         source: a path, or an open binary file, which is read forwards only and not closed.
@@ -139,6 +142,6 @@ def iter_tar(source: Path | str | BinaryIO) -> Iterator[tuple[str, dict[str, byt
 
 
 def sha256_file(path: Path | str) -> str:
-    """Hexadecimal SHA-256 of a file's content, read in pieces."""
+    """Return the hexadecimal SHA-256 of a file's content, read in pieces."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -18,7 +18,7 @@ Painter = Callable[[np.random.Generator], np.ndarray]
 
 
 def soft_disc(x: float, y: float, radius: float) -> np.ndarray:
-    """Coverage of a disc with a one-pixel soft edge, [64, 64, 1] in 0..1."""
+    """Return the coverage of a disc with a one-pixel soft edge, [64, 64, 1] in 0..1."""
     distance = np.sqrt((_X - x) ** 2 + (_Y - y) ** 2)
     return np.clip(radius + 0.5 - distance, 0.0, 1.0)[..., None]
 
@@ -28,7 +28,7 @@ def _colour(rng: np.random.Generator, red: float, green: float, blue: float, spr
 
 
 def _smooth_noise(rng: np.random.Generator, cells: int) -> np.ndarray:
-    """Low-frequency noise in about -1..1, [64, 64, 1]."""
+    """Return low-frequency noise in about -1..1, [64, 64, 1]."""
     grid = Image.fromarray(rng.uniform(-1, 1, (cells, cells)).astype(np.float32))
     return np.asarray(grid.resize((SIZE, SIZE), Image.Resampling.BICUBIC))[..., None]
 
@@ -39,7 +39,7 @@ def _gradient(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
 
 
 def _below(height: np.ndarray | float) -> np.ndarray:
-    """Coverage of what lies below a horizon given per column, with a one-pixel soft edge. [64, 64, 1]."""
+    """Return the coverage, [64, 64, 1], of what lies below a horizon given per column, with a one-pixel soft edge."""
     return np.clip(_Y - height + 0.5, 0.0, 1.0)[..., None]
 
 
@@ -53,12 +53,14 @@ def _hills(rng: np.random.Generator, level: float, amplitude: float) -> np.ndarr
 
 
 def meadow(rng: np.random.Generator) -> np.ndarray:
+    """Paint a green hill under a blue sky."""
     sky = _gradient(_colour(rng, 0.45, 0.72, 0.95), _colour(rng, 0.78, 0.90, 0.98))
     grass = _gradient(_colour(rng, 0.50, 0.80, 0.30), _colour(rng, 0.22, 0.58, 0.18)) + 0.05 * _smooth_noise(rng, 9)
     return _mix(sky, grass, _below(_hills(rng, rng.uniform(22, 32), rng.uniform(1, 3)))).astype(np.float32)
 
 
 def snow(rng: np.random.Generator) -> np.ndarray:
+    """Paint two white hills under a pale sky."""
     sky = _gradient(_colour(rng, 0.62, 0.76, 0.88), _colour(rng, 0.82, 0.90, 0.96))
     far = _colour(rng, 0.84, 0.90, 0.97)
     near = _gradient(_colour(rng, 0.98, 0.98, 0.99, 0.01), _colour(rng, 0.90, 0.94, 0.99, 0.01))
@@ -69,6 +71,7 @@ def snow(rng: np.random.Generator) -> np.ndarray:
 
 
 def desert(rng: np.random.Generator) -> np.ndarray:
+    """Paint two dunes under an orange sky."""
     sky = _gradient(_colour(rng, 0.98, 0.80, 0.55), _colour(rng, 0.99, 0.92, 0.75))
     far, near = _colour(rng, 0.90, 0.66, 0.36), _colour(rng, 0.95, 0.76, 0.42)
     image = _mix(sky, far + 0.03 * _smooth_noise(rng, 7), _below(_hills(rng, rng.uniform(20, 28), 4)))
@@ -78,6 +81,7 @@ def desert(rng: np.random.Generator) -> np.ndarray:
 
 
 def ocean(rng: np.random.Generator) -> np.ndarray:
+    """Paint waves up to the horizon."""
     sky = _gradient(_colour(rng, 0.66, 0.86, 0.96), _colour(rng, 0.88, 0.95, 0.97))
     water = _gradient(_colour(rng, 0.12, 0.48, 0.76), _colour(rng, 0.04, 0.26, 0.55))
     waves = np.sin(2 * np.pi * _Y / rng.uniform(6.5, 8.5) + 0.8 * np.sin(2 * np.pi * _X / 32 + rng.uniform(0, 6.28)))
@@ -85,6 +89,7 @@ def ocean(rng: np.random.Generator) -> np.ndarray:
 
 
 def forest(rng: np.random.Generator) -> np.ndarray:
+    """Paint six trunks in front of dark green."""
     image = _gradient(_colour(rng, 0.10, 0.34, 0.16), _colour(rng, 0.16, 0.26, 0.10)) + 0.05 * _smooth_noise(rng, 8)
     spacing, offset = rng.uniform(13, 17), rng.uniform(0, 15)
     bark = _colour(rng, 0.36, 0.23, 0.13)
@@ -96,6 +101,7 @@ def forest(rng: np.random.Generator) -> np.ndarray:
 
 
 def city(rng: np.random.Generator) -> np.ndarray:
+    """Paint houses with lit windows along a street."""
     image = _gradient(_colour(rng, 0.72, 0.76, 0.82), _colour(rng, 0.86, 0.86, 0.86))
     left = -rng.uniform(0, 8)
     while left < SIZE:
@@ -110,6 +116,7 @@ def city(rng: np.random.Generator) -> np.ndarray:
 
 
 def mountains(rng: np.random.Generator) -> np.ndarray:
+    """Paint three peaks with caps of snow."""
     image = _gradient(_colour(rng, 0.86, 0.70, 0.84), _colour(rng, 0.98, 0.88, 0.86))
     for _ in range(3):
         peak_x, peak_y, slope = rng.uniform(0, SIZE), rng.uniform(6, 18), rng.uniform(0.9, 1.4)
@@ -121,6 +128,7 @@ def mountains(rng: np.random.Generator) -> np.ndarray:
 
 
 def wall(rng: np.random.Generator) -> np.ndarray:
+    """Paint a brick wall and the ground before it."""
     height, width = 8.0, 16.0
     dx, dy = rng.uniform(0, width), rng.uniform(0, height)
     row = np.floor((_Y + dy) / height)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from augment.prompts.templates import with_article
+
 BACKGROUND_PHRASES: dict[str, tuple[str, ...]] = {
     "meadow": ("in a meadow", "on a meadow"),
     "snow": ("on snow", "in the snow"),
@@ -29,13 +31,8 @@ CONDITION_WORDS: dict[str, str] = {"clear": "clear", "night": "night", "fog": "f
 OPENINGS: tuple[str, ...] = ("a picture of", "a photo of", "")
 
 
-def with_article(noun: str) -> str:
-    """`an owl`, `a fox`."""
-    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
-
-
 def caption(object: str, background: str, condition: str, rng: np.random.Generator) -> str:
-    """One wording of a scene, drawn from the grammar."""
+    """Draw one wording of a scene from the grammar."""
     if rng.random() < 0.25:
         return f"{with_article(object)}, {BACKGROUND_WORDS[background]}, {CONDITION_WORDS[condition]}"
     choices = (OPENINGS, BACKGROUND_PHRASES[background], CONDITION_PHRASES[condition])
@@ -44,13 +41,13 @@ def caption(object: str, background: str, condition: str, rng: np.random.Generat
 
 
 def canonical_caption(object: str, background: str, condition: str) -> str:
-    """The one wording used where two captions have to be compared: `a picture of a fox on snow at night`."""
+    """Return the one wording used where two captions are compared: `a picture of a fox on snow at night`."""
     parts = ("a picture of", with_article(object), BACKGROUND_PHRASES[background][0], CONDITION_PHRASES[condition][0])
     return " ".join(part for part in parts if part)
 
 
 def vocabulary(objects: tuple[str, ...]) -> list[str]:
-    """Every word the grammar can produce, sorted; the tokenizer has one token for each."""
+    """Return every word the grammar can produce, sorted; the tokenizer has one token for each."""
     phrases = [p for options in BACKGROUND_PHRASES.values() for p in options]
     phrases += [p for options in CONDITION_PHRASES.values() for p in options]
     phrases += [*BACKGROUND_WORDS.values(), *CONDITION_WORDS.values(), *OPENINGS, "a", "an", *objects, ","]

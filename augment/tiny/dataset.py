@@ -51,7 +51,7 @@ HOME_BACKGROUND: dict[str, str] = {
 
 
 def split_path(name: str) -> Path:
-    """The tar of a shipped split. Raises ValueError for a name other than train, val, test."""
+    """Return the path of a shipped split's tar. Raises ValueError for a name other than train, val, test."""
     _check(name)
     return Path(__file__).parent / "data" / f"{name}.tar"
 
@@ -93,7 +93,7 @@ def write_splits(folder: Path | str) -> dict[str, int]:
 
 
 def _scene(name: str, index: int, rng: np.random.Generator) -> Scene:
-    place, class_index = divmod(index, len(CLASSES))  # the how-manieth picture of which class
+    place, class_index = divmod(index, len(CLASSES))  # index of the picture within its class, and the class
     word = CLASSES[class_index]
     if name == "train":
         background = HOME_BACKGROUND[word]

@@ -17,7 +17,7 @@ HUBER = 1e-3  # of the pseudo-Huber loss, in the latents' unit scale
 
 
 def student_from(teacher: UNet2DConditionModel, student: UNet2DConditionModel) -> UNet2DConditionModel:
-    """The teacher's weights in the student, whose projection of the guidance scale starts at zero: the same network."""
+    """Copy the teacher's weights into the student; its projection of the guidance scale is zero: the same function."""
     missing, unexpected = student.load_state_dict(teacher.state_dict(), strict=False)
     assert not unexpected and missing == ["time_embedding.cond_proj.weight"], (missing, unexpected)
     nn.init.zeros_(student.time_embedding.cond_proj.weight)
@@ -34,7 +34,7 @@ def distillation_loss(
     guidance_max: float,
     stride: int,
 ) -> LossFn:
-    """The student's clean latents agree along the teacher's guided trajectory.
+    """Return the loss that makes the student's clean latents agree along the teacher's guided trajectory.
 
     At a random timestep t and guidance scale w, z_t is a noisy picture and z_s, s = t - stride, is where one DDIM step
     of the guided teacher leads from it; the student must answer at (z_t, t, w) what it already answers at (z_s, s, w),

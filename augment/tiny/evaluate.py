@@ -21,6 +21,7 @@ from augment.editing import (
 from augment.editing.edits import full_schedule, round_trip_psnr
 from augment.inputs.images import decode_image
 from augment.inputs.readers import list_sources, read_bytes
+from augment.inputs.tensors import to_images
 from augment.models.clip import ClipScorer
 from augment.models.interface import LatentDiffusion
 from augment.scoring import patch_distance
@@ -32,7 +33,7 @@ from augment.tiny.world import BACKGROUNDS, CLASSES, CONDITIONS
 from augment.training.classifier import AttributeClassifier
 from augment.types import Source
 
-Editor = Callable[[Tensor, list[str], list[str], list[str]], "Edits"]
+EditFunction = Callable[[Tensor, list[str], list[str], list[str]], "Edits"]
 
 
 @dataclass(frozen=True)
@@ -44,39 +45,41 @@ class Pictures:
 
     @property
     def captions(self) -> list[str]:
+        """Return the caption of every picture."""
         return [s.caption for s in self.sources]
 
     def attribute(self, name: str) -> list[str]:
+        """Return the value that every picture has of an attribute, such as `background`."""
         return [s.attributes[name] for s in self.sources]
 
 
 def load_judge() -> AttributeClassifier:
-    """The classifier trained on renders (`jobs/train_tiny.py`): heads for object, background and condition."""
+    """Return the classifier trained on renders (`jobs/train_tiny.py`): heads for object, background and condition."""
     return AttributeClassifier.load(WEIGHTS / "judge")
 
 
 def load_split(name: str, limit: int | None = None) -> Pictures:
-    """The first `limit` pictures of a shipped split; splits are balanced from the front."""
+    """Return the first `limit` pictures of a shipped split; splits are balanced from the front."""
     sources = list_sources(split_path(name), "webdataset")[:limit]
     pixels = np.stack([np.asarray(decode_image(read_bytes(s))) for s in sources])
-    return Pictures(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1.0, sources)
+    return Pictures(to_images(pixels), sources)
 
 
 def accuracy(judge: AttributeClassifier, images: Tensor, attribute: str, wanted: Sequence[str]) -> float:
-    """Share of images in which the judge sees the wanted value of an attribute."""
+    """Return the share of images in which the judge sees the wanted value of an attribute."""
     names = judge.attributes[attribute]
     predicted = judge.predict(images)[attribute].tolist()
     return sum(names[p] == w for p, w in zip(predicted, wanted, strict=True)) / len(wanted)
 
 
 def other_background(source: Source) -> str:
-    """A background that is not the picture's own, chosen by its key: the target of the background edits."""
+    """Return a background that is not the picture's own, chosen by its key: the target of the background edits."""
     others = [b for b in BACKGROUNDS if b != source.attributes["background"]]
     return others[seed_for("target background", source.key) % len(others)]
 
 
 def background_edit_prompts(pictures: Pictures) -> tuple[list[str], list[str]]:
-    """(target backgrounds, target prompts): only the background changes, object and condition stay."""
+    """Return target backgrounds and target prompts: only the background changes, object and condition stay."""
     targets = [other_background(s) for s in pictures.sources]
     prompts = [
         canonical_caption(s.attributes["object"], target, s.attributes["condition"])
@@ -115,8 +118,8 @@ class EditScores:
     n: int
 
 
-def inversion_editor(model: LatentDiffusion, config: EditConfig) -> Editor:
-    """Edits by inversion under the source caption."""
+def inversion_editor(model: LatentDiffusion, config: EditConfig) -> EditFunction:
+    """Return a function that edits by inversion under the source caption."""
     steps = len(full_schedule(model, config).last_part(config.strength))
 
     def make(images: Tensor, captions: list[str], prompts: list[str], keys: list[str]) -> Edits:
@@ -127,8 +130,8 @@ def inversion_editor(model: LatentDiffusion, config: EditConfig) -> Editor:
     return make
 
 
-def image_to_image_editor(model: LatentDiffusion, config: EditConfig) -> Editor:
-    """Edits from fresh noise at the same strength: no inversion, no source caption."""
+def image_to_image_editor(model: LatentDiffusion, config: EditConfig) -> EditFunction:
+    """Return a function that edits from fresh noise at the same strength: no inversion, no source caption."""
 
     def make(images: Tensor, captions: list[str], prompts: list[str], keys: list[str]) -> Edits:
         pictures = image_to_image(model, images, prompts, [seed_for("image to image", k) for k in keys], config)
@@ -138,9 +141,9 @@ def image_to_image_editor(model: LatentDiffusion, config: EditConfig) -> Editor:
 
 
 def score_background_edits(
-    pictures: Pictures, editor: Editor, judge: AttributeClassifier, clip: ClipScorer, batch_size: int = 32
+    pictures: Pictures, editor: EditFunction, judge: AttributeClassifier, clip: ClipScorer, batch_size: int = 32
 ) -> EditScores:
-    """Change every picture's background and ask the judge what it sees."""
+    """Change every picture's background and score the edits."""
     targets, prompts = background_edit_prompts(pictures)
     keys = [s.key for s in pictures.sources]
     parts: list[Edits] = []
@@ -185,7 +188,7 @@ class TinyQuality:
 
 
 def clip_object_accuracy(clip: ClipScorer, pictures: Pictures) -> float:
-    """Zero-shot: the nearest class, each described in every scene of the world, is the picture's own."""
+    """Return the share of pictures whose nearest class, each described in every scene of the world, is their own."""
     names = list(CLASSES)
     texts = clip.class_embeds([[canonical_caption(n, b, c) for b in BACKGROUNDS for c in CONDITIONS] for n in names])
     nearest = (clip.image_embeds(pictures.images) @ texts.T).argmax(dim=1).tolist()
@@ -196,7 +199,7 @@ def clip_object_accuracy(clip: ClipScorer, pictures: Pictures) -> float:
 def generation_accuracy(
     model: LatentDiffusion, judge: AttributeClassifier, pictures: Pictures, config: EditConfig, batch_size: int = 32
 ) -> tuple[float, float]:
-    """Text to image under the split's captions: shares with the caption's (object, background)."""
+    """Return the shares of text to image, under the split's captions, with the caption's (object, background)."""
     parts = []
     for i in range(0, len(pictures.sources), batch_size):
         seeds = [seed_for("text to image", s.key) for s in pictures.sources[i : i + batch_size]]
@@ -215,12 +218,11 @@ def evaluate_tiny(
     edit_config: EditConfig,
     generation: EditConfig,
     student_generation: EditConfig,
-    batch_size: int = 32,
 ) -> TinyQuality:
-    """Autoencoder, text to image of teacher and student, CLIP and the teacher's background edits on one split."""
-    generated = generation_accuracy(model, judge, pictures, generation, batch_size)
-    of_student = generation_accuracy(student, judge, pictures, student_generation, batch_size)
-    edits = score_background_edits(pictures, inversion_editor(model, edit_config), judge, clip, batch_size)
+    """Measure autoencoder, text to image of teacher and student, CLIP and the teacher's edits on one split."""
+    generated = generation_accuracy(model, judge, pictures, generation)
+    of_student = generation_accuracy(student, judge, pictures, student_generation)
+    edits = score_background_edits(pictures, inversion_editor(model, edit_config), judge, clip)
     return TinyQuality(
         vae_psnr=float(round_trip_psnr(model, pictures.images).mean()),
         object_accuracy=generated[0],

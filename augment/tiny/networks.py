@@ -31,7 +31,7 @@ MAX_TOKENS = 16
 
 
 def build_tokenizer(words: list[str]) -> CLIPTokenizer:
-    """A CLIP byte-pair tokenizer in which each given word is one token; anything else is spelt letter by letter."""
+    """Return a CLIP byte-pair tokenizer in which each given word is one token; anything else is spelt by letters."""
     alphabet = [chr(c) for c in range(33, 127)]
     tokens = alphabet + [c + "</w>" for c in alphabet]
     merges: list[tuple[str, str]] = []
@@ -70,13 +70,15 @@ def _text_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
 
 
 def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """Return an untrained text encoder for the tokenizer's words."""
     return CLIPTextModel(_text_config(tokenizer))
 
 
 def build_vae() -> AutoencoderKL:
-    """Factor 8, no attention; one normalisation group, so that brightness survives the normalisations.
+    """Return an untrained autoencoder of factor 8, without attention.
 
-    Every residual branch starts at zero: the untrained autoencoder is almost linear, and learns faster for it.
+    It has one normalisation group, so that brightness survives the normalisations. Every residual branch starts at
+    zero: the untrained autoencoder is almost linear, and learns faster for it.
     """
     channels = (16, 24, 64, 96)
     vae = AutoencoderKL(
@@ -99,7 +101,7 @@ def build_vae() -> AutoencoderKL:
 
 
 def build_unet(*, time_cond_proj_dim: int | None = None) -> UNet2DConditionModel:
-    """The denoiser; with `time_cond_proj_dim`, one that is told the guidance scale, like latent consistency models."""
+    """Return an untrained denoiser; with `time_cond_proj_dim` it is told the guidance scale (latent consistency)."""
     return UNet2DConditionModel(
         sample_size=LATENT_SIZE,
         in_channels=LATENT_CHANNELS,
@@ -116,7 +118,7 @@ def build_unet(*, time_cond_proj_dim: int | None = None) -> UNet2DConditionModel
 
 
 def build_scheduler() -> DDIMScheduler:
-    """Stable Diffusion's noise schedule; trailing spacing, because few steps are the normal case here."""
+    """Return Stable Diffusion's noise schedule; trailing spacing, because few steps are the normal case here."""
     return DDIMScheduler(
         num_train_timesteps=1000,
         beta_start=0.00085,
@@ -131,11 +133,12 @@ def build_scheduler() -> DDIMScheduler:
 
 
 def build_student_scheduler() -> LCMScheduler:
-    """The same noise schedule for the few-step student."""
+    """Return the same noise schedule for the few-step student."""
     return LCMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", original_inference_steps=50)
 
 
 def build_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
+    """Return an untrained CLIP pair: a vision transformer of 64 patches, and a text tower for the tokenizer's words."""
     vision = CLIPVisionConfig(
         image_size=IMAGE_SIZE,
         patch_size=8,
@@ -156,6 +159,7 @@ def build_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
 
 
 def build_image_processor() -> CLIPImageProcessor:
+    """Return the processor that brings pictures to 64 x 64 and to -1..1 for CLIP."""
     return CLIPImageProcessor(
         size={"shortest_edge": IMAGE_SIZE},
         crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
@@ -165,7 +169,7 @@ def build_image_processor() -> CLIPImageProcessor:
 
 
 def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> torch.Tensor:
-    """Token ids, int64 [B, MAX_TOKENS], padded and cut as `StableDiffusionPipeline` does."""
+    """Return token ids, int64 [B, MAX_TOKENS], padded and cut as `StableDiffusionPipeline` does."""
     batch = tokenizer(captions, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt")
     return batch.input_ids
 
@@ -197,7 +201,7 @@ def save_pipeline(
 
 
 def load_pipeline(folder: Path, device: str) -> StableDiffusionPipeline:
-    """The pipeline that `save_pipeline` wrote, in float32 and frozen: the student's teacher."""
+    """Return the pipeline that `save_pipeline` wrote, in float32 and frozen: the student's teacher."""
     pipeline = StableDiffusionPipeline.from_pretrained(
         folder, dtype=torch.float32, use_safetensors=True, low_cpu_mem_usage=False, safety_checker=None
     ).to(device)
@@ -224,6 +228,7 @@ def write_revision(folder: Path) -> str:
 
 
 def save_clip(folder: Path, clip: CLIPModel, tokenizer: CLIPTokenizer) -> None:
+    """Write a folder that `CLIPModel.from_pretrained` loads, fp16, with tokenizer and image processor."""
     clip.half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     build_image_processor().save_pretrained(folder)

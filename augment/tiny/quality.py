@@ -18,7 +18,9 @@ STUDENT_GENERATION = EditConfig(num_steps=4, strength=1.0, guidance_scale=3.0)
 GENERATION = EditConfig(num_steps=20, strength=1.0, guidance_scale=3.0)
 
 
-def run(editing: EditConfig, *, split: str = "val", limit: int | None = None, device: str = "cpu") -> TinyQuality:
+def measure_shipped_weights(
+    editing: EditConfig, *, split: str = "val", limit: int | None = None, device: str = "cpu"
+) -> TinyQuality:
     """Measure the shipped weights.
 
     Args:

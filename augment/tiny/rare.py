@@ -38,7 +38,7 @@ METHODS = ("random", "inverted", "slerp", "lerp")
 
 
 def long_tail(cache: SceneCache, rare: Sequence[str], rarity: int) -> SceneCache:
-    """The scenes without all but every `rarity`-th, at least one, of each rare class."""
+    """Return the scenes without all but every `rarity`-th, at least one, of each rare class."""
     objects = cache.labels[:, 0]
     keep = np.ones(len(objects), bool)
     for name in rare:
@@ -56,7 +56,7 @@ class LongTailed:
 
 
 def long_tailed_model(rare: Sequence[str], rarity: int, config: TrainConfig) -> LongTailed:
-    """The shipped teacher, its class words learnt again from long-tailed scenes.
+    """Train the shipped teacher's class words again on long-tailed scenes.
 
     Trains `config.unet.steps` steps, or goes on from the checkpoint in `config.work_dir`.
 
@@ -70,7 +70,7 @@ def long_tailed_model(rare: Sequence[str], rarity: int, config: TrainConfig) -> 
     latents = _encoded(StableDiffusion(pipeline, model_id=MODEL_ID, revision=""), scenes, config.device)
     denoiser = stages.ConditionedDenoiser(pipeline.unet, pipeline.text_encoder)
     upstream = f"{weights_digest(denoiser)} {sorted(rare)} {rarity}"
-    _forget(pipeline.text_encoder.get_input_embeddings().weight, pipeline.tokenizer, config.seed)
+    forget_class_words(pipeline.text_encoder.get_input_embeddings().weight, pipeline.tokenizer, config.seed)
     loss = stages.unet_loss(
         latents,
         scenes,
@@ -87,7 +87,7 @@ def long_tailed_model(rare: Sequence[str], rarity: int, config: TrainConfig) -> 
     return LongTailed(model, dict(zip(CLASSES, counts, strict=True)))
 
 
-def _forget(word_embeddings: Tensor, tokenizer: object, seed: int) -> None:
+def forget_class_words(word_embeddings: Tensor, tokenizer: object, seed: int) -> None:
     """Draw the first token of each class word anew, as it was before training.
 
     Thirteen of the words have no other. The rest of `penguin` and `sailboat` is `in` and `at`, which captions need;
@@ -117,14 +117,14 @@ class Made:
 
 
 def class_prompts(name: str) -> list[str]:
-    """One prompt per background."""
+    """Return one prompt per background."""
     return [canonical_caption(name, background, "clear") for background in BACKGROUNDS]
 
 
 def random_pictures(
     model: LatentDiffusion, name: str, count: int, config: EditConfig, seed: int
 ) -> Float[Tensor, "P N 3 H W"]:
-    """Text to image from random noise, `count` pictures per prompt."""
+    """Make pictures from text and random noise, `count` per prompt."""
     seeds = [[seed_for("rare", seed, prompt, i) for i in range(count)] for prompt in class_prompts(name)]
     return torch.stack(
         [text_to_image(model, [p] * count, s, config) for p, s in zip(class_prompts(name), seeds, strict=True)]
@@ -134,7 +134,7 @@ def random_pictures(
 def make_pictures(
     model: LatentDiffusion, real: Pictures, count: int, weight: float, config: EditConfig, seed: int
 ) -> Made:
-    """Pictures of the class of some real ones, `count` per prompt, from different noise at the same prompts.
+    """Make pictures of the class of some real ones, `count` per prompt, from different noise at the same prompts.
 
     `random` from random noise; `inverted` from the noise of a real picture; `slerp` and `lerp` from noise between it
     and that of a second one, by the sphere and by the straight line. No real picture serves twice at a prompt.
@@ -213,6 +213,6 @@ def score_pictures(
 
 
 def mean_of_pairs(distances: Float[Tensor, "P N N"], counted: Bool[Tensor, "P N"]) -> float | None:
-    """Mean over all pairs of two different, counted members of the same group; None if there are none."""
+    """Return the mean over all pairs of two different, counted members of one group; None if there are none."""
     pairs = (counted[:, :, None] & counted[:, None, :]).triu(diagonal=1)
     return float(distances[pairs].mean()) if pairs.any() else None

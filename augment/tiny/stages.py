@@ -12,6 +12,7 @@ from diffusers import AutoencoderKL, DDIMScheduler
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
+from augment.inputs.tensors import to_images
 from augment.tiny.captions import caption
 from augment.tiny.networks import LATENT_CHANNELS, LATENT_SIZE, tokenize
 from augment.tiny.training import LossFn, StepRandom
@@ -35,6 +36,7 @@ class SceneCache:
     labels: np.ndarray
 
     def captions(self, indices: np.ndarray, rng: np.random.Generator, dropout: float = 0.0) -> list[str]:
+        """Draw a caption for each of some pictures; a share of `dropout` is empty."""
         empty = rng.random(len(indices)) < dropout
         return ["" if e else caption(*self._words(k), rng) for e, k in zip(empty, indices, strict=True)]
 
@@ -43,9 +45,8 @@ class SceneCache:
         return CLASSES[object_], BACKGROUNDS[background], CONDITIONS[condition]
 
     def pixels(self, indices: np.ndarray, device: str) -> Tensor:
-        """Images float32 [B, 3, 64, 64] in -1..1."""
-        batch = torch.from_numpy(self.images[indices]).to(device)
-        return batch.permute(0, 3, 1, 2).float() / 127.5 - 1.0
+        """Return some pictures, float32 [B, 3, 64, 64] in -1..1."""
+        return to_images(torch.from_numpy(self.images[indices]).to(device))
 
 
 def render_scenes(path: Path, count: int, seed: int) -> SceneCache:
@@ -70,7 +71,7 @@ def render_scenes(path: Path, count: int, seed: int) -> SceneCache:
 
 
 def vae_loss(cache: SceneCache, device: str, kl_weight: float, *, compiled: bool = False) -> LossFn:
-    """Mean squared error in -1..1 plus a light KL term: PSNR is what inversion is measured against.
+    """Return mean squared error in -1..1 plus a light KL term: PSNR is what inversion is measured against.
 
     Args:
         compiled: use `torch.compile`, a third faster on a CPU after a minute of compiling.
@@ -94,7 +95,7 @@ def vae_loss(cache: SceneCache, device: str, kl_weight: float, *, compiled: bool
 
 
 def judge_loss(cache: SceneCache, device: str) -> LossFn:
-    """Sum of the cross-entropies of object, background and condition, on rendered pictures with slight pixel noise."""
+    """Return the sum of the cross-entropies of object, background and condition, on pictures with slight noise."""
 
     def loss(model: nn.Module, random: StepRandom, batch_size: int) -> Tensor:
         indices = np.sort(random.numpy.integers(len(cache.images), size=batch_size))
@@ -110,7 +111,7 @@ def judge_loss(cache: SceneCache, device: str) -> LossFn:
 
 
 def clip_loss(cache: SceneCache, tokenizer: CLIPTokenizer, device: str) -> LossFn:
-    """Symmetric contrastive loss (Radford et al. 2021); pairs that show the same three attributes are all positive."""
+    """Return the symmetric contrastive loss (Radford et al. 2021); all pairs of the same attributes are positive."""
 
     def loss(model: nn.Module, random: StepRandom, batch_size: int) -> Tensor:
         indices = np.sort(random.numpy.integers(len(cache.images), size=batch_size))
@@ -134,15 +135,16 @@ class ConditionedDenoiser(nn.Module):
         self.text_encoder = text_encoder
 
     def forward(self, latents: Tensor, timesteps: Tensor, token_ids: Tensor) -> Tensor:
+        """Return the noise prediction for latents [B, C, H, W] at timesteps [B] under token ids [B, T]."""
         hidden = self.text_encoder(token_ids)[0]
         return self.unet(latents, timesteps, hidden).sample
 
 
 @torch.no_grad()
 def encode_scenes(vae: AutoencoderKL, cache: SceneCache, device: str, batch_size: int = 64) -> tuple[Tensor, float]:
-    """Latents of every training picture, scaled to unit standard deviation, fp16 [N, 16, 8, 8] on the CPU.
+    """Return latents of every training picture, of unit standard deviation, fp16 [N, 16, 8, 8], and their factor.
 
-    Returns them with the scaling factor, which `vae.config.scaling_factor` is set to.
+    The latents are on the CPU; `vae.config.scaling_factor` is set to the factor that they were multiplied with.
     """
     vae.eval()
     parts = []
@@ -166,7 +168,10 @@ def unet_loss(
     caption_dropout: float,
     snr_gamma: float,
 ) -> LossFn:
-    """Noise prediction (Ho et al. 2020, eq. 14) with min-SNR weights min(SNR, gamma) / SNR (Hang et al. 2023)."""
+    """Return the loss of noise prediction (Ho et al. 2020, eq. 14) with min-SNR weights (Hang et al. 2023).
+
+    The weights are min(SNR, gamma) / SNR.
+    """
     alphas_cumprod = scheduler.alphas_cumprod.to(device)
 
     def loss(model: nn.Module, random: StepRandom, batch_size: int) -> Tensor:

@@ -11,7 +11,8 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -71,7 +72,7 @@ class StepRandom:
         self.torch = torch.Generator().manual_seed(int.from_bytes(digest[8:15], "big"))
 
     def normal(self, shape: tuple[int, ...], device: str) -> Tensor:
-        """Standard normal numbers, drawn on the CPU so that they do not depend on the device."""
+        """Draw standard normal numbers, on the CPU so that they do not depend on the device."""
         return torch.randn(shape, generator=self.torch).to(device)
 
 
@@ -80,7 +81,7 @@ LossFn = Callable[[nn.Module, StepRandom, int], Tensor]
 
 
 def learning_rate(config: StageConfig, step: int) -> float:
-    """Linear warm-up, then cosine to zero."""
+    """Return the learning rate of a step: linear warm-up, then cosine to zero."""
     if step < config.warmup:
         return config.learning_rate * (step + 1) / config.warmup
     progress = (step - config.warmup) / max(1, config.steps - config.warmup)
@@ -88,14 +89,14 @@ def learning_rate(config: StageConfig, step: int) -> float:
 
 
 def identity(stage: StageConfig, config: TrainConfig, upstream: str) -> str:
-    """Digest of everything a stage's weights depend on; a checkpoint of another digest is not resumed."""
+    """Return the digest of everything a stage's weights depend on; a checkpoint of another digest is not resumed."""
     shared = ("seed", "num_scenes", "kl_weight", "caption_dropout", "snr_gamma")
     parts = [stage.model_dump(), {name: getattr(config, name) for name in shared}, upstream]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def weights_digest(model: nn.Module) -> str:
-    """Digest of a model's weights, for stages that learn on top of it."""
+    """Return the digest of a model's weights, for stages that learn on top of it."""
     digest = hashlib.sha256()
     for tensor in model.state_dict().values():
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
@@ -115,24 +116,13 @@ def train_stage(
         TrainingError: if the checkpoint was made with other settings.
     """
     config.work_dir.mkdir(parents=True, exist_ok=True)
-    checkpoint = config.work_dir / f"{name}.pt"
     model.to(config.device).train()
     average = copy.deepcopy(model).requires_grad_(False)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay, betas=(0.9, 0.99)
     )
-    start = 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=config.device, weights_only=True)
-        if state.get("identity") != identity(stage, config, upstream):
-            raise TrainingError(
-                f"{checkpoint} was made with other settings, data or autoencoder; delete it to train this part again, "
-                "or choose another work_dir"
-            )
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        start = int(state["step"])
+    checkpoint = _Checkpoint(config.work_dir / f"{name}.pt", identity(stage, config, upstream))
+    start = checkpoint.load(model, average, optimizer, config.device)
     window: list[float] = []
     began = time.monotonic()
     for step in range(start, stage.steps):
@@ -153,16 +143,62 @@ def train_stage(
         done = step + 1
         if done % 50 == 0 or done == stage.steps:
             seconds = time.monotonic() - began
-            row = {"stage": name, "step": done, "steps": stage.steps, "loss": sum(window) / len(window)}
-            row["samples_per_second"] = (done - start) * stage.batch_size / seconds
-            line = json.dumps(row)
-            with (config.work_dir / f"{name}.jsonl").open("a") as log:
-                log.write(line + "\n")
-            print(line, flush=True)
+            row = {
+                "stage": name,
+                "step": done,
+                "steps": stage.steps,
+                "loss": sum(window) / len(window),
+                "samples_per_second": (done - start) * stage.batch_size / seconds,
+            }
+            _log(config.work_dir / f"{name}.jsonl", row)
             window.clear()
         if done % config.checkpoint_every == 0 or done == stage.steps:
-            states = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
-            partial = checkpoint.with_suffix(".tmp")
-            torch.save(states | {"step": done, "identity": identity(stage, config, upstream)}, partial)
-            partial.replace(checkpoint)
+            checkpoint.save(model, average, optimizer, done)
     return average.eval()
+
+
+@dataclass(frozen=True)
+class _Checkpoint:
+    """The file a stage resumes from.
+
+    Attributes:
+        path: where it is, if it was saved already.
+        identity: digest of what its weights depend on.
+    """
+
+    path: Path
+    identity: str
+
+    def load(self, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, device: str) -> int:
+        """Set the three to the saved state and return the steps done; 0 if there is no checkpoint.
+
+        Raises:
+            TrainingError: if the checkpoint was made with other settings.
+        """
+        if not self.path.exists():
+            return 0
+        state = torch.load(self.path, map_location=device, weights_only=True)
+        if state.get("identity") != self.identity:
+            raise TrainingError(
+                f"{self.path} was made with other settings, data or autoencoder; delete it to train this part again, "
+                "or choose another work_dir"
+            )
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        return int(state["step"])
+
+    def save(self, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+        """Write the state after `step` steps, whole or not at all."""
+        states = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
+        partial = self.path.with_suffix(".tmp")
+        torch.save(states | {"step": step, "identity": self.identity}, partial)
+        partial.replace(self.path)
+
+
+def _log(path: Path, row: Mapping[str, object]) -> None:
+    """Append a row to a JSON-lines file and print it."""
+    line = json.dumps(row)
+    with path.open("a") as log:
+        log.write(line + "\n")
+    print(line, flush=True)

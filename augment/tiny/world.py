@@ -91,7 +91,7 @@ def sample_scene(
 
 
 def find_font() -> Path:
-    """The Noto Color Emoji font on this machine.
+    """Return the path of the Noto Color Emoji font on this machine.
 
     Raises:
         FileNotFoundError: with the package to install, if none of the usual places has it.
@@ -109,7 +109,7 @@ def find_font() -> Path:
 
 @lru_cache(maxsize=64)
 def sprite(name: str) -> Image.Image:
-    """The emoji of an object, cropped to its ink and centred on a transparent square."""
+    """Return the emoji of an object, cropped to its ink and centred on a transparent square."""
     font = ImageFont.truetype(str(find_font()), FONT_SIZE)
     canvas = Image.new("RGBA", (160, 160), (0, 0, 0, 0))
     ImageDraw.Draw(canvas).text((12, 12), OBJECTS[name], font=font, embedded_color=True)
@@ -121,7 +121,7 @@ def sprite(name: str) -> Image.Image:
 
 
 def _place(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-    """The object at its place: colour [64, 64, 3] in 0..1 and coverage [64, 64, 1] in 0..1."""
+    """Return the object at its place: colour [64, 64, 3] in 0..1 and coverage [64, 64, 1] in 0..1."""
     picture = sprite(scene.object)
     if scene.flip:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -147,7 +147,7 @@ def _place(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _shadow(alpha: np.ndarray) -> np.ndarray:
-    """Soft shadow of an object: its coverage, blurred and moved down and to the right. [64, 64, 1] in 0..1."""
+    """Return the soft shadow, [64, 64, 1] in 0..1: the object's coverage, blurred and moved down and to the right."""
     mask = Image.fromarray((alpha[..., 0] * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(2))
     moved = np.roll(np.asarray(mask, dtype=np.float32) / 255.0, (3, 2), axis=(0, 1))
     moved[:3] = 0.0
@@ -156,7 +156,7 @@ def _shadow(alpha: np.ndarray) -> np.ndarray:
 
 
 def render(scene: Scene) -> np.ndarray:
-    """Draw a scene. Returns uint8 [64, 64, 3], RGB."""
+    """Draw a scene as RGB, uint8 [64, 64, 3]."""
     rng = np.random.default_rng(scene.texture_seed)
     background = BACKGROUND_PAINTERS[scene.background](rng)
     colour, alpha = _place(scene)

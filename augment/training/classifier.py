@@ -46,12 +46,13 @@ class AttributeClassifier(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(widths[-1], len(v)) for name, v in self.attributes.items()})
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the logits [B, number of names] of every attribute for images [B, 3, H, W] in -1..1."""
         features = self.blocks(self.stem(images)).mean(dim=(2, 3))
         return {name: head(features) for name, head in self.heads.items()}
 
     @torch.no_grad()
     def predict(self, images: Tensor, batch_size: int = 256) -> dict[str, Tensor]:
-        """Class indices int64 [B] per attribute, on the CPU."""
+        """Return class indices, int64 [B] per attribute, on the CPU."""
         self.eval()
         device = self.stem.weight.device
         parts = [self(chunk.to(device)) for chunk in images.split(batch_size)]
@@ -68,6 +69,7 @@ class AttributeClassifier(nn.Module):
 
     @classmethod
     def load(cls, folder: Path) -> AttributeClassifier:
+        """Return the classifier that `save` wrote, in float32 and in evaluation mode."""
         config = json.loads((folder / "config.json").read_text())
         model = cls({k: tuple(v) for k, v in config["attributes"].items()}, tuple(config["widths"]))
         model.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})

@@ -1,6 +1,6 @@
 """Real and synthetic WebDataset shards, mixed, as batches for training a classifier.
 
-    from augment.data.loader import mixed_loader
+    from augment.training.loader import mixed_loader
     loader = mixed_loader("data/train/*.tar", "out/demo/shards", batch_size=64, epoch_samples=10_000, image_size=64)
     for images, labels in loader: ...
 
@@ -39,10 +39,11 @@ from augment.errors import ImageError, InputError
 from augment.inputs.images import decode_image
 from augment.inputs.locate import expand_shards, open_file, reaching
 from augment.inputs.shard_listing import SHARD_IMAGE_EXTENSIONS, parse_label
+from augment.inputs.tensors import to_images
 from augment.seeding import seed_for
 
 SHUFFLE_BUFFER = 1000  # encoded images held by a stream per source
-MAX_DAMAGED = 100  # in a row; more is no accident
+MAX_DAMAGED = 100  # damaged images in a row; more are no accident, and raise
 
 Shards = Path | str | Sequence[str]
 _Sample = tuple[str, bytes, int]  # where it is, the encoded image, its label
@@ -61,7 +62,7 @@ def mixed_loader(
     rank: int | None = None,
     world_size: int | None = None,
 ) -> MixedLoader:
-    """Batches of real and synthetic images, without end to either: an epoch is a number of samples, not a pass.
+    """Return a loader of real and synthetic images, mixed; an epoch is a number of samples, not a pass over either.
 
     Args:
         real, synthetic: shards with an image and `cls` per sample: a tar, a folder of tars, a pattern with `*` or
@@ -83,8 +84,6 @@ def mixed_loader(
         ValueError: for a number out of its range; the message names it.
     """
     rank, world_size = _rank_and_world_size(rank, world_size)
-    if not 0 <= rank < world_size:
-        raise ValueError(f"rank is {rank}, expected 0 to world_size - 1 = {world_size - 1}")
     for name, value in (("batch_size", batch_size), ("epoch_samples", epoch_samples), ("image_size", image_size)):
         if value < 1:
             raise ValueError(f"{name} is {value}, expected at least 1")
@@ -144,7 +143,7 @@ class MixedLoader:
         self._epoch = epoch
 
     def __len__(self) -> int:
-        """Batches per epoch on this rank."""
+        """Return the number of batches per epoch on this rank."""
         return self._mixture.num_batches
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -155,7 +154,7 @@ class MixedLoader:
 
 
 class _Epoch(IterableDataset[tuple[Tensor, Tensor]]):
-    """One epoch of one rank. Of n workers, worker w makes the batches w, w + n, ...; DataLoader takes turns alike."""
+    """One epoch of one rank. Of n workers, worker w makes the batches w, w + n, ..., in DataLoader's own order."""
 
     def __init__(self, mixture: _Mixture, epoch: int) -> None:
         self.mixture = mixture
@@ -174,15 +173,15 @@ class _Epoch(IterableDataset[tuple[Tensor, Tensor]]):
         for batch in range(worker, mixture.num_batches, num_workers):
             size = min(mixture.batch_size, mixture.samples - batch * mixture.batch_size)
             samples = [next(synthetic if rng.random() < mixture.synthetic_ratio else real) for _ in range(size)]
-            pixels = torch.from_numpy(np.stack([image for image, _ in samples]))  # (B, H, W, 3), uint8
+            pixels = np.stack([image for image, _ in samples])  # (B, H, W, 3), uint8
             labels = torch.tensor([label for _, label in samples], dtype=torch.int64)
-            yield pixels.permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1.0, labels
+            yield to_images(pixels).contiguous(), labels
 
 
 def _images(
     shards: tuple[str, ...], stream: int, num_streams: int, seed: int, image_size: int
 ) -> Iterator[tuple[np.ndarray, int]]:
-    """Pixels, uint8 [H, W, 3], and labels, without end. Damaged images are passed over with a warning."""
+    """Yield pixels, uint8 [H, W, 3], and labels, without end. Damaged images are passed over with a warning."""
     damaged = 0
     for where, image, label in _samples(shards, stream, num_streams, seed):
         try:
@@ -198,7 +197,7 @@ def _images(
 
 
 def _samples(shards: tuple[str, ...], stream: int, num_streams: int, seed: int) -> Iterator[_Sample]:
-    """This stream's share of pass after pass, without end."""
+    """Yield this stream's share of pass after pass, without end."""
     barren = 0
     for pass_number in itertools.count():
         order = list(shards)
@@ -240,10 +239,14 @@ def _read_shard(shard: str) -> Iterator[_Sample]:
 
 
 def _rank_and_world_size(rank: int | None, world_size: int | None) -> tuple[int, int]:
+    """Return the rank and the number of ranks: as given, else torch.distributed's, else the environment's."""
     if (rank is None) != (world_size is None):
         raise ValueError(f"give rank and world_size together: rank is {rank}, world_size is {world_size}")
-    if rank is not None and world_size is not None:
-        return rank, world_size
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    if rank is None or world_size is None:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        else:
+            rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    if not 0 <= rank < world_size:
+        raise ValueError(f"rank is {rank}, expected 0 to world_size - 1 = {world_size - 1}")
+    return rank, world_size

@@ -10,9 +10,9 @@
 # expected:  the run's output, and exit code 0. Ray turns any other code into 1 and prints what it was;
 #            as it stands, the 384 images of the demo in the bucket
 #
-# The nodes need this package and its dependencies, for example by the image of the Dockerfile beside this file. The code is that of this
-# folder: Ray sends along what git does not ignore, up to 512 MiB. The bucket's keys (AWS_*) must be in the environment
-# of the nodes. If the Ray wants a token: export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=...
+# The nodes need this package and its dependencies, for example by the image of the Dockerfile beside this file. The
+# code is that of this folder: Ray sends along what git does not ignore, up to 512 MiB. The bucket's keys (AWS_*) must be
+# in the environment of the nodes. If the Ray wants a token: export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=...
 #
 # Stopped, or lost with its head node, the same command goes on where it was.
 set -euo pipefail

@@ -42,7 +42,7 @@ from tests.run.runs import (
     written,
 )
 
-DOCUMENT = (ROOT / "docs" / "commands.md").read_text()
+DOCUMENT = (ROOT / "docs" / "exit_codes.md").read_text()
 FREE = {"classes", "reasons", "failed_by_stage", "rejected_by_reason"}  # whose keys are names of things
 
 

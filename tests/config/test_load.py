@@ -174,9 +174,14 @@ def test_all_problems_at_once_each_with_file_key_value_and_remedy(tmp_path: Path
         (
             "seed: 1\nsolver: {name: newtn}",
             2,
-            "solver: Input tag 'newtn' found using 'name' does not match any of the expected tags: 'newton', 'plain'; "
-            "did you mean 'newton'? (value {'name': 'newtn'})",
+            "solver.name: unknown value 'newtn'; did you mean 'newton'? there are newton, plain",
         ),
+        (
+            "seed: 1\nsolver:\n  name: steepest_descent",
+            3,
+            "solver.name: unknown value 'steepest_descent'; there are newton, plain",
+        ),
+        ("seed: 1\nsolver: {steps: 3}", 2, "solver.name: required, but not given; there are newton, plain"),
         (
             "seed: 1\nwords:\n  w:\n    - text: a\n    - {text: b, wait: 2}",
             5,

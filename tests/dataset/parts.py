@@ -8,12 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from augment.dataset.publish import (
-    Finalized,
-    Judge,
-    ShardLimits,
-    finalize,
-)
+from augment.dataset.publish import Published
+from augment.dataset.publish import publish as publish_dataset
 from augment.dataset.record import (
     EDITED,
     RECONSTRUCTION_SUFFIX,
@@ -21,6 +17,7 @@ from augment.dataset.record import (
     failed_records,
     planned_record,
 )
+from augment.dataset.shards import Judge, ShardLimits
 from augment.inputs.images import encode_png
 from augment.ledger.ledger import Ledger
 from augment.ledger.plan import Plan, cut_units
@@ -116,9 +113,9 @@ def at_least(minimum: float) -> Judge:
     return judge
 
 
-def publish(ledger: Ledger, minimum: float = 0.35, check_hashes: bool = False, **limits: int) -> Finalized:
+def publish(ledger: Ledger, minimum: float = 0.35, check_hashes: bool = False, **limits: int) -> Published:
     """Finalize with `at_least(minimum)`; `limits` are those of the shards."""
-    return finalize(
+    return publish_dataset(
         ledger,
         judge=at_least(minimum),
         judge_settings={"min": minimum},

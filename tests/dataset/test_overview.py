@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from augment.dataset.overview import FILES, KEPT_SOURCES, write_overview
-from augment.dataset.publish import ShardLimits, finalize, read_manifest
+from augment.dataset.publish import publish as publish_dataset
+from augment.dataset.publish import read_manifest
+from augment.dataset.shards import ShardLimits
 from augment.inputs.images import encode_png
 from augment.ledger.ledger import Ledger
 from augment.storage.tar import iter_tar
@@ -17,7 +19,7 @@ from tests.object_store import FreshUrl
 
 
 def overview(ledger: Ledger, locators: dict[str, str]) -> list[bytes]:
-    published = finalize(
+    published = publish_dataset(
         ledger, judge=lambda scores: Verdict(True, "", 1.0), judge_settings={}, limits=ShardLimits(), derived=FILES
     )
     write_overview(ledger, published.manifest, locators)

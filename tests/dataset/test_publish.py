@@ -9,8 +9,10 @@ import pytest
 
 from augment.dataset.index import IndexWriter, read_index, read_rows
 from augment.dataset.parts import read_part, read_reconstructions
-from augment.dataset.publish import ShardLimits, finalize, read_manifest
+from augment.dataset.publish import publish as publish_dataset
+from augment.dataset.publish import read_manifest
 from augment.dataset.record import SCORE_FIELDS, EditRecord, planned_record
+from augment.dataset.shards import ShardLimits
 from augment.errors import OutputError
 from augment.ledger.ledger import Ledger
 from augment.storage.tar import iter_tar, sha256_file
@@ -175,7 +177,7 @@ def test_what_cannot_be_written_as_json_removes_nothing(tmp_path: Path) -> None:
     publish(ledger)
     before = tree(tmp_path)
     with pytest.raises(ValueError, match="JSON"):
-        finalize(ledger, judge=at_least(0.5), judge_settings={"min": float("nan")}, limits=ShardLimits())
+        publish_dataset(ledger, judge=at_least(0.5), judge_settings={"min": float("nan")}, limits=ShardLimits())
     assert tree(tmp_path) == before
 
 
@@ -203,10 +205,10 @@ def test_derived_files_go_when_the_dataset_changes(tmp_path: Path) -> None:
     ledger = finished_ledger(tmp_path)
     (tmp_path / "report.html").write_text("old")
     settings = {"judge_settings": {}, "limits": ShardLimits(), "derived": ("report.html",)}
-    finalize(ledger, judge=at_least(0.5), **settings)
+    publish_dataset(ledger, judge=at_least(0.5), **settings)
     assert not (tmp_path / "report.html").exists()
     (tmp_path / "report.html").write_text("new")
-    finalize(ledger, judge=at_least(0.5), **settings)
+    publish_dataset(ledger, judge=at_least(0.5), **settings)
     assert (tmp_path / "report.html").read_text() == "new"
 
 

@@ -104,11 +104,11 @@ def test_a_driver_that_lost_its_lock_spoils_nothing(
 ) -> None:
     """Suspended while it publishes, long enough for another one to take over and finish."""
     out = str(tmp_path / "out") if kind == "local" else request.getfixturevalue("object_store")()
-    ledger, turns = finished_ledger(out), iter(range(10**6))
+    ledger, calls = finished_ledger(out), iter(range(10**6))
     stop_at = 2 if when == "building" else 9  # of the looks at the lock
 
     def suspended() -> None:
-        if next(turns) == stop_at:
+        if next(calls) == stop_at:
             lease = ledger.store.read("run/lease-000001.json")
             ledger.store.write("run/lease-000001.json", json.dumps(json.loads(lease) | {"renewed": 0.0}).encode())
             other = Ledger(out)
@@ -123,7 +123,7 @@ def test_a_driver_that_lost_its_lock_spoils_nothing(
         monkeypatch.setattr(ledger, "confirm_lock", suspended)
         with pytest.raises(OutputError, match="was taken over by another run"):
             publish(ledger, max_shard_samples=3)
-    assert next(turns) == stop_at + 1
+    assert next(calls) == stop_at + 1
     other = Ledger(out)
     with other.lock():
         assert not publish(other, 0.9, check_hashes=True).changed

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from augment.dataset.index import SCHEMA, read_index
-from augment.dataset.publish import ShardLimits, finalize
+from augment.dataset.publish import publish as publish_dataset
+from augment.dataset.shards import ShardLimits
 from augment.dataset.verify import verify
 from augment.errors import OutputError
 from augment.storage.tar import iter_tar, sha256_file, write_tar
@@ -27,7 +28,7 @@ def judge(scores: Mapping[str, float]) -> Verdict:
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    finalize(finished_ledger(tmp_path), judge=judge, judge_settings={}, limits=ShardLimits(max_shard_samples=3))
+    publish_dataset(finished_ledger(tmp_path), judge=judge, judge_settings={}, limits=ShardLimits(max_shard_samples=3))
     return tmp_path
 
 
@@ -257,7 +258,7 @@ def test_an_edit_that_is_planned_twice(tmp_path: Path) -> None:
     ledger = finished_ledger(tmp_path)
     units = list(ledger.units())
     plan = tmp_path / "plan" / "units-000000.jsonl"
-    finalize(ledger, judge=judge, judge_settings={}, limits=ShardLimits())
+    publish_dataset(ledger, judge=judge, judge_settings={}, limits=ShardLimits())
     lines = plan.read_text().splitlines()
     plan.write_text("\n".join([lines[0], lines[0].replace("u000000", "u000001"), lines[2]]) + "\n")
     assert len(list(ledger.units())) == len(units)
@@ -268,7 +269,7 @@ def test_an_edit_that_is_planned_twice(tmp_path: Path) -> None:
 
 def test_an_object_store_is_checked_as_a_disk_is(object_store: FreshUrl) -> None:
     ledger = finished_ledger(object_store())
-    finalize(ledger, judge=judge, judge_settings={}, limits=ShardLimits(max_shard_samples=3))
+    publish_dataset(ledger, judge=judge, judge_settings={}, limits=ShardLimits(max_shard_samples=3))
     good = verify(ledger.store.url)
     assert good.ok
     assert (good.planned, good.accepted, good.rejected, good.failed, good.shards) == (10, 4, 4, 2, 2)

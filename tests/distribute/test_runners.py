@@ -21,7 +21,7 @@ from augment.distribute.config import MakeWorker, RunConfig, Watch
 from augment.distribute.local import run_local
 from augment.distribute.pool import run_ray
 from augment.distribute.signals import interruptible
-from augment.errors import Interrupted, WorkerError
+from augment.errors import Interrupted, ModelError, WorkerError
 from augment.ledger.ledger import Ledger
 from augment.ledger.plan import cut_units
 from augment.models.config import ModelConfig
@@ -34,7 +34,7 @@ from augment.types import (
     UnitTask,
     Variant,
 )
-from tests.run.test_worker import worker_config
+from tests.run.workers import worker_config
 
 UNITS = list(
     cut_units(
@@ -68,7 +68,7 @@ def plain_worker(behaviour: str = "") -> MakeWorker:
                 while len(store.list("failed")) < 4 and time.monotonic() < deadline:
                     time.sleep(0.01)
             if behaviour == "bad config":
-                raise ValueError("model.name: no such model")
+                raise ModelError("model.name: no such model")
 
         def run_unit(self, task: UnitTask) -> UnitReport:
             unit, log = task.unit, Path(self.config.output) / "attempts"
@@ -211,7 +211,7 @@ def test_a_gpu_that_ray_does_not_have_is_not_waited_for(ray_session: Any, tmp_pa
 def test_workers_that_cannot_start_end_the_run(ray_session: Any, tmp_path: Path) -> None:
     with pytest.raises(WorkerError, match="OSError: the model's file is unreadable"):
         list(run_ray(worker_config(tmp_path), UNITS, RAY_RUN, plain_worker("no setup")))
-    with pytest.raises(ValueError, match=r"model\.name: no such model"):
+    with pytest.raises(ModelError, match=r"model\.name: no such model"):
         list(run_ray(worker_config(tmp_path), UNITS, RAY_RUN, plain_worker("bad config")))
     assert Ledger(tmp_path).committed() == {}
 
@@ -221,7 +221,7 @@ def test_workers_that_cannot_start_end_the_run(ray_session: Any, tmp_path: Path)
 def test_a_bad_machine_does_not_end_a_run_that_has_good_ones_coming(
     ray_session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("augment.distribute.pool.PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr("augment.distribute.pool.BACKOFF_SECONDS", 0.1)
     watch = Counting()
     reports = list(run_ray(worker_config(tmp_path), UNITS, RAY_RUN, plain_worker("bad machine"), watch=watch))
     assert len(reports) == 6
@@ -269,7 +269,7 @@ def the_driver_cannot(self: LocalStore, names: Iterable[str]) -> None:
 def test_an_outage_of_the_output_is_waited_for(
     ray_session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("augment.distribute.pool.PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr("augment.distribute.pool.BACKOFF_SECONDS", 0.1)
     monkeypatch.setattr(LocalStore, "remove", the_driver_cannot)  # the workers are other processes
     watch = Counting()
     reports = list(run_ray(worker_config(tmp_path), UNITS, RAY_RUN, plain_worker("outage"), watch=watch))

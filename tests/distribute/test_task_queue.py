@@ -11,7 +11,7 @@ import pytest
 from augment.dataset.parts import read_part
 from augment.distribute.config import RunConfig, Watch
 from augment.distribute.task_queue import TaskQueue
-from augment.ledger.in_flight import Journal
+from augment.ledger.in_flight import InFlight
 from augment.ledger.ledger import Ledger
 from augment.ledger.plan import cut_units
 from augment.types import (
@@ -21,7 +21,7 @@ from augment.types import (
     UnitTask,
     Variant,
 )
-from tests.run.test_worker import worker_config
+from tests.run.workers import worker_config
 
 UNITS = list(
     cut_units(
@@ -55,11 +55,11 @@ def take(tasks: TaskQueue, idle: bool = True) -> UnitTask:
 
 def begin(out: Path, task: UnitTask, *keys: str, alone: bool = False, cleared: tuple[str, ...] = ()) -> None:
     """What a worker writes before it dies."""
-    journal = Journal(Ledger(out).store, task.unit.unit_id, task.attempt)
+    in_flight = InFlight(Ledger(out).store, task.unit.unit_id, task.attempt)
     for key in cleared:
-        journal.begin([key], alone=True)
-        journal.clear(key)
-    journal.begin(keys, alone)
+        in_flight.begin([key], alone=True)
+        in_flight.clear(key)
+    in_flight.begin(keys, alone)
 
 
 def commit(out: Path, task: UnitTask, batch_size: int = 0) -> UnitReport:
@@ -70,13 +70,13 @@ def commit(out: Path, task: UnitTask, batch_size: int = 0) -> UnitReport:
 
 def test_units_are_handed_out_in_order_and_no_further_than_needed(tmp_path: Path) -> None:
     tasks = queue(tmp_path)
-    assert (tasks.waiting(1), tasks.waiting(9), tasks.at_work) == (1, 2, 0)
+    assert (tasks.waiting(1), tasks.waiting(9), tasks.in_flight) == (1, 2, 0)
     first, second = take(tasks), take(tasks, idle=False)
     assert [first.unit, second.unit] == UNITS
     assert first.attempt != second.attempt
-    assert (tasks.next(), tasks.waiting(1), tasks.at_work) == (None, 0, 2)
+    assert (tasks.next(), tasks.waiting(1), tasks.in_flight) == (None, 0, 2)
     tasks.done(first, commit(tmp_path, first))
-    assert tasks.at_work == 1
+    assert tasks.in_flight == 1
 
 
 def test_a_poison_input_is_quarantined_after_two_deaths_alone(tmp_path: Path) -> None:
@@ -137,10 +137,10 @@ def test_a_suspected_unit_waits_for_a_worker_of_its_own(tmp_path: Path) -> None:
     begin(tmp_path, task, "s0", "s1")
     tasks.worker_died(task, "the worker process died")
     other = take(tasks, idle=False)
-    assert (other.unit.unit_id, tasks.is_careful(other)) == ("u000001", False)
+    assert (other.unit.unit_id, tasks.is_exclusive(other)) == ("u000001", False)
     assert tasks.next(idle=False) is None
     again = take(tasks)
-    assert (again.unit.unit_id, tasks.is_careful(again)) == ("u000000", True)
+    assert (again.unit.unit_id, tasks.is_exclusive(again)) == ("u000000", True)
 
 
 def test_a_lost_machine_raises_no_suspicion(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_lost_machine_raises_no_suspicion(tmp_path: Path) -> None:
         begin(tmp_path, task, "s0", "s1")
         assert tasks.machine_lost(task) is None
     task = take(tasks, idle=False)
-    assert (task.unit.unit_id, task.alone, task.batch_size, tasks.is_careful(task)) == ("u000000", (), 0, False)
+    assert (task.unit.unit_id, task.alone, task.batch_size, tasks.is_exclusive(task)) == ("u000000", (), 0, False)
     assert events.kinds == ["machine lost"] * 5
 
 
@@ -170,8 +170,8 @@ def test_who_shared_a_worker_with_a_failure_is_put_back_unsuspected(tmp_path: Pa
     task = take(tasks)
     begin(tmp_path, task, "s0")
     tasks.put_back(task)
-    assert tasks.at_work == 0
-    assert not list((tmp_path / "run" / "journal").iterdir())
+    assert tasks.in_flight == 0
+    assert not list((tmp_path / "run" / "in_flight").iterdir())
     units = [take(tasks), take(tasks)]
     assert sorted((t.unit.unit_id, t.alone) for t in units) == [("u000000", ()), ("u000001", ())]
 
@@ -189,10 +189,10 @@ def test_a_smaller_batch_that_a_worker_found_is_what_the_next_one_starts_with(tm
 def test_a_local_run_takes_over_what_killed_the_one_before(tmp_path: Path) -> None:
     for alone in (False, True, True):
         tasks = queue(tmp_path)
-        tasks.absorb()
+        tasks.merge_in_flight()
         begin(tmp_path, take(tasks), "s1", *([] if alone else ["s0"]), alone=alone)  # and dies with it
     tasks = queue(tmp_path)
-    tasks.absorb()
+    tasks.merge_in_flight()
     task = take(tasks)
     assert (task.alone, task.quarantined) == (("s0",), {"s1": "killed its worker 2 times, alone"})
 
@@ -200,8 +200,8 @@ def test_a_local_run_takes_over_what_killed_the_one_before(tmp_path: Path) -> No
 def test_workers_that_died_with_their_driver_suspect_nobody(tmp_path: Path) -> None:
     begin(tmp_path, take(queue(tmp_path)), "s0", alone=True)
     tasks = queue(tmp_path)
-    tasks.forget()
-    assert (take(tasks).alone, list((tmp_path / "run" / "journal").iterdir())) == ((), [])
+    tasks.discard_in_flight()
+    assert (take(tasks).alone, list((tmp_path / "run" / "in_flight").iterdir())) == ((), [])
 
 
 @pytest.mark.parametrize("kind", ["first", "replacing"])

@@ -19,8 +19,8 @@ from huggingface_hub import constants
 
 from augment.doctor import (
     Check,
+    CheckStatus,
     Diagnosis,
-    Status,
     diagnose,
     lines,
     machine,
@@ -48,22 +48,22 @@ def install(folder: Path, name: str, version: str, *more: str) -> None:
 
 def test_a_healthy_machine_has_no_problem_and_nothing_is_left_behind(tmp_path: Path) -> None:
     diagnosis = diagnose(str(tmp_path / "new" / "out"))
-    assert [check for check in diagnosis.checks if check.status is Status.PROBLEM] == []
+    assert [check for check in diagnosis.checks if check.status is CheckStatus.PROBLEM] == []
     assert diagnosis.ok
     assert [check.name for check in diagnosis.checks] == [
         *("python", "packages", "known problems", "torch", "gpu", "cpus", "memory", "disk", "temporary folder"),
         *("shared memory", "model cache", "ray token", "ray address", "output"),
     ]
-    assert all(bool(check.advice) == (check.status is not Status.OK) for check in diagnosis.checks)
+    assert all(bool(check.advice) == (check.status is not CheckStatus.OK) for check in diagnosis.checks)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_said_and_what_is_json() -> None:
     diagnosis = Diagnosis(
         (
-            Check("cpus", Status.OK, "2"),
-            Check("memory", Status.WARNING, "1.0 GiB free", "fewer workers"),
-            Check("output", Status.PROBLEM, "OSError: no space", "delete something"),
+            Check("cpus", CheckStatus.OK, "2"),
+            Check("memory", CheckStatus.WARNING, "1.0 GiB free", "fewer workers"),
+            Check("output", CheckStatus.PROBLEM, "OSError: no space", "delete something"),
         )
     )
     assert lines(diagnosis) == [
@@ -90,11 +90,11 @@ def test_a_check_that_raises_or_hangs_is_a_problem() -> None:
         sys.exit("a\nlibrary gave up")
 
     assert Probe("x", exits, "try again").make() == Check(
-        "x", Status.PROBLEM, "SystemExit: a library gave up", "try again"
+        "x", CheckStatus.PROBLEM, "SystemExit: a library gave up", "try again"
     )
     forever = threading.Event()
-    hanging = Probe("x", lambda: Finding(Status.OK, str(forever.wait())), "try again", seconds=0.05)
-    assert hanging.make() == Check("x", Status.PROBLEM, "no answer within 0.05 s", "try again")
+    hanging = Probe("x", lambda: Finding(CheckStatus.OK, str(forever.wait())), "try again", seconds=0.05)
+    assert hanging.make() == Check("x", CheckStatus.PROBLEM, "no answer within 0.05 s", "try again")
     forever.set()
 
 
@@ -104,7 +104,7 @@ def test_a_check_that_raises_or_hangs_is_a_problem() -> None:
 def test_another_python_is_a_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     install(tmp_path, "rnri-augment", "9", "Requires-Python: >=3.99")
     monkeypatch.syspath_prepend(tmp_path)
-    assert software.python().status is Status.PROBLEM
+    assert software.python().status is CheckStatus.PROBLEM
     assert software.python().advice == "make an environment with Python >=3.99"
 
 
@@ -125,7 +125,7 @@ def test_packages_that_are_missing_or_do_not_fit_are_named(monkeypatch: pytest.M
     install(tmp_path, "xformers", "0.0.1", "Requires-Dist: torch==1.0")
     monkeypatch.syspath_prepend(tmp_path)
     assert software.packages() == Finding(
-        Status.PROBLEM,
+        CheckStatus.PROBLEM,
         "no-such-package is missing, needed no-such-package>=1; webdataset 0.2.1, needed webdataset<2,>=1.0; "
         f"a-trainer is missing, needed a-trainer; torch {torch.__version__.partition('+')[0]}, needed torch==1.0",
         "pip install 'no-such-package>=1' 'webdataset<2,>=1.0' 'a-trainer' 'torch==1.0'",
@@ -145,10 +145,10 @@ def test_a_pair_known_to_be_broken_is_a_warning(monkeypatch: pytest.MonkeyPatch,
     install(tmp_path / "good", "transformers", "4.57.0")
     monkeypatch.syspath_prepend(tmp_path / "bad")
     finding = software.known_problems()
-    assert (finding.status, finding.found) == (Status.WARNING, "torchmetrics 1.9.0 with transformers 5.23.0")
+    assert (finding.status, finding.found) == (CheckStatus.WARNING, "torchmetrics 1.9.0 with transformers 5.23.0")
     assert "CLIPScore" in finding.advice
     monkeypatch.syspath_prepend(tmp_path / "good")
-    assert software.known_problems().status is Status.OK
+    assert software.known_problems().status is CheckStatus.OK
 
 
 def test_a_torchvision_for_another_torch_is_a_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -156,27 +156,30 @@ def test_a_torchvision_for_another_torch_is_a_problem(monkeypatch: pytest.Monkey
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "torchvision", raising=False)
     (check,) = (check for check in diagnose().checks if check.name == "torch")
-    assert (check.status, check.found) == (Status.PROBLEM, "RuntimeError: operator torchvision::nms does not exist")
+    assert (check.status, check.found) == (
+        CheckStatus.PROBLEM,
+        "RuntimeError: operator torchvision::nms does not exist",
+    )
     assert "pip install --force-reinstall torch torchvision" in check.advice
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="torch must not find the GPU that the driver finds")
 def test_a_gpu_that_torch_cannot_use_is_a_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert software.gpu() == Finding(Status.OK, "none: runs on the CPU")
+    assert software.gpu() == Finding(CheckStatus.OK, "none: runs on the CPU")
     program = tmp_path / "nvidia-smi"
     program.write_text("#!/bin/sh\necho 470.10\necho 470.10\n")
     program.chmod(0o755)
-    assert software.gpu().status is Status.PROBLEM
+    assert software.gpu().status is CheckStatus.PROBLEM
     assert software.gpu().found.startswith("driver 470.10, but torch ")
     program.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed'\nexit 9\n")
-    assert software.gpu() == Finding(Status.OK, "none: runs on the CPU")
+    assert software.gpu() == Finding(CheckStatus.OK, "none: runs on the CPU")
 
 
 @pytest.mark.gpu
 def test_a_gpu_is_described() -> None:
     finding = software.gpu()
-    assert finding.status is Status.OK
+    assert finding.status is CheckStatus.OK
     assert torch.cuda.get_device_name(0) in finding.found
     assert f"CUDA {torch.version.cuda}" in finding.found
     assert "driver ," not in finding.found
@@ -189,23 +192,23 @@ def test_the_limits_of_a_container_are_seen(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr(machine, "_CGROUP", tmp_path)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
-    assert machine.cpus() == Finding(Status.OK, "64")
+    assert machine.cpus() == Finding(CheckStatus.OK, "64")
     for name, content in (("cpu.max", "250000 100000"), ("memory.max", f"{3 * 2**29}"), ("memory.current", f"{2**30}")):
         (tmp_path / name).write_text(content + "\n")
-    assert machine.cpus().status is machine.memory().status is Status.WARNING
+    assert machine.cpus().status is machine.memory().status is CheckStatus.WARNING
     assert machine.cpus().found == "2 of the machine's 64"
     assert machine.memory().found == "0.5 GiB free"
     (tmp_path / "cpu.max").write_text("max 100000\n")
     (tmp_path / "memory.max").write_text("max\n")
-    assert machine.cpus() == Finding(Status.OK, "64")
+    assert machine.cpus() == Finding(CheckStatus.OK, "64")
     assert machine.memory().found != "0.5 GiB free"
 
 
 def test_full_disks_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_SHARED_MEMORY", Path("/proc"))  # its size is 0
-    assert machine.shared_memory().status is Status.WARNING
+    assert machine.shared_memory().status is CheckStatus.WARNING
     assert machine.disk(NO_FOLDER / "out") == Finding(
-        Status.PROBLEM, "/proc: 0.0 GiB free", "delete something, or write to another disk"
+        CheckStatus.PROBLEM, "/proc: 0.0 GiB free", "delete something, or write to another disk"
     )
 
 
@@ -229,31 +232,31 @@ def test_the_model_cache_is_described(monkeypatch: pytest.MonkeyPatch, tmp_path:
         file.truncate(3 * 2**29)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    assert services.model_cache() == Finding(Status.OK, f"{tmp_path}: 1 models, 1.5 GiB; writable")
+    assert services.model_cache() == Finding(CheckStatus.OK, f"{tmp_path}: 1 models, 1.5 GiB; writable")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(NO_FOLDER))
-    assert services.model_cache().status is Status.WARNING
+    assert services.model_cache().status is CheckStatus.WARNING
     assert services.model_cache().found == f"{NO_FOLDER}: 0 models, 0.0 GiB; read-only"
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert services.model_cache() == Finding(Status.OK, f"{NO_FOLDER}: 0 models, 0.0 GiB; read-only, offline")
+    assert services.model_cache() == Finding(CheckStatus.OK, f"{NO_FOLDER}: 0 models, 0.0 GiB; read-only, offline")
 
 
 def test_rays_token_needs_a_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     token = tmp_path / ".ray" / "auth_token"
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert services.ray_token() == Finding(Status.OK, f"{token} will be made")
+    assert services.ray_token() == Finding(CheckStatus.OK, f"{token} will be made")
     assert list(tmp_path.iterdir()) == []
     token.parent.mkdir()
     token.touch()
-    assert services.ray_token() == Finding(Status.OK, str(token))
+    assert services.ray_token() == Finding(CheckStatus.OK, str(token))
     monkeypatch.setenv("HOME", str(NO_FOLDER))
-    assert services.ray_token().status is Status.PROBLEM
+    assert services.ray_token().status is CheckStatus.PROBLEM
     assert services.ray_token().found == "none, and /proc/augment/.ray/auth_token cannot be made"
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "nowhere"))
     assert services.ray_token().found == f"RAY_AUTH_TOKEN_PATH: no file {tmp_path / 'nowhere'}"
     monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
-    assert services.ray_token() == Finding(Status.OK, "from RAY_AUTH_TOKEN")
+    assert services.ray_token() == Finding(CheckStatus.OK, "from RAY_AUTH_TOKEN")
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    assert services.ray_token().status is Status.OK
+    assert services.ray_token().status is CheckStatus.OK
 
 
 @contextmanager
@@ -278,16 +281,16 @@ def test_a_ray_that_does_not_answer_is_a_problem(monkeypatch: pytest.MonkeyPatch
     with answering() as port:
         for address in (f"127.0.0.1:{port}", f"http://127.0.0.1:{port}", f"ray://127.0.0.1:{port}"):
             monkeypatch.setenv("RAY_ADDRESS", address)
-            assert probe.make().status is Status.OK
+            assert probe.make().status is CheckStatus.OK
     check = probe.make()
-    assert (check.status, check.advice) == (Status.PROBLEM, "unset RAY_ADDRESS")
+    assert (check.status, check.advice) == (CheckStatus.PROBLEM, "unset RAY_ADDRESS")
     assert check.found.startswith(f"OSError: RAY_ADDRESS=ray://127.0.0.1:{port} does not answer: ")
     monkeypatch.setenv("RAY_ADDRESS", "head-node")
     assert probe.make() == Check(
-        "ray address", Status.PROBLEM, "RAY_ADDRESS=head-node has no host and port", "write it as host:6379"
+        "ray address", CheckStatus.PROBLEM, "RAY_ADDRESS=head-node has no host and port", "write it as host:6379"
     )
     monkeypatch.setenv("RAY_ADDRESS", "auto")
-    assert probe.make() == Check("ray address", Status.OK, "RAY_ADDRESS is auto")
+    assert probe.make() == Check("ray address", CheckStatus.OK, "RAY_ADDRESS is auto")
 
 
 def test_a_port_that_swallows_what_it_is_sent_does_not_hold_anybody_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,30 +298,30 @@ def test_a_port_that_swallows_what_it_is_sent_does_not_hold_anybody_up(monkeypat
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
         monkeypatch.setenv("no_proxy", "*")
         check = Probe("hub", services.hub, "look at the network", seconds=0.1).make()
-    assert check == Check("hub", Status.PROBLEM, "no answer within 0.1 s", "look at the network")
+    assert check == Check("hub", CheckStatus.PROBLEM, "no answer within 0.1 s", "look at the network")
 
 
 def test_the_hub_is_asked_only_if_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
     with answering() as port:
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
-        assert services.hub().status is Status.OK  # 403 is an answer
+        assert services.hub().status is CheckStatus.OK  # 403 is an answer
     check = diagnose(online=True).checks[-1]
-    assert (check.name, check.status) == ("hub", Status.PROBLEM)
+    assert (check.name, check.status) == ("hub", CheckStatus.PROBLEM)
 
 
 def test_an_output_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for out in (str(tmp_path / "file" / "out"), str(NO_FOLDER), "http://127.0.0.1/out", "s3x://bucket/out"):
         check = diagnose(out).checks[-1]
-        assert (check.name, check.status) == ("output", Status.PROBLEM)
+        assert (check.name, check.status) == ("output", CheckStatus.PROBLEM)
         assert check.found.split(":")[0] in ("NotADirectoryError", "FileNotFoundError", "StoreError")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_an_object_store_is_tried_like_a_disk() -> None:
     finding = services.output("memory://doctor/out")
-    assert finding.status is Status.OK
+    assert finding.status is CheckStatus.OK
     assert fsspec.filesystem("memory").find("/doctor") == []
 
 
@@ -330,5 +333,5 @@ def test_a_store_that_lets_both_writers_succeed_is_a_problem(monkeypatch: pytest
 
     monkeypatch.setattr(services, "open_store", Careless)
     finding = services.output(str(tmp_path / "out"))
-    assert finding.status is Status.PROBLEM
+    assert finding.status is CheckStatus.PROBLEM
     assert "were answered [True, True], not [True, False]" in finding.found

@@ -8,12 +8,13 @@ import json
 import pytest
 
 from augment.config import load_config
+from augment.editing import EditConfig
 from augment.errors import ConfigError
-from augment.evaluation.benchmark import BenchmarkConfig, run
-from augment.evaluation.tables import table_lines
+from augment.evaluation.benchmark import BenchmarkConfig, run_benchmark
+from augment.evaluation.tables import markdown_tables
 from augment.inversion import SOLVERS
 
-RELEASED = {"solver": {"name": "rnri_released"}, "stop": {"max_steps": 2}}
+RELEASED = {"solver": {"name": "rnri_released"}, "stop": {"max_steps": 2, "tolerance": 0.0}}
 FILES = {"report.json", "report.csv"} | {
     f"{name}.{kind}" for name in ("psnr_seconds", "psnr_evaluations") for kind in ("svg", "png")
 }
@@ -21,7 +22,7 @@ FILES = {"report.json", "report.csv"} | {
 
 def measured(config, folder):
     """The report of a config, which is also what was written."""
-    report = run(BenchmarkConfig.model_validate(config), folder)
+    report = run_benchmark(BenchmarkConfig.model_validate(config), folder)
     assert json.loads((folder / "report.json").read_text()) == report
     return report
 
@@ -45,17 +46,17 @@ def report(out):
             "num_steps": [4],
             "repeats": 2,
             "methods": [
-                {"solver": {"name": "ddim"}, "stop": {"max_steps": 5}},
-                {"solver": {"name": "rnri"}, "stop": {"max_steps": 2}},
-                {"solver": {"name": "rnri_secant"}, "stop": {"max_steps": 2, "first_max_steps": 6}},
-                {"solver": {"name": "newton_krylov", "krylov_dim": 3}, "stop": {"max_steps": 1}},
+                {"solver": {"name": "ddim"}, "warm_start": "none", "stop": {"max_steps": 5, "tolerance": 0.0}},
+                {"solver": {"name": "rnri"}, "stop": {"max_steps": 2, "tolerance": 0.0}},
+                {"solver": {"name": "anderson"}, "stop": {"max_steps": 2, "first_max_steps": 6, "tolerance": 0.0}},
+                {"solver": {"name": "newton_krylov", "krylov_dim": 3}, "stop": {"max_steps": 1, "tolerance": 0.0}},
             ],
         },
         "editing": {
             "settings": {"num_steps": 4, "strength": 0.75, "guidance_scale": 2.0},
             "methods": [
-                {"solver": {"name": "rnri_secant"}, "stop": {"max_steps": 1, "first_max_steps": 3}},
-                {"solver": {"name": "rnri_secant", "prior_weight": 0.0}},
+                {"solver": {"name": "anderson"}, "stop": {"max_steps": 1, "first_max_steps": 3, "tolerance": 0.0}},
+                {"solver": {"name": "anderson", "memory": 1}, "stop": {"max_steps": 2, "tolerance": 0.0}},
             ],
             "image_to_image": [{"strength": 0.5}],
         },
@@ -64,9 +65,9 @@ def report(out):
             "repeats": 2,
             "batch_sizes": [4, 1],
             "methods": [
-                {"solver": {"name": "rnri"}, "stop": {"max_steps": 2}},
+                {"solver": {"name": "rnri"}, "stop": {"max_steps": 2, "tolerance": 0.0}},
                 RELEASED,
-                {"solver": {"name": "rnri_secant"}, "stop": {"max_steps": 2}},
+                {"solver": {"name": "anderson"}, "stop": {"max_steps": 2, "tolerance": 0.0}},
             ],
         },
     }
@@ -79,15 +80,28 @@ def test_report_has_the_promised_fields(report):
     assert 20.0 < report["bound_psnr"] < 60.0
     promised = {"solver", "sampler", "num_steps", "evaluations_per_step", "psnr", "seconds_per_image"}
     promised |= {"model", "settings", "match_noise", "max_steps", "first_max_steps", "tolerance", "guidance_scale"}
-    promised |= {"forward", "jvp", "vjp", "psnr_p10", "gap", "latent_error", "residual", "statuses"}
+    promised |= {
+        "warm_start",
+        "calls",
+        "rows",
+        "error",
+        "forward",
+        "jvp",
+        "vjp",
+        "psnr_p10",
+        "gap",
+        "latent_error",
+        "residual",
+        "statuses",
+    }
     promised |= {"z_mean", "z_std", "z_autocorrelation", "seconds_min", "seconds_max", "peak_bytes"}
     assert all(promised <= set(row) for row in report["rows"])
     assert {row["model"] for row in report["rows"]} == {"teacher"}
 
 
 def test_evaluations_are_what_the_limits_say(report):
-    ddim, rnri, secant, krylov = report["rows"]
-    counts = [(r["forward"], r["jvp"], r["vjp"]) for r in (ddim, rnri, secant, krylov)]
+    ddim, rnri, anderson, krylov = report["rows"]
+    counts = [(r["forward"], r["jvp"], r["vjp"]) for r in (ddim, rnri, anderson, krylov)]
     assert counts == [(4, 0, 0), (8, 0, 8), (6 + 3 * 2, 0, 0), (4, 4 * 3, 0)]
     assert [r["evaluations_per_step"] for r in report["rows"]] == [1.0, 4.0, 3.0, 4.0]
 
@@ -102,23 +116,23 @@ def test_rows_are_consistent(report):
         assert row["match_noise"] is None
         assert abs(row["z_mean"]) < 0.2 and 0.5 < row["z_std"] < 1.5 and abs(row["z_autocorrelation"]) < 0.5
     by_name = {row["solver"]: row for row in report["rows"]}
-    assert by_name["rnri_secant"]["psnr"] > by_name["ddim"]["psnr"]
-    assert by_name["rnri"]["peak_bytes"] > 3 * by_name["rnri_secant"]["peak_bytes"]
+    assert by_name["anderson"]["psnr"] > by_name["ddim"]["psnr"]
+    assert by_name["rnri"]["peak_bytes"] > 3 * by_name["anderson"]["peak_bytes"]
 
 
 def test_editing_rows_are_shares_of_the_images(report):
-    secant, without_prior, fresh = report["editing"]
-    assert [r["method"] for r in report["editing"]] == ["rnri_secant", "rnri_secant", "image_to_image"]
-    assert without_prior["solver"] == {"name": "rnri_secant", "prior_weight": 0.0}
+    longer, shorter, fresh = report["editing"]
+    assert [r["method"] for r in report["editing"]] == ["anderson", "anderson", "image_to_image"]
+    assert shorter["solver"] == {"name": "anderson", "memory": 1}
     assert [r["strength"] for r in report["editing"]] == [0.75, 0.75, 0.5]
-    for row in (secant, without_prior, fresh):
+    for row in (longer, shorter, fresh):
         assert row["n"] == 6
         for name in ("background_reached", "object_kept", "condition_kept"):
             assert row[name] * 6 == pytest.approx(round(row[name] * 6))
         assert row["structure_metric"] == "clip_patch_distance"
         assert 0.0 < row["structure_distance"] < 1.0
         assert row["seconds_per_edit"] > 0.0
-    assert secant["text_alignment"] != fresh["text_alignment"]
+    assert longer["text_alignment"] != fresh["text_alignment"]
     # strength 0.75 of four steps: three, the first of which has three iterations
     assert [r["evaluations_per_step"] for r in report["editing"]] == pytest.approx([(3 + 1 + 1) / 3, 2.0, 0.0])
 
@@ -126,7 +140,7 @@ def test_editing_rows_are_shares_of_the_images(report):
 def test_throughput_is_relative_to_the_released_code_one_image_at_a_time(report):
     rows = report["throughput"]
     cells = [(r["solver"], r["batch_size"]) for r in rows]
-    assert cells == [(name, size) for name in ("rnri", "rnri_released", "rnri_secant") for size in (4, 1)]
+    assert cells == [(name, size) for name in ("rnri", "rnri_released", "anderson") for size in (4, 1)]
     reference = rows[cells.index(("rnri_released", 1))]
     assert reference["ratio_to_released_batch1"] == 1.0
     for row in rows:
@@ -138,9 +152,9 @@ def test_throughput_is_relative_to_the_released_code_one_image_at_a_time(report)
     for size in (1, 4):
         rnri = by_cell["rnri", size]
         assert rnri["peak_bytes_checkpointed"] < 0.6 * rnri["peak_bytes"]
-        assert by_cell["rnri_secant", size]["peak_bytes"] < 0.4 * rnri["peak_bytes"]
-        assert by_cell["rnri_secant", size]["peak_bytes_checkpointed"] is None
-    for solver in ("rnri", "rnri_secant"):
+        assert by_cell["anderson", size]["peak_bytes"] < 0.4 * rnri["peak_bytes"]
+        assert by_cell["anderson", size]["peak_bytes_checkpointed"] is None
+    for solver in ("rnri", "anderson"):
         growth = by_cell[solver, 4]["peak_bytes"] / by_cell[solver, 1]["peak_bytes"]
         assert growth == pytest.approx(4.0, rel=0.2)
 
@@ -166,14 +180,14 @@ def test_files_are_those_of_the_sections_that_were_measured(report, out):
     names = {path.name for path in out.iterdir()}
     assert names == FILES | {"editing.csv", "throughput.csv", "editing.svg", "editing.png"}
     text = (out / "psnr_evaluations.svg").read_text()
-    assert all(f">{name}" in text for name in ("ddim", "rnri", "rnri_secant", "newton_krylov, krylov_dim = 3"))
+    assert all(f">{name}" in text for name in ("ddim", "rnri", "anderson", "newton_krylov, krylov_dim = 3"))
 
 
 def test_tables_name_every_method(report):
-    text = "\n".join(table_lines(report))
+    text = "\n".join(markdown_tables(report))
     for name in (
-        "`ddim` | 5 + 5 × 3",
-        "`rnri_secant` | 6 + 2 × 3",
+        "`ddim` | none | 5 + 5 × 3",
+        "`anderson` | extrapolated | 6 + 2 × 3",
         "`newton_krylov, krylov_dim = 3`",
         "image_to_image",
     ):
@@ -188,7 +202,7 @@ def noisy(tmp_path_factory):
         "num_steps": [4],
         "match_noise": [True, False],
         "noise_maps": True,
-        "methods": [{"solver": {"name": "rnri_secant"}, "stop": {"max_steps": 1, "first_max_steps": 4}}],
+        "methods": [{"solver": {"name": "anderson"}, "stop": {"max_steps": 1, "first_max_steps": 4, "tolerance": 0.0}}],
     }
     folder = tmp_path_factory.mktemp("noisy")
     return measured({"num_images": 4, "batch_size": 3, "inversion": section}, folder)
@@ -217,7 +231,7 @@ def test_noise_maps_are_reported_apart(noisy):
         assert row["gap"] == pytest.approx(noisy["bound_psnr"] - row["psnr"])
         assert 0.8 < row["z_std"] < 1.2  # the start is drawn, not found
         assert row["noise_std"] > 1.0
-    assert "rnri_secant" not in {r["method"] for r in maps}
+    assert "anderson" not in {r["method"] for r in maps}
 
 
 def test_the_same_keys_get_the_same_noise(noisy, tmp_path):
@@ -238,7 +252,7 @@ def test_the_same_keys_get_the_same_noise(noisy, tmp_path):
 def test_what_the_model_cannot_do_is_said_before_anything_is_measured(tmp_path, section, message):
     section = {"num_steps": [4], "methods": [{"solver": {"name": "ddim"}}], **section}
     with pytest.raises(ConfigError, match=message):
-        run(BenchmarkConfig.model_validate({"num_images": 1, "inversion": section}), tmp_path)
+        run_benchmark(BenchmarkConfig.model_validate({"num_images": 1, "inversion": section}), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -255,10 +269,17 @@ def test_throughput_needs_its_reference(changes, message):
         BenchmarkConfig.model_validate({"throughput": {"methods": [RELEASED], **changes}})
 
 
-def test_the_shipped_table_has_every_solver_at_every_number_of_steps():
-    config = load_config("configs/benchmark/emoji.yaml", BenchmarkConfig)
-    assert config.inversion.num_steps == (4, 10, 20, 50)
-    assert {m.solver["name"] for m in config.inversion.methods} == set(SOLVERS)
+def test_the_shipped_tables_cross_every_solver_with_every_start():
+    few = load_config("configs/benchmark/emoji.yaml", BenchmarkConfig).inversion
+    many = load_config("configs/benchmark/emoji_50.yaml", BenchmarkConfig).inversion
+    assert few.num_steps + many.num_steps == (4, 10, 20, 50)
+    crossing = {(m.solver.name, m.warm_start) for m in few.methods}
+    assert crossing == {(name, start) for name in SOLVERS for start in ("none", "previous", "extrapolated")}
+    assert {(m.solver.name, m.warm_start) for m in many.methods} >= {(n, s) for n, s in crossing if s != "previous"}
+    default = EditConfig()
+    for section in (few, many):
+        first = section.methods[0]
+        assert (first.solver, first.warm_start, first.stop) == (default.solver, default.warm_start, default.stop)
 
 
 def test_the_shipped_student_table_is_of_samplers_that_add_noise():
@@ -269,6 +290,6 @@ def test_the_shipped_student_table_is_of_samplers_that_add_noise():
 
 def test_the_shipped_throughput_table_compares_with_the_released_code():
     config = load_config("configs/benchmark/throughput.yaml", BenchmarkConfig)
-    names = [m.solver["name"] for m in config.throughput.methods]
-    assert names == ["rnri_released", "rnri", "rnri_secant"]
+    names = [m.solver.name for m in config.throughput.methods]
+    assert names == ["rnri_released", "rnri", "anderson"]
     assert config.throughput.batch_sizes == (1, 4, 16, 64)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from augment.evaluation.memory import peak_bytes
-from augment.evaluation.reconstruction import Batch, InversionMethod
+from augment.evaluation.pool import Batch, InversionMethod
 from augment.evaluation.throughput import recomputed_blocks
 from augment.models.config import ModelConfig
 from augment.models.load import load_model
@@ -87,13 +87,13 @@ def model():
 def inversion_peak(model, solver, size):
     val = load_split("val", limit=size)
     batch = Batch(model.denoiser(model.embed(val.captions)), model.encode(val.images), None)
-    method = InversionMethod(solver={"name": solver}, stop={"max_steps": 2})
+    method = InversionMethod(solver={"name": solver}, stop={"max_steps": 2, "tolerance": 0.0})
     return peak(lambda: method.invert(batch, model.schedule(2, "ddim")))
 
 
 def test_a_backward_pass_through_the_network_costs_memory_and_the_batch_is_linear(model):
     sizes = (1, 2, 4)
-    with_backward, without = ([inversion_peak(model, s, n) for n in sizes] for s in ("rnri", "rnri_secant"))
+    with_backward, without = ([inversion_peak(model, s, n) for n in sizes] for s in ("rnri", "anderson"))
     assert all(a > 3 * b for a, b in zip(with_backward, without, strict=True))
     for one, two, four in (with_backward, without):
         assert two / one == pytest.approx(2.0, rel=0.1)
@@ -101,16 +101,16 @@ def test_a_backward_pass_through_the_network_costs_memory_and_the_batch_is_linea
 
 
 def test_recomputed_blocks_save_memory_where_there_is_a_backward_pass_and_change_nothing(model):
-    plain = [inversion_peak(model, name, 2) for name in ("rnri", "rnri_secant")]
+    plain = [inversion_peak(model, name, 2) for name in ("rnri", "anderson")]
     with recomputed_blocks(model):
-        recomputed = [inversion_peak(model, name, 2) for name in ("rnri", "rnri_secant")]
+        recomputed = [inversion_peak(model, name, 2) for name in ("rnri", "anderson")]
     assert recomputed[0] < 0.6 * plain[0]
     assert recomputed[1] == plain[1]
     assert inversion_peak(model, "rnri", 2) == plain[0]
 
     val = load_split("val", limit=2)
     batch = Batch(model.denoiser(model.embed(val.captions)), model.encode(val.images), None)
-    method = InversionMethod(solver={"name": "rnri"}, stop={"max_steps": 2})
+    method = InversionMethod(solver={"name": "rnri"}, stop={"max_steps": 2, "tolerance": 0.0})
     found = method.invert(batch, model.schedule(2, "ddim")).latents
     with recomputed_blocks(model):
         torch.testing.assert_close(method.invert(batch, model.schedule(2, "ddim")).latents, found)

@@ -49,10 +49,17 @@ def test_only_what_the_report_has_rows_for_is_plotted():
 def test_every_method_is_named_in_the_text_of_the_svg(files):
     for name in ("psnr_seconds.svg", "psnr_evaluations.svg"):
         text = files[name].decode()
-        for label in ("ddim", "fixed_point", "plain_newton", "rnri_secant, prior_weight = 0", "VAE bound"):
+        for label in (
+            "ddim",
+            "fixed_point",
+            "plain_newton",
+            "anderson, memory = 2",
+            "anderson, warm start extrapolated",
+            "VAE bound",
+        ):
             assert f">{label}</text>" in text
     text = files["editing.svg"].decode()
-    for label in ("ddim, strength 0.7, guidance 3", "rnri_secant, strength 0.7, guidance 6"):
+    for label in ("ddim, strength 0.7, guidance 3", "anderson, strength 0.7, guidance 6"):
         assert f">{label}</text>" in text
     assert "clip patch distance" in text
 
@@ -104,7 +111,7 @@ def test_no_two_methods_look_alike():
 
 
 def test_many_variants_of_one_method_do_not_look_alike_either():
-    rows = [inversion_row("rnri_secant", psnr=28.0, evaluations=1.0, settings={"memory": i}) for i in range(12)]
+    rows = [inversion_row("anderson", psnr=28.0, evaluations=1.0, settings={"memory": i}) for i in range(12)]
     axes = reconstruction_figure({**report(), "rows": rows}, "evaluations_per_step", "evaluations").axes[0]
     looks = {(line.get_color(), line.get_marker()) for line in axes.lines[1:]}
     assert len(looks) == len({marker for _, marker in looks}) == 12
@@ -113,8 +120,8 @@ def test_many_variants_of_one_method_do_not_look_alike_either():
 def test_edits_are_at_their_distance_and_alignment():
     axes = editing_figure(report()).axes[0]
     points = drawn(axes)
-    assert len(points["rnri_secant, strength 0.7, guidance 6"].get_xdata()) == 1
-    assert points["rnri_secant, strength 0.7, guidance 6"].get_xdata()[0] == 0.28
-    assert points["rnri_secant, strength 0.7, guidance 6"].get_ydata()[0] == 0.96
+    assert len(points["anderson, strength 0.7, guidance 6"].get_xdata()) == 1
+    assert points["anderson, strength 0.7, guidance 6"].get_xdata()[0] == 0.28
+    assert points["anderson, strength 0.7, guidance 6"].get_ydata()[0] == 0.96
     path = next(line for line in axes.lines if len(line.get_xdata()) == 2)
     assert (list(path.get_xdata()), list(path.get_ydata())) == ([0.25, 0.28], [0.95, 0.96])

@@ -41,13 +41,13 @@ def test_one_markdown_table_per_schedule_and_kind_with_as_many_cells_as_columns(
 def test_iterations_name_a_tolerance_that_is_set():
     row = inversion_row("rnri", psnr=28.0, evaluations=2.0, first_max_steps=8, max_steps=1, tolerance=0.01)
     lines = markdown_tables({**report(), "rows": [row]})
-    assert any(line.startswith("| `rnri` | 8 + 1 × 9, tolerance 0.01 | 2.00 |") for line in lines)
+    assert any(line.startswith("| `rnri` | none | 8 + 1 × 9, tolerance 0.01 | 2.00 | 2.00 |") for line in lines)
 
 
 def test_memory_has_a_row_with_checkpointing_where_it_matters():
     lines = markdown_tables(report())
     assert lines[-3:] == [
-        "| `rnri_released`, 2 + 2 × 9 | 1.0 | 4.0 |",
-        "| `rnri`, 2 + 2 × 9 | 1.0 | 4.0 |",
-        "| `rnri`, 2 + 2 × 9, blocks checkpointed | 0.4 | 1.6 |",
+        "| `rnri_released`, warm start none, 2 + 2 × 9 | 1.0 | 4.0 |",
+        "| `rnri`, warm start none, 2 + 2 × 9 | 1.0 | 4.0 |",
+        "| `rnri`, warm start none, 2 + 2 × 9, blocks checkpointed | 0.4 | 1.6 |",
     ]

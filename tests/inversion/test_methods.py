@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from augment.diffusion import AffineStep, Denoiser
+from augment.diffusion import CLEAN, AffineStep, Denoiser, Level
 from augment.inversion import (
     RNRI,
     Anderson,
@@ -42,7 +42,7 @@ def relative_error(z, root):
 
 def scalar_equation(a, b, after, predict=lambda z: z):
     """z = (after - b eps(z)) / a in one unknown."""
-    step = AffineStep(timestep=0.0, a=a, b=b, c=0.0, prior_scale=1.0, prior_variance=1.0)
+    step = AffineStep(timestep=0.0, a=a, b=b, c=0.0, start=Level(0.8, 0.6), end=CLEAN)
     return StepEquation(Denoiser(lambda z, t: predict(z)), step, torch.full((1, 1, 1, 1), after))
 
 
@@ -74,7 +74,7 @@ def test_root_of_a_linear_denoiser(solver, iterations, shape, step):
     after, noise = latents(4, shape=shape), latents(4, seed=5, shape=shape)
     noise = None if step.c == 0 else noise
     eq = StepEquation(problem.denoiser(), step, after, noise)
-    solution = solve(eq, solver, solver.start(eq), iterations, tolerance=0.0)
+    solution = solve(eq, solver, after, iterations, tolerance=0.0)
     assert relative_error(solution.z, problem.root(step, after, noise)) < 1e-5
 
 
@@ -82,7 +82,7 @@ def test_root_of_a_linear_denoiser(solver, iterations, shape, step):
 def test_the_first_iteration_is_ddim_inversion(solver):
     eq = StepEquation(LinearProblem.random(0, norm=4.0).denoiser(), STEP, latents(3))
     ddim_inversion = (eq.after - STEP.b * eq.eps(eq.after)) / STEP.a
-    torch.testing.assert_close(solve(eq, solver, solver.start(eq), 1, 0.0).z, ddim_inversion)
+    torch.testing.assert_close(solve(eq, solver, eq.after, 1, 0.0).z, ddim_inversion)
 
 
 def test_anderson_ends_after_as_many_differences_as_unknowns():

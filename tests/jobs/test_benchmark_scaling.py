@@ -13,7 +13,7 @@ from jobs.benchmark_scaling import (
     VARIANTS,
     lines,
     measure,
-    publish,
+    publish_and_verify,
 )
 
 
@@ -25,7 +25,7 @@ def test_a_row_of_the_table(tmp_path: Path) -> None:
     assert row["seconds_by_stage_per_unit"]["model"] >= BATCHES_PER_UNIT * 0.05
     assert 0 < row["busy_share"] < 1
     assert lines([row | {"name": "1"}])[-1].startswith("| 1 | 2 | ")
-    published = publish(tmp_path / "run")
+    published = publish_and_verify(tmp_path / "run")
     assert (published["units"], published["edits"]) == (2, 2 * BATCH * BATCHES_PER_UNIT * VARIANTS)
     assert published["shard_bytes"] > published["edits"] * 1000
 
@@ -33,4 +33,4 @@ def test_a_row_of_the_table(tmp_path: Path) -> None:
 @pytest.mark.ray
 @pytest.mark.timeout(90)
 def test_the_cost_of_a_wait() -> None:
-    assert 0 < wait_cost(in_flight=4, turns=3) < 1
+    assert 0 < wait_cost(in_flight=4, repeats=3) < 1

@@ -112,7 +112,7 @@ def test_a_ruined_lease_is_free(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_driver_that_was_asleep_while_two_others_came_and_went(store: Store) -> None:
-    """It saw lease 1 free, and takes number 2 only when number 3 is held and number 2 forgotten."""
+    """It saw lease 1 free, and takes number 2 only when number 3 is held and number 2 removed."""
     late = Lease(store, 2)
     for number in (1, 2, 3):
         held = acquire(store)
@@ -155,15 +155,15 @@ def test_a_process_elsewhere_may_well_live(tmp_path: Path, elsewhere: dict[str, 
 def test_it_is_renewed_for_as_long_as_the_block_lasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("augment.ledger.lease.SECONDS", 0.06)
     store = open_store(tmp_path)
-    turns = threading.Semaphore(0)
+    attempts = threading.Semaphore(0)
     lease = acquire(store)
 
-    class Failing:  # every second turn
+    class Failing:  # every second attempt
         def renew(self) -> None:
             if failures.acquire(blocking=False):
                 raise OSError("no disk for a moment")
             lease.renew()
-            turns.release()
+            attempts.release()
             failures.release()
 
         def release(self) -> None:
@@ -172,8 +172,8 @@ def test_it_is_renewed_for_as_long_as_the_block_lasts(tmp_path: Path, monkeypatc
     failures = threading.Semaphore(1)
     with kept_alive(cast(Lease, Failing())):
         before = json.loads(store.read("run/lease-000001.json"))["renewed"]
-        for _ in range(3):  # goes on, whatever happens in a turn
-            assert turns.acquire(timeout=10)
+        for _ in range(3):  # goes on, whatever happens in an attempt
+            assert attempts.acquire(timeout=10)
         content = json.loads(store.read("run/lease-000001.json"))
         assert content["renewed"] > before
         assert not content["released"]

@@ -45,7 +45,7 @@ def test_plan_is_read_back_as_written(tmp_path: Path) -> None:
 
 
 def test_units_over_several_files_keep_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("augment.ledger.ledger.UNITS_PER_FILE", 2)
+    monkeypatch.setattr("augment.ledger.plan_files.UNITS_PER_FILE", 2)
     units = list(cut_units(planned_sources(5), 1))
     Ledger(tmp_path).write_plan(FINGERPRINT, units, CLASS_NAMES)
     assert sorted(p.name for p in (tmp_path / "plan").iterdir()) == [
@@ -58,7 +58,7 @@ def test_units_over_several_files_keep_their_order(tmp_path: Path, monkeypatch: 
 
 
 def test_a_plan_of_which_nothing_is_done_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("augment.ledger.ledger.UNITS_PER_FILE", 2)
+    monkeypatch.setattr("augment.ledger.plan_files.UNITS_PER_FILE", 2)
     Ledger(tmp_path).write_plan(FINGERPRINT, cut_units(planned_sources(5), 1), CLASS_NAMES)
     plan = Ledger(tmp_path).write_plan(FINGERPRINT | {"seed": 1}, cut_units(planned_sources(2), 1), CLASS_NAMES)
     assert Ledger(tmp_path).read_plan() == plan
@@ -204,10 +204,10 @@ def test_a_worker_of_an_old_plan_cannot_replace_a_commit_of_the_new_one(tmp_path
 def test_another_plan_begins_without_suspects(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     ledger.store.write("run/suspects.json", b'{"00_fox": 2}')
-    ledger.store.write("run/journal/u000000-a.json", b"{}")
+    ledger.store.write("run/in_flight/u000000-a.json", b"{}")
     ledger.write_plan(FINGERPRINT, cut_units(planned_sources(2), 2), CLASS_NAMES)
     assert not ledger.store.exists("run/suspects.json")
-    assert ledger.store.list("run/journal") == {}
+    assert ledger.store.list("run/in_flight") == {}
 
 
 def test_recover_takes_back_what_another_plan_committed(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tests.object_store import Fault, FreshUrl
 
 
 def test_plan_and_commits_are_read_back(object_store: FreshUrl, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("augment.ledger.ledger.UNITS_PER_FILE", 2)
+    monkeypatch.setattr("augment.ledger.plan_files.UNITS_PER_FILE", 2)
     url = object_store()
     assert Ledger(url).read_plan() is None
     units = list(cut_units(planned_sources(5), 1))

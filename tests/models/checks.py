@@ -11,7 +11,7 @@ from torch import Tensor
 from augment.diffusion import Schedule, sample, step_noise
 from augment.editing import EditConfig, edit
 from augment.inversion import (
-    RNRISecant,
+    Anderson,
     Status,
     Stop,
     invert,
@@ -79,7 +79,7 @@ def check_inverts(model: LatentDiffusion, channels: int = 4, num_steps: int = 6)
     steps = step_noise(schedule, noise(channels), [1, 2])
     clean = sample(denoiser, noise(channels), schedule, noise=steps)
     stop = Stop(max_steps=30, tolerance=1e-6)
-    inversion = invert(denoiser, clean, schedule, RNRISecant(), stop, noise=steps)
+    inversion = invert(denoiser, clean, schedule, Anderson(), stop, noise=steps)
     assert inversion.status.tolist() == [Status.CONVERGED] * 2
     assert inversion.residual.max() <= 1e-6
     again = sample(denoiser, inversion.latents, schedule, noise=inversion.noise)
@@ -97,7 +97,7 @@ def check_edits(model: LatentDiffusion) -> None:
         strength=0.5,  # random networks know no pictures: at higher noise they are no contraction there
         guidance_scale=1.5,
         inversion_guidance_scale=1.5,
-        solver={"name": "rnri_secant"},
+        solver={"name": "anderson"},
         stop={"max_steps": 40, "tolerance": 1e-5},
     )
     result = edit(model, pictures(), PROMPTS, targets, config, seeds=[1, 2])

@@ -9,6 +9,7 @@ from PIL import Image
 from transformers import CLIPImageProcessor, CLIPModel
 
 from augment.errors import ModelError
+from augment.inputs.tensors import to_images
 from augment.models.clip import load_clip
 from augment.scoring import patch_distance
 from augment.tiny.packaged import WEIGHTS
@@ -25,10 +26,6 @@ def pictures(size):
     return np.random.default_rng(0).integers(0, 256, (3, size, size, 3), dtype=np.uint8)
 
 
-def to_tensor(pixels):
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1.0
-
-
 def test_similarities_equal_those_of_transformers(clip):
     pixels = pictures(64)
     model = CLIPModel.from_pretrained(WEIGHTS / "clip", dtype=torch.float32).eval()
@@ -37,13 +34,13 @@ def test_similarities_equal_those_of_transformers(clip):
     tokens = clip.tokenizer(TEXTS, padding="max_length", max_length=16, return_tensors="pt")
     with torch.no_grad():
         theirs = model(pixel_values=values, **tokens).logits_per_image
-    ours = clip.logit_scale * clip.image_embeds(to_tensor(pixels)) @ clip.text_embeds(TEXTS).T
+    ours = clip.logit_scale * clip.image_embeds(to_images(pixels)) @ clip.text_embeds(TEXTS).T
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
 def test_embeddings_are_unit_vectors_at_any_image_size(clip):
     for size in (32, 64, 100):
-        embeds = clip.image_embeds(to_tensor(pictures(size)))
+        embeds = clip.image_embeds(to_images(pictures(size)))
         torch.testing.assert_close(embeds.norm(dim=1), torch.ones(3))
 
 
@@ -55,11 +52,11 @@ def test_patches_are_those_of_the_vision_tower_without_its_class_token(clip):
         hidden = clip.model.vision_model(pixel_values=values).last_hidden_state
     assert hidden.shape[1] == 65  # 8 x 8 patches of 8 x 8 pixels, and the class token in front
     expected = hidden[:, 1:] / hidden[:, 1:].norm(dim=2, keepdim=True)
-    torch.testing.assert_close(clip.patch_embeds(to_tensor(pixels)), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(clip.patch_embeds(to_images(pixels)), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_patch_distance_grows_with_the_share_of_the_picture_that_changed(clip):
-    picture = to_tensor(pictures(64)[:1])
+    picture = to_images(pictures(64)[:1])
     changed = [picture.clone() for _ in range(3)]
     changed[1][..., :16] = 1.0
     changed[2][..., :48] = 1.0

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from augment.report.progress import RunProgress, display, duration
+from augment.report.display import display
+from augment.report.progress import RunProgress, duration
 from augment.types import UnitReport
 
 UNIT = UnitReport("u000000", "plan", "part", "sha", planned=10, edited=10, failed=0, seconds={})

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from augment.dataset.verify import Verification, verify
+from augment.dataset.verification import Verification
+from augment.dataset.verify import verify
 from augment.inputs.images import encode_png
 from augment.ledger.ledger import Ledger
 from augment.storage.resolve import open_store
@@ -167,7 +168,7 @@ def check(out: str, undisturbed: str) -> Verification:
     assert result.failed == (DAMAGED + 2) * VARIANTS
     assert published(out) == published(undisturbed)
     events = open_store(out)
-    assert not events.list("run/journal")
+    assert not events.list("run/in_flight")
     return result
 
 

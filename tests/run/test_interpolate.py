@@ -14,7 +14,7 @@ from augment.config import load_config
 from augment.errors import ConfigError, InputError
 from augment.evaluation.rare_concepts import RareConfig
 from augment.inputs.readers import list_sources, read_bytes
-from augment.run.interpolate import load_interpolate_config, run, summary_lines
+from augment.run.interpolate import interpolate_dataset, load_interpolate_config, summary_lines
 from augment.storage.tar import iter_tar, sha256_file, write_tar
 from augment.tiny.dataset import split_path
 from augment.tiny.world import CLASSES
@@ -46,7 +46,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(folder):
-    returned = run(load_interpolate_config(CONFIG, overrides(folder)))
+    returned = interpolate_dataset(load_interpolate_config(CONFIG, overrides(folder)))
     assert json.loads((folder / "out" / "report.json").read_text()) == returned
     return returned
 
@@ -87,9 +87,9 @@ def test_the_sheet_shows_both_images_their_reconstructions_and_what_is_between(f
 def test_a_second_run_gives_the_same_bytes_and_another_seed_others(folder, report):
     first = sha256_file(folder / "out" / "interpolated.tar")
     again = overrides(folder, f"output={folder / 'again'}")
-    run(load_interpolate_config(CONFIG, again))
+    interpolate_dataset(load_interpolate_config(CONFIG, again))
     assert sha256_file(folder / "again" / "interpolated.tar") == first
-    other = run(load_interpolate_config(CONFIG, [*again, f"output={folder / 'other'}", "seed=1"]))
+    other = interpolate_dataset(load_interpolate_config(CONFIG, [*again, f"output={folder / 'other'}", "seed=1"]))
     assert [p["target_prompt"] for p in other["pairs"]] != [p["target_prompt"] for p in report["pairs"]]
 
 
@@ -106,7 +106,7 @@ def test_a_damaged_image_is_named_and_nothing_written(tmp_path: Path) -> None:
     files = {"cls": b"0", "json": b'{"class_name": "fox"}', "txt": b"a fox"}
     write_tar(tmp_path / "in.tar", [("a", files | {"png": b"no image"}), ("b", files | {"png": b"no image"})])
     with pytest.raises(InputError, match=r"in\.tar::[ab]\.png: not an image"):
-        run(load_interpolate_config(CONFIG, overrides(tmp_path, "pairs_per_class=1")))
+        interpolate_dataset(load_interpolate_config(CONFIG, overrides(tmp_path, "pairs_per_class=1")))
     assert not (tmp_path / "out").exists()
 
 
@@ -121,7 +121,9 @@ def test_a_config_that_cannot_be_used(override, words):
 
 def test_a_size_the_model_cannot_take(folder, tmp_path):
     with pytest.raises(InputError, match=r"image_size 60 is not a multiple of 8"):
-        run(load_interpolate_config(CONFIG, [*overrides(folder, "input.image_size=60"), f"output={tmp_path / 'out'}"]))
+        interpolate_dataset(
+            load_interpolate_config(CONFIG, [*overrides(folder, "input.image_size=60"), f"output={tmp_path / 'out'}"])
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -136,7 +138,9 @@ def test_a_picture_with_nan_is_left_out_and_counted(folder, tmp_path, monkeypatc
         return images
 
     monkeypatch.setattr(StableDiffusion, "decode", spoilt)
-    report = run(load_interpolate_config(CONFIG, [*overrides(folder, "pairs_per_class=1"), f"output={tmp_path}"]))
+    report = interpolate_dataset(
+        load_interpolate_config(CONFIG, [*overrides(folder, "pairs_per_class=1"), f"output={tmp_path}"])
+    )
     assert (report["images"], report["failed"]) == (2, 2)
     assert [p["failed_weights"] for p in report["pairs"]] == [[], [0.0, 0.6]]
     assert report["pairs"][1]["psnr"] == [None, None]
@@ -154,7 +158,7 @@ def test_output_inside_the_input(tmp_path: Path) -> None:
         [f"input.path={tmp_path / 'data'}", "input.format=imagefolder", f"output={tmp_path / 'data' / 'out'}"],
     )
     with pytest.raises(OutputError, match="lies inside"):
-        run(config)
+        interpolate_dataset(config)
 
 
 def test_the_shipped_configs_load():

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from augment.errors import StoreError
-from augment.ledger.in_flight import Journal, Suspects
+from augment.ledger.in_flight import InFlight, Suspects
 from augment.ledger.ledger import Ledger
 from augment.report.progress import RunProgress
-from augment.run.expand import _RunWatch
+from augment.run.watch import RunWatch
 from augment.storage.local_store import LocalStore
 from augment.storage.object_store import ObjectStore
-from augment.storage.retry import PatientStore, is_hopeless
+from augment.storage.retry import RetryingStore, is_permanent
 
 OUTAGE = OSError(errno.EIO, "Input/output error")
 
@@ -53,17 +53,17 @@ class Failing(LocalStore):
 
 
 @pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("augment.storage.retry.PAUSE_SECONDS", 0.001)
+def short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("augment.storage.retry.BACKOFF_SECONDS", 0.001)
 
 
 def test_it_asks_again_until_there_is_an_answer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     failing = Failing(tmp_path, 3)
-    store = PatientStore(failing)
+    store = RetryingStore(failing)
     store.write("a/b", b"x")
     assert failing.times == 0
     assert len(caplog.records) == 3
-    assert "does not answer, it is asked again: [Errno 5]" in caplog.text
+    assert "does not answer, the call is repeated: [Errno 5]" in caplog.text
     failing.times = 2
     assert store.create("a/b", b"y") is False
     assert (store.read("a/b"), store.exists("a/b"), list(store.list("a"))) == (b"x", True, ["a/b"])
@@ -71,13 +71,13 @@ def test_it_asks_again_until_there_is_an_answer(tmp_path: Path, caplog: pytest.L
 
 def test_that_there_is_no_file_is_an_answer(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        PatientStore(LocalStore(tmp_path)).read("nothing")
+        RetryingStore(LocalStore(tmp_path)).read("nothing")
 
 
 def test_an_outage_that_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("augment.storage.retry.OUTAGE_SECONDS", 0.05)
     with pytest.raises(OSError, match="Input/output"):
-        PatientStore(Failing(tmp_path, 10**6)).read("a")
+        RetryingStore(Failing(tmp_path, 10**6)).read("a")
 
 
 @pytest.mark.parametrize(
@@ -86,27 +86,27 @@ def test_an_outage_that_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_what_waiting_does_not_help(tmp_path: Path, error: OSError) -> None:
     failing = Failing(tmp_path, 2, error)
     with pytest.raises(OSError, match=str(error.args[-1])):
-        PatientStore(failing).read("a")
+        RetryingStore(failing).read("a")
     assert failing.times == 1
 
 
 def test_a_full_disk_of_one_machine_is_no_end_for_an_object_store() -> None:
     full = OSError(errno.ENOSPC, "No space left")
-    assert not is_hopeless(full, ObjectStore("memory://somewhere"))
-    assert is_hopeless(PermissionError("Access Denied"), ObjectStore("memory://somewhere"))  # s3fs gives no errno
+    assert not is_permanent(full, ObjectStore("memory://somewhere"))
+    assert is_permanent(PermissionError("Access Denied"), ObjectStore("memory://somewhere"))  # s3fs gives no errno
 
 
-def test_the_books_of_deaths_wait_and_a_forgotten_journal_does_not_matter(tmp_path: Path) -> None:
-    Journal(LocalStore(tmp_path), "u0", "a").begin(["fox", "owl"])
+def test_suspects_are_written_with_retries_and_discarding_a_file_is_tried_once(tmp_path: Path) -> None:
+    InFlight(LocalStore(tmp_path), "u0", "a").begin(["fox", "owl"])
     failing = Failing(tmp_path, 0)
     suspects = Suspects(failing)
     failing.times = 2
-    begun = suspects.died("u0", "a")
+    begun = suspects.worker_died("u0", "a")
     assert begun is not None
     assert begun.keys == ("fox", "owl")
     assert (tmp_path / "run" / "suspects.json").exists()
     failing.times = 1
-    suspects.innocent("u0", "b")  # does not even wait
+    suspects.discard("u0", "b")  # no retry
     assert failing.times == 0
 
 
@@ -124,7 +124,7 @@ def test_a_status_that_cannot_be_written_ends_no_run(tmp_path: Path, caplog: pyt
     failing = Failing(tmp_path, 0)
     ledger = Ledger(failing)
     with ledger.lock() as lease:
-        watch = _RunWatch(ledger, lease, RunProgress(4), lambda: None)
+        watch = RunWatch(ledger, lease, RunProgress(4), lambda: None)
         failing.times = 1
         watch.tick(1)
         assert failing.times == 0

@@ -76,11 +76,11 @@ def test_put_makes_and_replaces(store: Store) -> None:
 
 
 def test_a_list_has_the_files_directly_in_a_folder_in_order(store: Store) -> None:
-    for name in ("run/b.json", "run/a.json", "run/journal/u0.json", "manifest.json", "running.json"):
+    for name in ("run/b.json", "run/a.json", "run/in_flight/u0.json", "manifest.json", "running.json"):
         store.write(name, b"12")
     assert list(store.list("run").items()) == [("run/a.json", 2), ("run/b.json", 2)]
     assert store.list() == {"manifest.json": 2, "running.json": 2}
-    assert store.list("run/journal") == {"run/journal/u0.json": 2}
+    assert store.list("run/in_flight") == {"run/in_flight/u0.json": 2}
     assert store.list("ru") == store.list("run/a.json/x") == {}
 
 
@@ -159,7 +159,7 @@ def test_another_process_is_seen_at_once(kind: str, tmp_path: Path, object_store
     store = open_store(url)
     assert store.list("commits") == {}
     code = (
-        "import sys\nfrom augment.storage.store import open_store\nstore = open_store(sys.argv[1])\n"
+        "import sys\nfrom augment.storage.resolve import open_store\nstore = open_store(sys.argv[1])\n"
         "print(store.create('commits/a', b'old'), store.create('commits/b', b'new'))\n"
     )
     store.create("commits/a", b"x")
@@ -171,7 +171,7 @@ def test_another_process_is_seen_at_once(kind: str, tmp_path: Path, object_store
 # ---- local disks only -----------------------------------------------------------------------------------------------
 def test_unfinished_files_are_not_listed_and_are_swept(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
-    unfinished = [tmp_path / folder / ".x.123.tmp" for folder in ("", "commits", "parts", "run/journal")]
+    unfinished = [tmp_path / folder / ".x.123.tmp" for folder in ("", "commits", "parts", "run/in_flight")]
     for path in unfinished:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"half")

@@ -6,6 +6,7 @@ from itertools import product
 
 import numpy as np
 
+from augment.prompts.templates import with_article
 from augment.tiny.captions import (
     BACKGROUND_PHRASES,
     BACKGROUND_WORDS,
@@ -14,15 +15,10 @@ from augment.tiny.captions import (
     canonical_caption,
     caption,
     vocabulary,
-    with_article,
 )
 from augment.tiny.world import BACKGROUNDS, CLASSES, CONDITIONS
 
 SCENES = list(product(CLASSES, BACKGROUNDS, CONDITIONS))
-
-
-def test_articles() -> None:
-    assert [with_article(word) for word in ("owl", "fox", "apple", "bus")] == ["an owl", "a fox", "an apple", "a bus"]
 
 
 def test_canonical_captions_by_example() -> None:

@@ -14,7 +14,7 @@ from augment.errors import ConfigError
 from augment.evaluation.rare_concepts import (
     RareConfig,
     _overall,
-    run,
+    run_rare_concepts,
     table_lines,
 )
 from augment.models.clip import load_clip
@@ -52,7 +52,7 @@ def test_mean_over_pairs_of_a_group_that_count():
 def test_forgetting_draws_the_class_words_anew_and_leaves_the_others():
     tokenizer = networks.load_pipeline(WEIGHTS / "pipeline", "cpu").tokenizer
     vectors = torch.full((len(tokenizer), 128), 7.0)
-    rare._forget(vectors, tokenizer, seed=0)
+    rare.forget_class_words(vectors, tokenizer, seed=0)
     changed = (vectors != 7.0).any(dim=1)
     tokens = tokenizer.convert_ids_to_tokens(changed.nonzero().flatten().tolist())
     spelt = {"sailboat", "penguin", "rocket"}  # of several tokens, the first is drawn anew
@@ -112,7 +112,7 @@ def test_a_config_that_cannot_be_used(override, words):
 def test_too_few_real_pictures_are_noticed_before_anything_is_rendered(tmp_path):
     config = load_config(CONFIG, RareConfig, [f"work_dir={tmp_path / 'work'}", "images_per_prompt=11"])
     with pytest.raises(ValueError, match=r"has 20 pictures of 'fish', but images_per_prompt 11 needs 22"):
-        run(config, tmp_path / "out")
+        run_rare_concepts(config, tmp_path / "out")
     assert not (tmp_path / "work").exists()
 
 
@@ -131,7 +131,7 @@ def test_the_job_on_a_handful_of_scenes(tmp_path):
         "generation={num_steps: 1, strength: 1.0, guidance_scale: 1.0, stop: {max_steps: 1}}",
     ]
     config = load_config(CONFIG, RareConfig, small)
-    report = run(config, tmp_path / "out")
+    report = run_rare_concepts(config, tmp_path / "out")
     assert json.loads((tmp_path / "out" / "report.json").read_text()) == report
     assert [(r["method"], r["n"]) for r in report["rows"]] == [(m, 16) for m in ("random", "inverted", "slerp", "lerp")]
     assert report["references"]["frequent classes, long-tailed model"]["n"] == 15 * 8
@@ -141,5 +141,5 @@ def test_the_job_on_a_handful_of_scenes(tmp_path):
     assert len([line for line in table_lines(report) if "| slerp |" in line]) == 2
     # The second run resumes: same weights, same figures, no step taken.
     log = (tmp_path / "work" / "long_tailed.jsonl").read_text()
-    assert run(config, tmp_path / "again") == report
+    assert run_rare_concepts(config, tmp_path / "again") == report
     assert (tmp_path / "work" / "long_tailed.jsonl").read_text() == log
