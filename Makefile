@@ -29,7 +29,7 @@ format: setup ## sort imports and format
 docs: setup ## draw the layers, list the commands, build the documentation; writes out/site
 	$(VENV)/bin/python -m jobs.draw_layers
 	$(VENV)/bin/python -m jobs.render_commands
-	$(VENV)/bin/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
 
 bench: setup ## reconstruction quality of every solver on the embedded model; writes out/benchmark
 	$(VENV)/bin/augment benchmark configs/benchmark/emoji.yaml --out out/benchmark

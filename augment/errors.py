@@ -15,7 +15,7 @@ class AugmentError(Exception):
     """Base of all errors that a user can solve.
 
     Attributes:
-        exit_code: what the `augment` command ends with; see docs/commands.md.
+        exit_code: what the `augment` command ends with; see docs/exit_codes.md.
     """
 
     exit_code: ClassVar[int] = 2

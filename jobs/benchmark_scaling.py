@@ -5,7 +5,7 @@ python -m jobs.benchmark_scaling --workers 1 4 16 64 --out out/benchmark_scaling
 Everything is real but the model: Ray, the pool, decoding, encoding, parts, commits. The model sleeps for a trace of
 batch times, as a process does that waits for its GPU. Busy share is its seconds over these and those in which it had
 nothing to do between two batches. The last row has a model that takes no time: how fast the driver feeds; what it made
-is then published and verified. More workers than a machine can hold are reckoned from what one look at all their units
+is then published and verified. More workers than a machine can hold are estimated from what one look at all their units
 costs the driver (`--in-flight`).
 """
 

@@ -25,7 +25,8 @@ def plan(
     config: ConfigFile,
     overrides: Overrides = None,
     price: Annotated[
-        float | None, typer.Option("--price-per-gpu-hour", min=0, help="in any currency, to reckon the whole price")
+        float | None,
+        typer.Option("--price-per-gpu-hour", min=0, help="in any currency, for the price of the whole run"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -44,7 +45,7 @@ def preview(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Edit a few images, in OUTPUT/preview: a contact sheet to look at, and the speed that `plan` reckons with."""
+    """Edit a few images, in OUTPUT/preview: a contact sheet to look at, and the speed that `plan` uses."""
     with messages(as_json):
         from augment.run.config import load_expand_config
         from augment.run.preview import preview as run

@@ -43,7 +43,7 @@ def rare_concepts(
     out: Annotated[Path, typer.Option("--out", help="folder for report.json and rare_concepts.png")],
     overrides: Overrides = None,
 ) -> None:
-    """Make some classes rare for the embedded model, and compare ways to get pictures of them nevertheless."""
+    """Make some classes rare for the embedded model, and compare ways to make pictures of them."""
     with messages():
         from augment.config import load_config
         from augment.evaluation.rare_concepts import RareConfig, run_rare_concepts, table_lines

@@ -2,7 +2,7 @@
 
 Exit codes: 0 all is well; 1 the command ran and found problems; 2 the config, the input or the output cannot be used;
 3 more failed than the budget allows; 130 and 143 stopped by SIGINT and SIGTERM, with everything finished so far kept.
-What programs read is on stdout; progress, warnings and errors are on stderr. See docs/commands.md.
+What programs read is on stdout; progress, warnings and errors are on stderr. See docs/exit_codes.md.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def messages(as_json: bool = False) -> Iterator[None]:
         _stopped(f"{error}; finished units are kept, the same command goes on from here", error.exit_code, as_json)
     except AugmentError as error:
         _fail(str(error), error.exit_code, as_json)
-    except OSError as error:  # of the operating system: a full disk, a folder without permission
+    except OSError as error:  # from the operating system: a full disk, a folder without permission
         _fail(str(error), AugmentError.exit_code, as_json)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-# What dataset hubs read: the splits, and words to be found by.
+# The part that dataset hubs read: the splits and the tags.
 _HEAD = """---
 configs:
 - config_name: default

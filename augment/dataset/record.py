@@ -42,16 +42,16 @@ class EditRecord:
         stage: where a failed edit failed (`read`, `decode`, `invert`, `edit`, `score`, `worker`), else "".
         reason: why it failed or was rejected, else "".
         source_attributes, target_attributes, solver_settings: a JSON object as text, keys sorted.
-        seed: of the run; it chose the prompts.
+        seed: the run's seed, which chose the prompts.
         reconstruction_psnr: dB against the input, inverted and sampled back.
         vae_psnr: the same, only encoded and decoded; the bound.
         inversion_residual: largest over the steps, RMS in the latents' units.
-        inversion_iterations, inversion_evaluations: of solver and network, over the whole inversion.
+        inversion_iterations, inversion_evaluations: solver iterations and network evaluations, over all steps.
         label_probability: CLIP's zero-shot probability of the class word, 0..1.
         text_alignment, source_similarity: cosine of the edit with its prompt, and with its source, -1..1.
-        model_id, model_revision: of an image that failed as a whole, as configured.
+        model_id, model_revision: the loaded model's; for an image that failed as a whole, the configured ones.
         match_noise: 1 if the noise the sampler adds was drawn given the image; without meaning where it adds none.
-        dtype: of the network that made it: `float32` also where half precision gave NaN and it was made again.
+        dtype: the network's number type: `float32` also where half precision gave NaN and the edit was made again.
         sampler ... dtype: empty or zero for an image that failed as a whole.
         config_hash: fingerprint of the plan this edit belongs to.
     """
@@ -176,7 +176,7 @@ def failed_records(planned: PlannedSource, config_hash: str, stage: str, reason:
     """Return one failed record for every variant of a source; the reason is cut to one line.
 
     Args:
-        known: fields that are known nevertheless: `seed`, `model_id`, `model_revision`, `source_sha256`.
+        known: fields that are known all the same: `seed`, `model_id`, `model_revision`, `source_sha256`.
     """
     line = " ".join(reason.split())[:500] or "no reason was given"
     return [

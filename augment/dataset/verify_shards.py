@@ -19,7 +19,7 @@ from augment.storage.tar import iter_tar
 from augment.types import EditStatus
 
 FOLDERS = {"shards": EditStatus.ACCEPTED, "rejected": EditStatus.REJECTED}
-Row = dict[str, Any]  # what the index is to say about a sample: `status` and `shard`; of a readable one more
+Row = dict[str, Any]  # what the index is to say about a sample: `status` and `shard`; more if it can be read
 
 
 class PublishedShards:

@@ -24,9 +24,9 @@ class EditResult:
 
     Attributes:
         edits: per image a tensor [K, 3, H, W] in -1..1, in the order of its target prompts.
-        reconstruction: of each image from its inverted noise under the source prompt, [B, 3, H, W].
-        psnr: of the reconstruction against the image, dB.
-        vae_psnr: of the autoencoder's own round trip, dB: the bound on `psnr`.
+        reconstruction: each image sampled from its inverted noise under the source prompt, [B, 3, H, W].
+        psnr: PSNR of the reconstruction against the image, dB.
+        vae_psnr: PSNR of the autoencoder's own round trip, dB: the bound on `psnr`.
         residual: largest over the steps, RMS.
         iterations: solver iterations over all steps.
         evaluations: network evaluations of the inversion, a backward pass counted as one.
@@ -61,7 +61,7 @@ def checked_schedule(
     """Return `full_schedule` for settings that a person wrote.
 
     Args:
-        section: of their config, named in the message.
+        section: name of their config's section, for the message.
         image_size: of the images that are made, in pixels; None for the model's own.
 
     Raises:

@@ -55,7 +55,7 @@ class EditingSection(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    settings: EditConfig = Field(description="of every row; solver, first guess and limits are replaced by the row's")
+    settings: EditConfig = Field(description="settings of every row; solver, first guess and limits are the row's own")
     methods: tuple[EditingMethod, ...] = Field(min_length=1, description="solvers with their iteration limits")
     image_to_image: tuple[FreshNoise, ...] = Field(default=(FreshNoise(),), description="rows without inversion")
 

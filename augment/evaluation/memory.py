@@ -40,7 +40,7 @@ class _LiveStorages(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.peak = 0
-        self._total = 0  # of the storages in `_sizes`, some of which may be gone by now
+        self._total = 0  # bytes of the storages in `_sizes`, some of which may be gone by now
         self._sizes: dict[StorageWeakRef, int] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -25,7 +25,7 @@ Row = Mapping[str, Any]
 # numbers of colours and of markers have no common divisor, so that many methods differ from each other in one of them.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h", "d")
-FILLS = ("full", "none", "left", "top")  # of one method's variants
+FILLS = ("full", "none", "left", "top")  # tell the variants of one method apart
 NEAR = 0.02  # dB from the bound: closer than that the PSNR axis is about linear, further away logarithmic
 LOOK = {
     "svg.fonttype": "none",  # text stays text: smaller, and found by a search

@@ -55,14 +55,14 @@ class RareConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rare: Annotated[tuple[str, ...], AfterValidator(_known_classes)] = Field(min_length=1, description="rare classes")
-    rarity: int = Field(ge=1, description="of a rare class every so many-th scene is kept")
+    rarity: int = Field(ge=1, description="one in so many scenes of a rare class is kept")
     num_scenes: int = Field(gt=0, description="rendered training scenes before the rare classes are thinned out")
     training: StageConfig = Field(description="how the words of the classes are learnt again")
     work_dir: Path = Field(description="scenes and checkpoint; a second run goes on from there")
     split: Literal["train", "val", "test"] = Field(default="val", description="where the few real pictures come from")
     images_per_prompt: int = Field(default=4, ge=2, description="pictures of each method at each of the 8 prompts")
-    weight: float = Field(default=0.5, ge=0, le=1, description="of the second picture in the interpolation")
-    generation: EditConfig = Field(description="of inversion and sampling; with strength 1")
+    weight: float = Field(default=0.5, ge=0, le=1, description="share of the second picture in the interpolation")
+    generation: EditConfig = Field(description="settings of inversion and sampling, with strength 1")
     device: str = Field(default="cpu", description="`cpu` or `cuda`")
     seed: int = 0
 

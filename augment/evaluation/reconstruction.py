@@ -28,24 +28,24 @@ class InversionRow:
 
     Attributes:
         model: `teacher`, `student`, or a model's id.
-        settings: of the solver, those that are not its defaults.
+        settings: the solver's settings that are not its defaults.
         stop: the iteration limits.
         match_noise: whether the sampler's noise was drawn given the image; None for samplers that add none.
         batch_size: images inverted together, of which `peak_bytes` is the memory.
         forward, jvp, vjp: evaluations, Jacobian-vector and vector-Jacobian products, mean per image.
-        evaluations_per_step: their sum over the number of steps.
+        evaluations_per_step: their sum divided by the number of steps.
         calls: passes of a batch through the network one after another, mean over the batches: the latency.
         rows: latents that went through the network, summed over a batch's calls, mean over the batches.
         psnr_p10: the tenth percentile over images.
-        gap: what the mean PSNR is below the autoencoder's own.
+        gap: the autoencoder's own mean PSNR less this one, dB.
         latent_error: |z - z'| / |z| of the latents before and after: an autoencoder that forgives small errors hides
             them from the PSNR.
         residual: root mean square of z - f(z), the largest over the steps, averaged over the images for which it is
             finite.
-        error: the same of what the tolerance is compared with; see `StepEquation.error`.
-        z_mean, z_std, z_autocorrelation: of the inverted noise, 0, 1 and 0 if it looks like noise.
-        seconds_per_image, seconds_min, seconds_max: of the inversion alone, over the repeats; the first is the median.
-        peak_bytes: of one inverted batch, beyond what was there before; see `augment.evaluation.memory`.
+        error: the same for the quantity that the tolerance is compared with; see `StepEquation.error`.
+        z_mean, z_std, z_autocorrelation: figures of the inverted latents: 0, 1 and 0 if they look like noise.
+        seconds_per_image, seconds_min, seconds_max: median and range over the repeats, for the inversion alone.
+        peak_bytes: memory of inverting one batch, beyond what was there before; see `augment.evaluation.memory`.
         statuses: number of images by the name of their worst status.
     """
 

@@ -25,10 +25,10 @@ class InversionSection(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    samplers: tuple[str, ...] = Field(default=("ddim",), min_length=1, description="of inversion and sampling back")
+    samplers: tuple[str, ...] = Field(default=("ddim",), min_length=1, description="samplers to invert and sample with")
     num_steps: tuple[int, ...] = Field(min_length=1, description="lengths of the schedule")
     match_noise: tuple[bool, ...] = Field(
-        default=(True,), min_length=1, description="for samplers that add noise: drawn given the image, or regardless"
+        default=(True,), min_length=1, description="samplers' own noise: drawn given the image (true), or regardless"
     )
     noise_maps: bool = Field(default=False, description="edit-friendly noise maps, with the samplers that add noise")
     guidance_scale: float = Field(default=1.0, ge=1, description="guidance while inverting and sampling back")

@@ -31,7 +31,7 @@ class ThroughputSection(BaseModel):
 
     methods: tuple[InversionMethod, ...] = Field(min_length=1, description="solvers with their iteration limits")
     batch_sizes: tuple[int, ...] = Field(default=(1, 4, 16, 64), description="images inverted together")
-    sampler: str = Field(default="", description="of the inversion; empty for the model's own")
+    sampler: str = Field(default="", description="sampler that is inverted; empty for the model's own")
     num_steps: int = Field(default=10, ge=1, description="length of the schedule")
     repeats: int = Field(default=5, ge=1, description="interleaved repeats; images per second are of the median")
 
@@ -50,10 +50,10 @@ class ThroughputRow:
 
     Attributes:
         model, solver, settings, warm_start, stop: as in `augment.evaluation.InversionRow`.
-        images_per_second: of the median repeat.
-        ratio_to_released_batch1: that over `rnri_released`'s at batch size 1 in the same run.
-        seconds_per_image, seconds_min, seconds_max: of the inversion alone, over the repeats; the first is the median.
-        peak_bytes: of the inversion, beyond what was there before; see `augment.evaluation.memory`.
+        images_per_second: in the median repeat.
+        ratio_to_released_batch1: `images_per_second` over that of `rnri_released` at batch size 1 in the same run.
+        seconds_per_image, seconds_min, seconds_max: median and range over the repeats, for the inversion alone.
+        peak_bytes: memory of the inversion, beyond what was there before; see `augment.evaluation.memory`.
         peak_bytes_checkpointed: the same when the network's blocks keep only their inputs for the backward pass and
             are computed again in it. None for methods without a backward pass, which keep nothing in any case, and for
             models that cannot.

@@ -18,7 +18,7 @@ MAX_PIXELS = 89_478_485  # a quarter of a gigabyte once decoded; Pillow's own li
 
 _PILLOW = re.compile(r"PIL\.")
 # EXIF orientation -> the operation that turns the image upright; 1 needs none.
-_TURNS = {
+_OPERATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -81,8 +81,8 @@ def _upright(image: Image.Image) -> Image.Image:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # damaged EXIF makes Pillow raise many types
         return image
-    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
-    return image if turn is None else image.transpose(turn)
+    operation = _OPERATIONS.get(orientation) if isinstance(orientation, int) else None
+    return image if operation is None else image.transpose(operation)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

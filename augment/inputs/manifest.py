@@ -71,7 +71,7 @@ class _Table:
 
     Attributes:
         names: id, or path without extension. locators: where the images are. prompts: or "".
-        labels: as given, an index or a name. sizes: bytes, -1 if not given.
+        labels: an index or a name, as given. sizes: bytes, -1 if not given.
     """
 
     def __init__(self, files: Sequence[str]) -> None:
@@ -83,7 +83,7 @@ class _Table:
         self._files = files
         self._folders = [file.rpartition("/")[0] if is_url(file) else os.path.dirname(file) for file in files]
         self._short_folders = [posixpath.dirname(name) for name in relative_names(files)]
-        self._first_rows: list[int] = []  # of each file
+        self._first_rows: list[int] = []  # the first row of each file
         self._lines = array("L")
         self._kinds = array("b")
         self._parsed: dict[int | str, int | str] = {}  # labels as written -> as meant
@@ -229,7 +229,7 @@ def _text(value: Any, column: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        if type(value) is int:  # of JSON and Parquet, which tell numbers from text
+        if type(value) is int:  # JSON and Parquet tell numbers from text
             return str(value)
         raise ValueError(f"{column} is {value!r}, expected text")
     if not value.isascii():

@@ -97,13 +97,15 @@ class StepEquation:
         return (-self.step.b / self.step.a) * tangent
 
     def error(self, residual: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
-        """Return the error that residuals cause: |a| residual / s', root mean square, in units of the clean latents.
+        """Return the error that residuals cause: |a| residual / sqrt(s'), root mean square. `Stop.tolerance` bounds it.
 
-        Sampling takes z to z' + a (z - f(z)), so a residual of z - f(z) misses z' by |a| times as much; and z' holds
-        s' of the image, so over s' it is measured against the image and not against what is left of it in the noise.
-        It is what `Stop.tolerance` is compared with.
+        Sampling takes z to z' + a (z - f(z)), so it misses z' by |a| times the residual. What is left of that in the
+        image depends on how the image varies in its direction, by sigma: over s' it would be all of it, where sigma is
+        far above the noise-to-signal ratio v'/s'; where latents are white and of unit variance it is the miss itself,
+        s' times as much (the flow of a Gaussian shrinks errors by sigma / sqrt(sigma^2 + v'^2 / s'^2)). Images are
+        between the two, and so is the square root; it was chosen by measurement.
         """
-        return residual * (abs(self.step.a) / self.step.end.signal)
+        return residual * (abs(self.step.a) / self.step.end.signal**0.5)
 
     def prior_deviation(self, z: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         """Return z - mu, with mu the mean of the forward process q(z | z') (Samuel et al. 2025, section 4.2)."""

@@ -26,8 +26,8 @@ class Inversion:
     Attributes:
         latents: at the start of the schedule, float32 [B, C, H, W].
         residual: root mean square of z - f(z) per inverted step, latents' units, [S, B], in the order of inversion.
-        error: what that makes the step miss z' by when it is sampled, over the image in z', units of the clean latents,
-            [S, B]: what `Stop.tolerance` was compared with.
+        error: what that makes the step miss when it is sampled, |a| residual / sqrt(s'), [S, B]; `Stop.tolerance` was
+            compared with it.
         iterations, forward, jvp, vjp: per sample, totals over the steps, int64 [B]. With guidance one call of the
             network is two evaluations of a sample.
         status: the worst `Status` over the steps, int64 [B].

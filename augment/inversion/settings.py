@@ -120,13 +120,14 @@ class Stop(_Settings):
     """When to stop iterating on one equation; the defaults are for the default method, Anderson with a warm start.
 
     The tolerance is on the error that a step causes: how far sampling it misses the latents z' that it should lead to,
-    root mean square, over the share of image in z'. That is |a| / s' times the residual z - f(z), and means the same in
-    a step near the image as in one near pure noise, where a residual that looks small leads to another image. It is met
-    by the iterate that the answer is computed from, so the answer is better.
+    over the square root of their share of image (`StepEquation.error`): |a| / sqrt(s') times the residual z - f(z). It
+    is stricter near the noise, where a residual that looks small leads to another image. The iterate that the answer is
+    computed from meets it, so the answer is better.
 
     Neither the residual nor residual / |b/a|, the error of the prediction, is as even: in few steps both stop too early
-    near the noise. What a tolerance costs and leaves at 4 to 50 steps stands in the benchmark's tables, one number for
-    all of them (configs/benchmark/emoji.yaml and emoji_50.yaml).
+    near the noise. Over s' instead of its root, steps near the image are let off too early, and now and then a picture
+    is lost. What one tolerance costs and leaves at 4, 10, 20 and 50 steps stands in the benchmark's tables
+    (configs/benchmark/emoji.yaml and emoji_50.yaml).
     """
 
     max_steps: int = Field(default=8, strict=True, ge=1, description="solver iterations per inverted step at most")
@@ -134,7 +135,7 @@ class Stop(_Settings):
         default=0, strict=True, ge=0, description="the same for the first, singular inverted step; 0 = max_steps"
     )
     tolerance: NonNegative = Field(
-        default=0.04, description="error a step may cause (RMS, clean latents' units) for a sample to be done; 0 = none"
+        default=0.03, description="error that a step may cause (RMS, latents' units) for a sample to be done"
     )
 
     def limit(self, is_first: bool) -> int:

@@ -82,7 +82,7 @@ class Solution:
         eps: the network's prediction that goes with it, [B, C, H, W].
         residual: root mean square of z - f(z), latents' units, [B]. It belongs to the evaluated iterate that `z` was
             computed from: knowing z's own costs one more evaluation.
-        error: |a| residual / s', units of the clean latents, [B]: what the tolerance was compared with.
+        error: |a| residual / sqrt(s'), [B]: what the tolerance was compared with; see `StepEquation.error`.
         iterations, forward, jvp, vjp: int64 [B]; see `Cost`.
         status: a `Status`, int64 [B].
         calls, rows: of the whole batch; see `Cost`.

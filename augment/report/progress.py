@@ -24,7 +24,7 @@ class RunProgress:
         edited, failed: edits made, and edits that could not be made, by this run and before; together, `done`.
         rejected: edits below a threshold of the moment, by score. Provisional: `finalize` decides.
         failed_by_stage: the failed edits, by where they failed.
-        workers: how many are ready or at work; for whoever runs them to set.
+        workers: how many are ready or at work; set by whoever runs them.
     """
 
     def __init__(

@@ -75,7 +75,7 @@ class InterpolatedPair:
 
 
 def load_interpolate_config(path: Path | str, overrides: Sequence[str] = ()) -> InterpolateConfig:
-    """Return the config of a file, with `prompts` as an absolute path as in `load_expand_config`. Raises ConfigError."""
+    """Return the config of a file with absolute `prompts`, as `load_expand_config` does. Raises ConfigError."""
     config = load_config(path, InterpolateConfig, overrides)
     typed = any(override.partition("=")[0].strip() == "prompts" for override in overrides)
     return config.model_copy(update={"prompts": ((Path() if typed else Path(path).parent) / config.prompts).absolute()})

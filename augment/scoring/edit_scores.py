@@ -48,7 +48,7 @@ class EditScorer:
         """Score edits [N, 3, H, W] of sources [B, 3, H, W], both in -1..1.
 
         Args:
-            owners: for each edit, the place of its source in `sources`.
+            owners: for each edit, the index of its source in `sources`.
             labels, prompts: for each edit, its label and its target prompt.
 
         Returns:

@@ -10,6 +10,6 @@ from torch import Tensor
 def patch_distance(features: Float[Tensor, "B P D"], reference: Float[Tensor, "B P D"]) -> Float[Tensor, " B"]:
     """Return the mean over the patches of 1 - cosine similarity, in 0..2; patches are compared at the same place only.
 
-    So it grows with what changed and with how much of the picture did: 0 for the same picture.
+    It is 0 for the same picture, and larger the more patches changed and the more each of them did.
     """
     return (1.0 - F.cosine_similarity(features.float(), reference.float(), dim=2)).mean(dim=1)

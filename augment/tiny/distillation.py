@@ -13,7 +13,7 @@ from augment.tiny.networks import GUIDANCE_WIDTH, build_student_scheduler, token
 from augment.tiny.stages import ConditionedDenoiser, SceneCache
 from augment.tiny.training import LossFn, StepRandom
 
-HUBER = 1e-3  # of the pseudo-Huber loss, in the latents' unit scale
+HUBER = 1e-3  # where the pseudo-Huber loss turns from square to linear, in the latents' unit scale
 
 
 def student_from(teacher: UNet2DConditionModel, student: UNet2DConditionModel) -> UNet2DConditionModel:

@@ -172,7 +172,7 @@ def score_background_edits(
 
 @dataclass(frozen=True)
 class TinyQuality:
-    """The figures `augment evaluate-tiny` prints; shares in 0..1, PSNR in dB. `student_`: of the few-step student."""
+    """The figures of `augment evaluate-tiny`; shares in 0..1, PSNR in dB; `student_*` are the few-step student's."""
 
     vae_psnr: float
     object_accuracy: float

@@ -140,9 +140,9 @@ def make_pictures(
     and that of a second one, by the sphere and by the straight line. No real picture serves twice at a prompt.
 
     Args:
-        real: of one class, at least 2 `count`.
-        weight: of the second picture.
-        config: with strength 1: from noise that is all noise.
+        real: pictures of one class, at least 2 `count`.
+        weight: share of the second picture in the interpolation, in 0..1.
+        config: settings with strength 1, so that sampling starts from pure noise.
     """
     name, prompts = real.sources[0].class_name, class_prompts(real.sources[0].class_name)
     seeds = [seed_for("rare", seed, source.key) for source in real.sources]

@@ -134,7 +134,7 @@ def train_stage(
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        # The horizon grows with the step count, so that the average forgets the first, random weights.
+        # The decay rises with the step count: the first, random weights must not stay in the average.
         decay = min(stage.ema_decay, (1 + step) / (10 + step))
         with torch.no_grad():
             parameters = [p.detach() for p in model.parameters()]

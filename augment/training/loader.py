@@ -72,7 +72,7 @@ def mixed_loader(
             waits for another's batch that never comes.
         image_size: side in pixels; the shorter side is resized to it and the centre cropped.
         synthetic_ratio: probability in 0..1 that a sample is synthetic.
-        seed: of the order and the mixture. Iterating again gives the next epoch, with another order.
+        seed: determines the order and the mixture. Iterating again gives the next epoch, with another order.
         num_workers: processes that decode; 0 decodes in this one.
         rank, world_size: default to torch.distributed when it is initialised, then to RANK and WORLD_SIZE, then to one.
 
@@ -198,7 +198,7 @@ def _images(
 
 def _samples(shards: tuple[str, ...], stream: int, num_streams: int, seed: int) -> Iterator[_Sample]:
     """Yield this stream's share of pass after pass, without end."""
-    barren = 0
+    empty_passes = 0  # in a row
     for pass_number in itertools.count():
         order = list(shards)
         random.Random(seed_for(seed, "shards", pass_number)).shuffle(order)
@@ -210,13 +210,14 @@ def _samples(shards: tuple[str, ...], stream: int, num_streams: int, seed: int) 
         else:
             share, shares = (stream + pass_number) % num_streams, num_streams
         found = (sample for shard in order for sample in itertools.islice(_read_shard(shard), share, None, shares))
-        barren += 1
+        empty_passes += 1
         rng = random.Random(seed_for(seed, "samples", pass_number, stream))
         # `initial`: no sample leaves before the buffer is full, so that small datasets are shuffled whole.
         for sample in wds.shuffle(SHUFFLE_BUFFER, initial=SHUFFLE_BUFFER, rng=rng)(found):
-            barren = 0
+            empty_passes = 0
             yield sample
-        if barren > num_streams:
+        # One empty pass may be chance: with few samples this stream's share of a pass can be none of them.
+        if empty_passes > num_streams:
             raise InputError(f"no sample in {len(shards)} shard(s), the first is {shards[0]}")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from augment.cli.main import BAD_INPUT
+from augment.errors import AugmentError
 from augment.run.validate import validate
 from augment.storage.tar import write_tar
 from tests.cli.invoke import invoke, options
@@ -28,7 +28,7 @@ def expand(out: Path, *more: str) -> Any:
 
 
 def refused(result: Any, *words: str) -> None:
-    assert (result.exit_code, result.stdout) == (BAD_INPUT, ""), result.stderr
+    assert (result.exit_code, result.stdout) == (AugmentError.exit_code, ""), result.stderr
     assert result.stderr.startswith("error: ")
     for word in words:
         assert word in result.stderr
@@ -99,7 +99,7 @@ def test_a_bucket_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.Monkey
     # In a process of its own: the store's library keeps threads and connections.
     words = options(tmp_path / "out", "input.path=s3://bucket/0.tar")
     done = call(command("expand", CONFIG, *words))
-    assert (done.returncode, done.stdout) == (BAD_INPUT, "")
+    assert (done.returncode, done.stdout) == (AugmentError.exit_code, "")
     assert done.stderr.startswith("error: s3://bucket/0.tar")
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists()

@@ -14,15 +14,10 @@ import pytest
 import typer
 from PIL import Image
 
-from augment.cli.main import (
-    BAD_INPUT,
-    OVER_BUDGET,
-    PROBLEMS,
-    _messages,
-    app,
-)
+from augment.cli.main import app
+from augment.cli.output import PROBLEMS, messages
 from augment.distribute.task_queue import give_up
-from augment.errors import Interrupted
+from augment.errors import AugmentError, BudgetExceeded, Interrupted
 from augment.ledger.lease import SECONDS
 from augment.ledger.ledger import Ledger
 from augment.run.config import load_expand_config, worker_config
@@ -107,7 +102,7 @@ def test_given_up_units_are_a_problem_until_they_are_tried_again(copy: Path, out
 def test_a_run_over_its_budget_ends_with_3(copy: Path) -> None:
     given_up(copy)
     (copy / "commits" / "u000002.json").unlink()
-    content = configured("expand", copy, "budget.after=1", code=OVER_BUDGET)
+    content = configured("expand", copy, "budget.after=1", code=BudgetExceeded.exit_code)
     assert content["exit_code"] == 3
     assert content["error"].startswith("4 of 12 edits have failed, 33.3%; budget.max_failed is 20.0%")
     assert "worker 4" in content["error"]
@@ -116,7 +111,7 @@ def test_a_run_over_its_budget_ends_with_3(copy: Path) -> None:
 
 @pytest.mark.parametrize(("signum", "code"), [(2, 130), (15, 143)])
 def test_a_signal_has_its_code(signum: int, code: int, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(typer.Exit) as caught, _messages(as_json=True):
+    with pytest.raises(typer.Exit) as caught, messages(as_json=True):
         raise Interrupted(signum)
     assert caught.value.exit_code == code
     content = json.loads(capsys.readouterr().out)
@@ -148,7 +143,7 @@ def test_validate_reports_everything_at_once(tmp_path: Path) -> None:
         f"input: {{path: {tmp_path / 'data'}, format: imagefolder}}\noutput: {{path: {tmp_path / 'file' / 'out'}}}\n"
     )
     result = invoke("validate", config)
-    assert (result.exit_code, result.stdout) == (BAD_INPUT, "")
+    assert (result.exit_code, result.stdout) == (AugmentError.exit_code, "")
     expected = (
         "run.num_worker: unknown key",
         "seeds: unknown key",
@@ -162,7 +157,7 @@ def test_validate_reports_everything_at_once(tmp_path: Path) -> None:
     for line, words in zip(lines, expected, strict=True):
         assert line.startswith("error: ")
         assert words in line
-    content = answer("validate", config, code=BAD_INPUT)
+    content = answer("validate", config, code=AugmentError.exit_code)
     assert [f"error: {problem}" for problem in content["problems"]] == lines
     assert (content["ok"], content["sources"]) == (False, 0)
 
@@ -173,7 +168,7 @@ def test_validate_looks_at_prompts_and_classes_together(tmp_path: Path) -> None:
         "templates: ['a {class} {place}']\nattributes: {place: [{name: snow, text: on snow}]}\n"
         "overrides: {foxx: {place: {snow: 2.0}}, owl: {place: {snow: 0.0}}}\n"
     )
-    content = configured("validate", tmp_path / "out", f"prompts={prompts}", code=BAD_INPUT)
+    content = configured("validate", tmp_path / "out", f"prompts={prompts}", code=AugmentError.exit_code)
     misspelt, empty = content["problems"]
     assert misspelt.startswith(f"{prompts}: class 'foxx' is no class of the dataset")
     assert empty.startswith(f"{prompts}: no combination of attributes is left for class 'owl'")
@@ -183,14 +178,14 @@ def test_validate_looks_at_prompts_and_classes_together(tmp_path: Path) -> None:
 def test_validate_knows_the_output(out: Path, copy: Path) -> None:
     before = written(copy)
     assert configured("validate", copy) == {"ok": True, "problems": [], "sources": 8, "classes": 16, "planned": 16}
-    (problem,) = configured("validate", copy, "editing.num_steps=5", code=BAD_INPUT)["problems"]
+    (problem,) = configured("validate", copy, "editing.num_steps=5", code=AugmentError.exit_code)["problems"]
     assert "editing.num_steps: 4 in the plan, 5 now" in problem
     assert written(copy) == before
     shutil.rmtree(copy / "plan")
-    (problem,) = configured("validate", copy, code=BAD_INPUT)["problems"]
+    (problem,) = configured("validate", copy, code=AugmentError.exit_code)["problems"]
     assert "already has commits, shards" in problem
     with Ledger(out).lock():
-        (problem,) = configured("validate", out, code=BAD_INPUT)["problems"]
+        (problem,) = configured("validate", out, code=AugmentError.exit_code)["problems"]
     assert "is being written by another run" in problem
 
 
@@ -267,7 +262,7 @@ def test_a_preview_replaces_a_preview_and_nothing_else(copy: Path) -> None:
     mine = copy / "preview" / "shards" / "mine.tar"
     mine.parent.mkdir(parents=True)
     mine.write_text("precious")
-    content = answer("preview", CONFIG, *options(copy), "-n", 1, code=BAD_INPUT)
+    content = answer("preview", CONFIG, *options(copy), "-n", 1, code=AugmentError.exit_code)
     assert "holds shards/, but no preview.json: it is no preview" in content["error"]
     assert mine.read_text() == "precious"
     mine.unlink()
@@ -350,10 +345,10 @@ def test_status_of_an_object_store(out: Path) -> None:
 @pytest.mark.parametrize("name", ["status", "finalize", "verify"])
 def test_errors_are_objects_too(tmp_path: Path, name: str) -> None:
     result = invoke(name, tmp_path / "nothing", "--json")
-    assert (result.exit_code, result.stderr) == (BAD_INPUT, "")
+    assert (result.exit_code, result.stderr) == (AugmentError.exit_code, "")
     content = json.loads(result.stdout)
     assert content.keys() == {"error", "exit_code"}
-    assert content["exit_code"] == BAD_INPUT
+    assert content["exit_code"] == AugmentError.exit_code
     assert "no output folder of `augment expand`" in content["error"]
     assert not (tmp_path / "nothing").exists()
 
@@ -371,7 +366,7 @@ def test_every_command_is_documented_and_helps() -> None:
 def test_exit_codes_are_documented() -> None:
     table = DOCUMENT.partition("## Exit codes")[2].partition("## JSON")[0]
     codes = [int(code) for row in re.findall(r"^\| ([\d, ]+) \|", table, flags=re.MULTILINE) for code in row.split(",")]
-    assert codes == [0, PROBLEMS, BAD_INPUT, OVER_BUDGET, 130, 143]
+    assert codes == [0, PROBLEMS, AugmentError.exit_code, BudgetExceeded.exit_code, 130, 143]
 
 
 def same_keys(documented: Any, real: Any, where: str) -> None:

@@ -105,6 +105,7 @@ def test_a_driver_that_lost_its_lock_spoils_nothing(
     """Suspended while it publishes, long enough for another one to take over and finish."""
     out = str(tmp_path / "out") if kind == "local" else request.getfixturevalue("object_store")()
     ledger, calls = finished_ledger(out), iter(range(10**6))
+    asleep: list[float] = []  # seconds
     stop_at = 2 if when == "building" else 9  # of the looks at the lock
 
     def suspended() -> None:
@@ -114,11 +115,10 @@ def test_a_driver_that_lost_its_lock_spoils_nothing(
             other = Ledger(out)
             with other.lock():
                 publish(other, 0.9)
-            now = time.time() + 60
-            monkeypatch.setattr("augment.ledger.lease.time.time", lambda: now)
+            asleep.append(60.0)
         confirm()
 
-    with ledger.lock():
+    with ledger.lock(clock=lambda: time.time() + sum(asleep)):
         confirm = ledger.confirm_lock
         monkeypatch.setattr(ledger, "confirm_lock", suspended)
         with pytest.raises(OutputError, match="was taken over by another run"):

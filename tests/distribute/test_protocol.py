@@ -93,6 +93,12 @@ class Protocol(RuleBasedStateMachine):
     def take_over_from_a_suspended_driver(self, kind: Kind, retry: bool) -> None:
         self.begin(kind, retry, None)
 
+    @precondition(lambda self: self.held)
+    @rule(kind=st.sampled_from(["local", "ray"]))
+    def a_second_driver_is_refused(self, kind: Kind) -> None:
+        with pytest.raises(OutputError, match="is being written by another run"):
+            Driver(self.store, self.plan, lambda: self.now, kind, retry_failed=False, calls_left=None)
+
     def bury(self, driver: Driver, outlived: bool) -> None:
         """A driver is dead; its workers die with it or go on without."""
         driver.die()
@@ -137,7 +143,7 @@ class Protocol(RuleBasedStateMachine):
 
     # ---- workers ------------------------------------------------------------------------------------------------
     @precondition(lambda self: self.drivers)
-    @rule(order=st.integers(0, 2**16), steps=st.integers(1, 60))
+    @rule(order=st.integers(0, 2**16), steps=st.integers(1, 30))
     def work(self, order: int, steps: int) -> None:
         """Hand out units and let attempts go on, whichever comes first."""
         chance = random.Random(order)
@@ -151,7 +157,7 @@ class Protocol(RuleBasedStateMachine):
             if worker.attempts:
                 self.step(driver, worker, chance.choice(worker.attempts))
 
-    @precondition(lambda self: self.drivers)
+    @precondition(lambda self: self.busy(0, 0))
     @rule(which=INDEX)
     def come_to_the_end(self, which: int) -> None:
         """Nothing else happens until a driver has an outcome for every unit, or poison kills it."""
@@ -180,6 +186,8 @@ class Protocol(RuleBasedStateMachine):
         if report is not None:
             worker.attempts.remove(attempt)
             assert Ledger(self.store).report_of(report.unit_id) == report, "the driver was told of another commit"
+            wanted = report.planned - len(attempt.task.quarantined)
+            assert not attempt.task.replaces or report.edited >= wanted, "a worse commit was not replaced"
             with self.lives(driver):
                 driver.queue.done(attempt.task, report)
 

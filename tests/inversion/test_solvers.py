@@ -254,12 +254,12 @@ def test_residual_is_measured_in_root_mean_square():
     assert rms(torch.full((2, 3, 4, 5), -2.0)).tolist() == [2.0, 2.0]
 
 
-def test_the_error_is_what_sampling_a_step_misses_per_unit_of_image():
+def test_the_error_is_what_sampling_a_step_misses_over_the_root_of_its_image():
     step = AffineStep(timestep=500.0, a=1.2, b=-0.6, c=0.3, start=Level(0.6, 0.8), end=Level(0.75, 0.5))
     denoiser, after, noise, z = nonlinear_denoiser(), latents(7), latents(7, seed=5), latents(7, seed=6)
     eq = StepEquation(denoiser, step, after, noise)
     eps = eq.eps(z)
-    missed = rms(step.apply(z, eps, noise) - after) / 0.75
+    missed = rms(step.apply(z, eps, noise) - after) / 0.75**0.5
     torch.testing.assert_close(eq.error(rms(z - eq.f_of_eps(eps))), missed)
 
 

@@ -104,7 +104,7 @@ def test_the_default_inversion_reaches_the_bound_and_beats_what_is_published_at_
     assert default.psnr > max(row.psnr for row in others)
 
 
-@pytest.mark.parametrize(("num_steps", "evaluations", "gap"), [(4, 4.3, 0.05), (20, 1.2, 0.02)])
+@pytest.mark.parametrize(("num_steps", "evaluations", "gap"), [(4, 4.5, 0.04), (20, 1.2, 0.02)])
 def test_one_tolerance_means_the_same_at_few_steps_and_at_many(model, val, num_steps, evaluations, gap):
     (row,) = measure_inversion(pool(model, val, 32, model.schedule(num_steps, "ddim")), [DEFAULT])
     assert row.evaluations_per_step <= evaluations
