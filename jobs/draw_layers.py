@@ -216,6 +216,7 @@ def _drawn_box(box: Box) -> str:
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(description="Draw the layers of the package as an SVG picture.")
     parser.add_argument("file", type=Path, nargs="?", default=ROOT / PICTURE, help=f"default: {PICTURE}")
     file = parser.parse_args().file

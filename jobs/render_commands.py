@@ -142,6 +142,7 @@ def _cell(text: str) -> str:
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(description="Write the reference of the augment command.")
     parser.add_argument("file", type=Path, nargs="?", default=ROOT / PAGE, help=f"default: {PAGE}")
     file = parser.parse_args().file

@@ -321,12 +321,14 @@ def run(examples: int) -> None:
             max_examples=examples,
             stateful_step_count=30,
             deadline=None,
+            report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck),
             database=None,
         ),
     )
 
 
+@pytest.mark.timeout(900)  # a failure is made small first
 def test_nothing_is_lost_or_doubled_whatever_happens() -> None:
     run(300)
 
