@@ -16,15 +16,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+LONG = ("tiny", "cli", "run")  # folders whose tests take long, apart from those that use Ray
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """For `pytest -n 2 --dist loadgroup`: a file stays in one process, and so do the files of a folder that use Ray.
 
-    What takes longest is handed out first, so that the processes end together.
+    Files that share something expensive name a group of their own. What takes longest is handed out first, so that the
+    processes end together.
     """
     ray = {item.path for item in items if item.get_closest_marker("ray")}
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(str(item.path.parent if item.path in ray else item.path)))
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(str(item.path.parent if item.path in ray else item.path)))
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=lambda item: (item.path not in ray, item.path.parent.name not in ("tiny", "jobs")))
+        items.sort(key=lambda item: (item.path not in ray, item.path.parent.name not in LONG))

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from augment.editing.edits import round_trip_psnr
+from augment.editing.edits import round_trip_psnr, size_of
 from augment.evaluation.editing import EditingSection, check_editing, measure_editing
 from augment.evaluation.plots import plots
 from augment.evaluation.sweep import InversionSection, measure_section
@@ -70,7 +70,7 @@ def run_benchmark(config: BenchmarkConfig, out: Path) -> dict[str, Any]:
     if config.editing is not None:
         check_editing(model, config.editing)
     if config.throughput is not None:
-        throughput_schedule(model, config.throughput)
+        throughput_schedule(model, config.throughput, size_of(pictures.images))
     if config.inversion is not None:
         seeds = [seed_for("benchmark", source.key) for source in pictures.sources]
         report |= measure_section(model, pictures.images, pictures.captions, seeds, config.inversion, config.batch_size)

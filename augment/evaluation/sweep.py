@@ -13,11 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from augment.diffusion import Denoiser, Schedule
+from augment.editing.edits import size_of
 from augment.errors import ConfigError
 from augment.evaluation.pool import InversionMethod, Pool
 from augment.evaluation.reconstruction import measure_inversion, model_label, noise_figures, now
 from augment.inversion import edit_friendly
-from augment.models.interface import LatentDiffusion
+from augment.models.interface import ImageSize, LatentDiffusion
 
 
 class InversionSection(BaseModel):
@@ -84,7 +85,7 @@ def measure_section(
     rows: list[dict[str, Any]] = []
     maps: list[dict[str, Any]] = []
     guidance = section.guidance_scale
-    for schedule in _schedules(model, section):
+    for schedule in _schedules(model, section, size_of(images)):
         pool = Pool(model, images, prompts, schedule, guidance_scale=guidance, batch_size=batch_size, seeds=seeds)
         for match_noise in section.match_noise if schedule.is_stochastic else (True,):
             found = measure_inversion(pool, section.methods, match_noise=match_noise, repeats=section.repeats)
@@ -94,13 +95,13 @@ def measure_section(
     return {"rows": rows, "noise_maps": maps} if section.noise_maps else {"rows": rows}
 
 
-def _schedules(model: LatentDiffusion, section: InversionSection) -> list[Schedule]:
+def _schedules(model: LatentDiffusion, section: InversionSection, image_size: ImageSize) -> list[Schedule]:
     """Return every schedule of the section; raise ConfigError for those that the model cannot run."""
     found, problems = [], []
     for sampler in section.samplers:
         for num_steps in section.num_steps:
             try:
-                found.append(model.schedule(num_steps, sampler))
+                found.append(model.schedule(num_steps, sampler, image_size=image_size))
             except ValueError as error:
                 problems.append(f"samplers {sampler!r}, num_steps {num_steps}: {error}")
     if section.noise_maps and not problems and not any(schedule.is_stochastic for schedule in found):

@@ -14,12 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from augment.diffusion import Schedule, step_noise
+from augment.editing.edits import size_of
 from augment.errors import ConfigError
 from augment.evaluation.memory import peak_bytes
 from augment.evaluation.pool import Batch, InversionMethod
 from augment.evaluation.reconstruction import model_label, now
 from augment.models.diffusers_model import DiffusersModel
-from augment.models.interface import LatentDiffusion
+from augment.models.interface import ImageSize, LatentDiffusion
 
 REFERENCE: Literal["rnri_released"] = "rnri_released"
 
@@ -81,10 +82,10 @@ class ThroughputRow:
         return {**row.pop("stop"), **row}
 
 
-def throughput_schedule(model: LatentDiffusion, section: ThroughputSection) -> Schedule:
+def throughput_schedule(model: LatentDiffusion, section: ThroughputSection, image_size: ImageSize) -> Schedule:
     """Return the section's schedule; raise ConfigError for one that the model cannot run."""
     try:
-        return model.schedule(section.num_steps, section.sampler or model.default_sampler)
+        return model.schedule(section.num_steps, section.sampler or model.default_sampler, image_size=image_size)
     except ValueError as error:
         where = f"throughput.sampler {section.sampler!r}, throughput.num_steps {section.num_steps}"
         raise ConfigError("the section `throughput`", [f"{where}: {error}"]) from error
@@ -98,7 +99,7 @@ def measure_throughput(
     A batch is the first so many images, repeated where there are too few. With a tolerance, what a method costs depends
     on what they show; without one it does not.
     """
-    schedule = throughput_schedule(model, section)
+    schedule = throughput_schedule(model, section, size_of(images))
     batches = {}
     for size in section.batch_sizes:
         places = [i % len(images) for i in range(size)]

@@ -13,7 +13,7 @@ from tests.run.runs import CONFIG, overrides
 
 
 def options(out: Path | str, *more: str) -> list[str]:
-    """The small run of `tests.jobs.runs` as options of a command."""
+    """The small run of `tests.run.runs` as options of a command."""
     return [word for each in overrides(Path(out), *more) for word in ("-o", each)]
 
 

@@ -14,15 +14,11 @@ import pytest
 import typer
 from PIL import Image
 
-from augment.cli.main import app
 from augment.cli.output import PROBLEMS, messages
 from augment.distribute.task_queue import give_up
 from augment.errors import AugmentError, BudgetExceeded, Interrupted
-from augment.ledger.lease import SECONDS
 from augment.ledger.ledger import Ledger
 from augment.run.config import load_expand_config, worker_config
-from augment.run.status import status
-from augment.storage.resolve import open_store
 from tests.cli.invoke import (
     answer,
     configured,
@@ -37,32 +33,7 @@ from tests.run.runs import (
     written,
 )
 
-DOCUMENT = (ROOT / "docs" / "exit_codes.md").read_text()
-FREE = {"classes", "reasons", "failed_by_stage", "rejected_by_reason"}  # whose keys are names of things
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
-    """The output of one small run, and what its command printed."""
-    out = tmp_path_factory.mktemp("commands") / "out"
-    return out, invoke("expand", CONFIG, *options(out), "--json")
-
-
-@pytest.fixture(scope="module")
-def out(run: tuple[Path, Any]) -> Path:
-    return run[0]
-
-
-@pytest.fixture(scope="module")
-def previewed(out: Path) -> dict[str, Any]:
-    """What a preview of three images said; its folder lies in `out`."""
-    return answer("preview", CONFIG, *options(out), "-n", 3)
-
-
-@pytest.fixture
-def copy(out: Path, tmp_path: Path) -> Path:
-    """The output without its preview, to be changed."""
-    return Path(shutil.copytree(out, tmp_path / "copy", ignore=shutil.ignore_patterns("preview")))
+pytestmark = pytest.mark.xdist_group("commands")  # they share one small run
 
 
 def given_up(out: Path) -> None:
@@ -274,123 +245,3 @@ def test_a_preview_replaces_a_preview_and_nothing_else(copy: Path) -> None:
     assert answer("preview", CONFIG, *options(copy), "-n", 1)["planned"] == 2
     assert (copy / "preview" / "notes.txt").read_text() == "precious"
     assert published(copy) == before
-
-
-# ---- status ---------------------------------------------------------------------------------------------------------
-def test_status_of_a_finished_run(out: Path) -> None:
-    content = answer("status", out)
-    assert (content["state"], content["driver"], content["units"], content["units_done"]) == ("finished", "", 4, 4)
-    assert (content["planned"], content["done"], content["edited"], content["failed"]) == (16, 16, 16, 0)
-    verified = answer("verify", out)
-    assert content["published"]["accepted"] == verified["accepted"]
-    assert content["rejected_by_reason"] == content["published"]["reasons"]
-    assert 0 <= content["heartbeat_seconds"] < 600
-
-
-def test_status_of_a_run_that_was_stopped(copy: Path) -> None:
-    (copy / "commits" / "u000002.json").unlink()
-    stopped = status(copy)
-    assert (stopped.state, stopped.units_done, stopped.counts["done"], stopped.verdicts) == ("interrupted", 3, 12, None)
-    said = json.loads((copy / "run" / "status.json").read_text())
-    (copy / "run" / "status.json").write_text(json.dumps(said | {"state": "failed"}))
-    assert status(copy).state == "failed"
-
-
-def test_status_of_a_folder_in_use(copy: Path) -> None:
-    (copy / "commits" / "u000002.json").unlink()
-    said = json.loads((copy / "run" / "status.json").read_text())
-    now = {"state": "running", "edits_per_second": 0.5, "eta_seconds": 8.0, "workers": 3, "time": said["time"] - 3600}
-    (copy / "run" / "status.json").write_text(json.dumps(said | now))
-    with Ledger(copy).lock():
-        before = written(copy)
-        running = status(copy)
-        assert written(copy) == before
-    assert running.state == "running"
-    assert re.match(r"process \d+ on ", running.driver)
-    counts = running.counts
-    assert (counts["done"], counts["edits_per_second"], counts["eta_seconds"], counts["workers"]) == (12, 0.5, 8.0, 3)
-    assert running.heartbeat_seconds is not None
-    assert running.heartbeat_seconds >= 3600
-    assert "speed           0.5 edits/s, 3 workers, 8 s left" in running.lines()
-    assert status(copy).state == "interrupted"  # released
-
-
-def test_a_lease_that_nobody_renews_is_nobodys(copy: Path) -> None:
-    (copy / "commits" / "u000002.json").unlink()
-    (lease,) = (copy / "run").glob("lease-*.json")
-    held = json.loads(lease.read_text()) | {"released": False, "host": "elsewhere"}
-    lease.write_text(json.dumps(held | {"renewed": held["renewed"] + 3600}))
-    assert status(copy).state == "running"
-    lease.write_text(json.dumps(held | {"renewed": held["renewed"] - 2 * SECONDS - 600}))
-    assert status(copy).state == "interrupted"
-
-
-def test_status_names_inputs_in_quarantine(copy: Path) -> None:
-    (copy / "run" / "suspects.json").write_text(json.dumps({"b": 2, "a": 3, "c": 1}))
-    assert status(copy).quarantined == ("a", "b")
-    assert "quarantined     a, b" in status(copy).lines()
-
-
-def test_status_of_an_object_store(out: Path) -> None:
-    store = open_store("memory://commands/out")
-    for path in (p for p in out.rglob("*") if p.is_file() and "preview" not in p.parts):
-        store.write(str(path.relative_to(out)), path.read_bytes())
-    here, there = status(out).as_dict(), status("memory://commands/out").as_dict()
-    assert there.pop("out") == "memory://commands/out"
-    assert there.pop("heartbeat_seconds") >= 0
-    assert there == {key: value for key, value in here.items() if key not in ("out", "heartbeat_seconds")}
-
-
-# ---- what is documented ---------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("name", ["status", "finalize", "verify"])
-def test_errors_are_objects_too(tmp_path: Path, name: str) -> None:
-    result = invoke(name, tmp_path / "nothing", "--json")
-    assert (result.exit_code, result.stderr) == (AugmentError.exit_code, "")
-    content = json.loads(result.stdout)
-    assert content.keys() == {"error", "exit_code"}
-    assert content["exit_code"] == AugmentError.exit_code
-    assert "no output folder of `augment expand`" in content["error"]
-    assert not (tmp_path / "nothing").exists()
-
-
-def test_every_command_is_documented_and_helps() -> None:
-    commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    rows = re.findall(r"^\| `augment ([\w-]+)(.*)$", DOCUMENT, flags=re.MULTILINE)
-    assert [name for name, _ in rows] == [*commands]
-    for name, row in rows:
-        known = {option for parameter in commands[name].params for option in parameter.opts}
-        assert set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", row)) <= known, name
-        assert invoke(name, "--help").exit_code == 0
-
-
-def test_exit_codes_are_documented() -> None:
-    table = DOCUMENT.partition("## Exit codes")[2].partition("## JSON")[0]
-    codes = [int(code) for row in re.findall(r"^\| ([\d, ]+) \|", table, flags=re.MULTILINE) for code in row.split(",")]
-    assert codes == [0, PROBLEMS, AugmentError.exit_code, BudgetExceeded.exit_code, 130, 143]
-
-
-def same_keys(documented: Any, real: Any, where: str) -> None:
-    if isinstance(documented, list) and isinstance(real, list) and documented and real:
-        same_keys(documented[0], real[0], f"{where}[0]")
-    if isinstance(documented, dict) and isinstance(real, dict):
-        assert list(documented) == list(real), where
-        for key in documented.keys() - FREE:
-            same_keys(documented[key], real[key], f"{where}.{key}")
-
-
-def test_documented_objects_are_the_real_ones(run: tuple[Path, Any], previewed: dict[str, Any], copy: Path) -> None:
-    out, result = run
-    real = {
-        "validate": configured("validate", out),
-        "plan": configured("plan", out),
-        "preview": previewed,
-        "expand": json.loads(result.stdout),
-        "status": answer("status", out),
-        "finalize": answer("finalize", copy),
-        "verify": answer("verify", out),
-        "doctor": json.loads(invoke("doctor", "--json").stdout),
-    }
-    examples = re.findall(r"^### `augment (\w+)[^\n]*--json`\n\n```json\n(.*?)```", DOCUMENT, re.MULTILINE | re.DOTALL)
-    assert {name for name, _ in examples} == real.keys()
-    for name, example in examples:
-        same_keys(json.loads(example), real[name], name)
