@@ -14,7 +14,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted(p.relative_to(CONFIGS) for p in CONFIGS.rglob("*.y*ml"))
 SCHEMAS = {
     "benchmark": ("augment.evaluation.benchmark", "BenchmarkConfig"),
-    "expand": ("jobs.expand", "ExpandConfig"),
+    "expand": ("augment.run.config", "ExpandConfig"),
     "interpolate/emoji.yaml": ("augment.run.interpolate", "InterpolateConfig"),
     "interpolate/rare.yaml": ("augment.evaluation.rare_concepts", "RareConfig"),
     "prompts": ("augment.prompts", "PromptConfig"),

@@ -107,6 +107,7 @@ class Driver:
     Attributes:
         again: ids of the units that are made once more.
         kind: `local` if it is its own and only worker.
+        number: tells the drivers of a test apart.
 
     Raises:
         Killed: if it is killed meanwhile.
@@ -121,7 +122,7 @@ class Driver:
         retry_failed: bool,
         calls_left: int | None,
     ) -> None:
-        self.store, self.plan, self.kind = store, plan, kind
+        self.store, self.plan, self.kind, self.number = store, plan, kind, 0
         self.client = Client(store)
         self.client.calls_left = calls_left
         self.ledger = Ledger(self.client)

@@ -111,7 +111,7 @@ def test_editing_with_the_source_prompt_and_no_guidance_reconstructs():
     model = wrap(stable_diffusion(timestep_spacing="trailing"))
     images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
     targets = [[PROMPTS[0], "a picture of snow"], [PROMPTS[1]]]
-    result = edit(model, images, PROMPTS, targets, edit_config("anderson", max_steps=20, tolerance=1e-5))
+    result = edit(model, images, PROMPTS, targets, edit_config("anderson", max_steps=30, tolerance=1e-5))
     round_trip = model.decode(model.encode(images))
     assert [len(e) for e in result.edits] == [2, 1]
     for same_prompt, expected in zip((result.edits[0][0], result.edits[1][0]), round_trip, strict=True):

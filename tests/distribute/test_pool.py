@@ -1,0 +1,176 @@
+"""What only Ray can show: actors that die, cannot start, lose their output, or are stopped."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from augment.dataset.parts import read_part
+from augment.distribute.pool import run_ray
+from augment.errors import Interrupted, ModelError, WorkerError
+from augment.ledger.ledger import Ledger
+from augment.models.config import ModelConfig
+from augment.storage.local_store import LocalStore
+from tests.distribute.plain_worker import RAY_RUN, UNITS, Events, attempts, plain_worker, stop_after_the_first
+from tests.run.workers import worker_config
+
+
+@pytest.fixture(scope="module")
+def ray_session() -> Iterator[Any]:
+    import ray
+
+    ray.init(num_cpus=2, num_gpus=0, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False)
+    yield ray
+    ray.shutdown()
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(90)
+def test_every_unit_is_run_once_on_all_cpus_with_two_in_flight_each(ray_session: Any, tmp_path: Path) -> None:
+    run = RAY_RUN.model_copy(update={"num_workers": "all", "units_in_flight": 2})
+    watch = Events()
+    reports = list(run_ray(worker_config(tmp_path), iter(UNITS), run, plain_worker("together"), watch=watch))
+    assert sorted(r.unit_id for r in reports) == [u.unit_id for u in UNITS]
+    assert Ledger(tmp_path).committed() == {r.unit_id: r for r in reports}
+    pids = [attempts(tmp_path, u.unit_id) for u in UNITS]
+    assert [len(p) for p in pids] == [1] * 6
+    assert len({p[0] for p in pids}) == max(watch.workers) == 2
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(90)
+def test_a_unit_whose_worker_dies_is_done_elsewhere_and_one_that_always_fails_is_given_up(
+    ray_session: Any, tmp_path: Path
+) -> None:
+    watch = Events()
+    found = run_ray(worker_config(tmp_path), UNITS, RAY_RUN, plain_worker("fail"), watch=watch)
+    reports = {r.unit_id: r for r in found}
+    assert Ledger(tmp_path).committed() == reports
+    assert reports.keys() == {u.unit_id for u in UNITS}
+    assert [u for u, report in reports.items() if report.failed] == ["u000003"]
+    for unit_id in ("u000001", "u000003"):
+        first, second = attempts(tmp_path, unit_id)
+        assert first != second, unit_id
+    assert len(list((tmp_path / "parts").iterdir())) == 7  # with the orphan
+    ((record, picture),) = read_part(Ledger(tmp_path), reports["u000003"])
+    assert (record.key, record.status, record.stage, picture) == ("s3-v00", "failed", "worker", b"")
+    error = "RuntimeError: CUDA error: an illegal memory access"
+    assert record.reason == f"2 workers died or failed on this unit; the last: {error}"
+    assert (record.seed, record.model_id) == (0, "embedded")
+    deaths = [(c["unit"], c["reason"]) for k, c in zip(watch.kinds, watch.contents, strict=True) if k == "worker died"]
+    assert sorted(deaths) == [("u000001", "the worker process died"), ("u000003", error), ("u000003", error)]
+    assert sorted(set(watch.kinds)) == ["given up", "worker died"]
+    assert {0, 1} <= set(watch.workers) <= {0, 1, 2}
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(90)
+def test_a_full_disk_ends_the_run_and_fails_no_unit(ray_session: Any, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        list(run_ray(worker_config(tmp_path), UNITS, RAY_RUN, plain_worker("disk full")))
+    assert caught.value.errno == errno.ENOSPC
+    assert len(attempts(tmp_path, "u000001")) == 1
+    assert "u000001" not in Ledger(tmp_path).committed()
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(90)
+def test_a_gpu_that_ray_does_not_have_is_not_waited_for(ray_session: Any, tmp_path: Path) -> None:
+    config = worker_config(tmp_path).model_copy(update={"model": ModelConfig(device="cuda")})
+    with pytest.raises(WorkerError, match=r"model\.device is 'cuda', but Ray has no GPU; set model\.device: cpu"):
+        list(run_ray(config, UNITS, RAY_RUN, plain_worker()))
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(90)
+def test_workers_that_cannot_start_end_the_run(
+    ray_session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("augment.distribute.pool.BACKOFF_SECONDS", 0.1)
+    with pytest.raises(WorkerError, match="OSError: the model's file is unreadable"):
+        list(run_ray(worker_config(tmp_path), UNITS, RAY_RUN, plain_worker("no setup")))
+    with pytest.raises(ModelError, match=r"model\.name: no such model"):
+        list(run_ray(worker_config(tmp_path), UNITS, RAY_RUN, plain_worker("bad config")))
+    assert Ledger(tmp_path).committed() == {}
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(90)
+def test_a_bad_machine_does_not_end_a_run_that_has_good_ones_coming(
+    ray_session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("augment.distribute.pool.BACKOFF_SECONDS", 0.1)
+    watch = Events()
+    reports = list(run_ray(worker_config(tmp_path), UNITS, RAY_RUN, plain_worker("bad machine"), watch=watch))
+    assert len(reports) == 6
+    assert watch.kinds.count("setup failed") > RAY_RUN.max_attempts
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(90)
+def test_workers_that_die_when_the_run_is_stopped_are_no_inputs_fault(ray_session: Any, tmp_path: Path) -> None:
+    """A signal to the process group reaches Ray's processes as well."""
+    run = RAY_RUN.model_copy(update={"num_workers": 1, "units_in_flight": 2, "drain_seconds": 60.0})
+    watch = Events()
+
+    def be_stopped() -> None:
+        for _ in run_ray(worker_config(tmp_path), UNITS, run, plain_worker("die when told"), watch=watch):
+            (tmp_path / "attempts" / "told").touch()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        be_stopped()
+    assert "u000001" not in Ledger(tmp_path).committed()
+    assert watch.kinds == []
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(90)
+def test_no_worker_outlives_an_abandoned_run(ray_session: Any, tmp_path: Path) -> None:
+    runner = run_ray(worker_config(tmp_path), UNITS, RAY_RUN, plain_worker())
+    next(runner)
+    runner.close()
+    pids = {int(pid) for unit in UNITS for pid in attempts(tmp_path, unit.unit_id)}
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < deadline, f"some of {pids} still run"
+        time.sleep(0.05)
+
+
+def the_driver_cannot(self: LocalStore, names: Iterable[str]) -> None:
+    if wanted := list(names):
+        raise OSError(errno.EIO, f"Input/output error: {wanted}")
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(90)
+def test_an_outage_of_the_output_is_waited_for(
+    ray_session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("augment.distribute.pool.BACKOFF_SECONDS", 0.1)
+    monkeypatch.setattr(LocalStore, "remove", the_driver_cannot)  # the workers are other processes
+    watch = Events()
+    reports = list(run_ray(worker_config(tmp_path), UNITS, RAY_RUN, plain_worker("outage"), watch=watch))
+    assert [sum(r.edited for r in reports), sum(r.failed for r in reports)] == [6, 0]
+    assert watch.kinds == ["not written"] * 12
+    assert len({pid for unit in UNITS for pid in attempts(tmp_path, unit.unit_id)}) == 2  # nobody was replaced
+    assert not (tmp_path / "run" / "suspects.json").exists()
+    monkeypatch.setattr("augment.distribute.pool.OUTAGE_SECONDS", -1.0)
+    with pytest.raises(OSError, match="503 Slow Down"):
+        list(run_ray(worker_config(tmp_path / "again"), UNITS, RAY_RUN, plain_worker("outage")))
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(90)
+def test_a_signal_lets_units_in_flight_finish(ray_session: Any, tmp_path: Path) -> None:
+    done = stop_after_the_first(run_ray, tmp_path)
+    assert 1 <= len(done) < 6
+    assert Ledger(tmp_path).committed().keys() == set(done)
+    assert len(list((tmp_path / "attempts").iterdir())) == len(done)  # none was cut off

@@ -1,0 +1,44 @@
+"""Signals become an exception: after what is at work, or at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from augment.distribute.signals import interruptible
+from augment.errors import Interrupted
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("drain_seconds", [0.0, 0.05])
+def test_a_signal_becomes_an_exception_once(signum: int, code: int, drain_seconds: float) -> None:
+    reached = []
+
+    def be_stopped() -> None:
+        with interruptible(drain_seconds) as stop:
+            assert not stop.requested
+            os.kill(os.getpid(), signum)
+            reached.append(stop.requested)
+            signal.pause()  # until the time is up
+
+    before = [signal.getsignal(s) for s in (signum, signal.SIGALRM)]
+    with pytest.raises(Interrupted, match="stopped by SIG") as caught:
+        be_stopped()
+    assert reached == ([True] if drain_seconds else [])
+    assert 128 + caught.value.signum == code
+    assert [signal.getsignal(s) for s in (signum, signal.SIGALRM)] == before
+
+
+def test_a_second_signal_does_not_wait() -> None:
+    def be_stopped() -> None:
+        with interruptible(3600.0) as stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert stop.requested
+            os.kill(os.getpid(), signal.SIGINT)
+            pytest.fail("went on")
+
+    with pytest.raises(Interrupted, match="SIGINT"):
+        be_stopped()
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
