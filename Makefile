@@ -3,10 +3,10 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench docs
+.PHONY: help setup demo test test-slow lint format bench docs
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## create .venv and install the package with its development tools
 
@@ -15,6 +15,9 @@ demo: setup ## edit the shipped training split with two Ray workers; writes out/
 
 test: setup ## run the tests (without those marked slow, gpu or browser)
 	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+
+test-slow: setup ## run the tests marked slow
+	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m slow
 
 lint: setup ## ruff, mypy and the import contracts
 	$(VENV)/bin/ruff check .

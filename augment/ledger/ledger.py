@@ -149,7 +149,7 @@ class Ledger:
 
         Args:
             report: of the attempt; names its part.
-            replaces: also replace a valid commit that has no more edits than `report`.
+            replaces: also replace a valid commit that has no more edits than `report`, if the part of `report` exists.
 
         Returns:
             the report that is committed now: `report`, or that of the other attempt.
@@ -167,7 +167,9 @@ class Ledger:
         if winner is not None and winner.part == report.part:
             return report  # this very commit: the store had carried out a call that was then repeated
         valid = winner is not None and winner.plan == report.plan and self.has_part(winner)
-        if winner is not None and valid and not (replaces and winner.edited <= report.edited):
+        # A worker that outlived its driver may have lost its part to the next driver's `recover`.
+        better = replaces and winner is not None and winner.edited <= report.edited and self.has_part(report)
+        if winner is not None and valid and not better:
             self.store.remove([f"parts/{report.part}"])
             return winner
         plan = self.read_plan()

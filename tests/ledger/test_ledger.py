@@ -15,14 +15,7 @@ from augment.ledger.ledger import Ledger
 from augment.ledger.plan import Plan, cut_units
 from augment.storage.tar import iter_tar, sha256_file
 from augment.types import UnitReport
-from tests.dataset.parts import (
-    CLASS_NAMES,
-    FINGERPRINT,
-    commit_unit,
-    finished_ledger,
-    planned_sources,
-    publish,
-)
+from tests.dataset.parts import CLASS_NAMES, FINGERPRINT, commit_unit, finished_ledger, planned_sources, publish
 
 
 def report_of(part: str, sha256: str, plan: str = "digest") -> UnitReport:
@@ -288,3 +281,14 @@ def test_run_file_that_says_the_same_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "env.json").stat().st_ino == before.st_ino
     ledger.write_run_file("env.json", {"a": 2})
     assert (tmp_path / "run" / "env.json").stat().st_ino != before.st_ino
+
+
+def test_a_replacing_commit_whose_part_was_swept_does_not_count(tmp_path: Path) -> None:
+    """A worker outlived its driver, and the next driver took its part for an orphan."""
+    ledger = Ledger(tmp_path)
+    first = ledger.commit(report_of(*ledger.write_part("u000000", [("a", {"txt": b"1"})])))
+    late = report_of(*ledger.write_part("u000000", [("a", {"txt": b"2"})]))
+    (tmp_path / "parts" / late.part).unlink()
+    assert ledger.commit(late, replaces=True) == first
+    assert ledger.report_of("u000000") == first
+    assert ledger.has_part(first)
