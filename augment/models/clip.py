@@ -16,6 +16,8 @@ from augment.models.config import EMBEDDED
 from augment.models.load import quiet
 from augment.models.packaged import packaged_model
 
+TEXT_BATCH = 256  # texts embedded together; on one CPU thread 4 times as fast as one by one
+
 
 class ClipScorer:
     """Embed images and texts with a transformers `CLIPModel`.
@@ -73,9 +75,14 @@ class ClipScorer:
     def class_embeds(self, texts: Sequence[Sequence[str]]) -> Float[Tensor, "N D"]:
         """Return one unit vector per class, the normalised mean over its several descriptions: prompt ensembling.
 
-        (Radford et al. 2021, section 3.1.4.)
+        (Radford et al. 2021, section 3.1.4.) Texts of several classes share a batch: one by one, those of 10,000
+        classes would take a minute.
         """
-        return F.normalize(torch.stack([self.text_embeds(of_one).mean(dim=0) for of_one in texts]), dim=1)
+        flat = [text for of_one in texts for text in of_one]
+        batches = [flat[i : i + TEXT_BATCH] for i in range(0, len(flat), TEXT_BATCH)]
+        embeds = torch.cat([self.text_embeds(batch) for batch in batches])
+        of_class = embeds.split([len(of_one) for of_one in texts])
+        return F.normalize(torch.stack([of_one.mean(dim=0) for of_one in of_class]), dim=1)
 
 
 def load_clip(name: str = EMBEDDED, device: str = "cpu") -> ClipScorer:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from augment.config import load_config
 from augment.dataset.shards import ShardLimits
@@ -27,9 +27,13 @@ from augment.ledger.plan import (
 from augment.models.config import ClipConfig, ModelConfig
 from augment.prompts import PromptConfig, unused_classes
 from augment.run.budget import BudgetConfig
-from augment.types import MAX_LABEL, Source
+from augment.types import Source
 
 ClassName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
+def _as_text(key: object) -> object:
+    return str(key) if isinstance(key, int) else key  # a label; YAML's keys are texts already
 
 
 class InputConfig(BaseModel):
@@ -47,8 +51,10 @@ class InputConfig(BaseModel):
     split: str | None = Field(default=None, description="of a manifest with that column: only the rows of this split")
     image_size: int = Field(gt=0, description="side in pixels to which images are resized and cropped; the model's own")
     limit: int | None = Field(default=None, gt=0, description="only the first so many images, by key")
-    class_names: dict[Annotated[int, Field(ge=0, le=MAX_LABEL)], ClassName] = Field(
-        default={}, description="label -> the word for it, for every label; empty: as the dataset calls them"
+    class_names: dict[Annotated[str, BeforeValidator(_as_text), Field(min_length=1)], ClassName] = Field(
+        default={},
+        description="the word for every class, by its label or by its own name (of its folder, say); empty: as the "
+        "dataset calls them",
     )
 
 

@@ -110,7 +110,7 @@ def test_classes_without_a_word_are_refused_until_they_are_named(tmp_path: Path)
     write_tar(tmp_path / "0.tar", [("a", {"png": b"", "cls": b"3"}), ("b", record(1, "owl"))])
     with pytest.raises(InputError, match=r"no name for the label\(s\) 3, .*Give input\.class_names .*\{3: fox\}"):
         list_sources(tmp_path, "webdataset")
-    with pytest.raises(InputError, match=r"input\.class_names lacks the label\(s\) 1,"):
+    with pytest.raises(InputError, match=r"input\.class_names lacks the label\(s\) 1 \('owl'\),"):
         list_sources(tmp_path, "webdataset", {3: "fox"})
     named = list_sources(tmp_path, "webdataset", {3: "fox", 1: "eagle owl", 7: "not there"})
     assert {s.key: s.class_name for s in named} == {"a": "fox", "b": "eagle owl"}

@@ -99,7 +99,7 @@ def test_an_output_beside_the_input_is_not(tmp_path: Path) -> None:
     ("override", "problem"),
     [
         ("seed=99999999999999999999999999", "seed: "),
-        ("input.class_names={-1: fox}", "input.class_names.-1: "),
+        ("input.class_names={'': fox}", "input.class_names.: "),
         ("input.class_names={0: ' '}", "input.class_names.0: "),
         ("input.path=''", "input.path: "),
         ("input.path=[a.tar, '']", "input.path.1: "),
