@@ -56,6 +56,13 @@ def show(
         raise typer.Exit(code)
 
 
+def warn(warnings: Iterable[str], as_json: bool) -> None:
+    """Print what is pointed out and is no problem; with `--json` it is in the content already."""
+    if not as_json:
+        for warning in warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+
+
 def live_display(progress: RunProgress) -> contextlib.AbstractContextManager[Callable[[], None]]:
     """Show a run on stderr while it is at work."""
     from augment.report.display import display

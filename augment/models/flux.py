@@ -11,13 +11,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from augment.diffusion import Denoiser, Schedule
+from augment.models import text_readers
 from augment.models.diffusers_model import DiffusersModel, frozen
 from augment.models.flow_schedule import SAMPLERS, FlowSchedule
 from augment.models.interface import ImageSize, PromptEmbeds
 from augment.models.text_encoders import last_hidden, token_ids
 
 PATCH = 2  # side of the squares of latent positions that make one token
-T5_TOKENS = 512  # what diffusers' pipeline pads to
+T5_TOKENS = text_readers.T5_TOKENS["FluxPipeline"]
 
 
 class Flux(DiffusersModel):

@@ -11,12 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from augment.diffusion import Denoiser, Schedule
+from augment.models import text_readers
 from augment.models.diffusers_model import DiffusersModel, frozen
 from augment.models.flow_schedule import SAMPLERS, FlowSchedule
 from augment.models.interface import ImageSize, PromptEmbeds
 from augment.models.text_encoders import last_hidden, penultimate_hidden
 
-T5_TOKENS = 256  # what diffusers' pipeline pads to
+T5_TOKENS = text_readers.T5_TOKENS["StableDiffusion3Pipeline"]
 
 
 class StableDiffusion3(DiffusersModel):

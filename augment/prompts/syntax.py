@@ -37,8 +37,8 @@ def syntax_findings(config: PromptConfig) -> Iterator[str]:
     if weights:
         part = next(iter(weights.values()))
         yield (
-            f"{_first(sentences, weights)} has the syntax of weights, {part!r}, which goes into the prompt as it is: no "
-            "weights are read here. Write the words alone"
+            f"{_first(sentences, weights)} has the syntax of weights, {part!r}, which goes into the prompt as it is: "
+            "no weights are read here. Write the words alone"
         )
 
 

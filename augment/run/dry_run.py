@@ -32,6 +32,7 @@ from augment.run.estimate import (
     relevant_settings,
     work_estimate,
 )
+from augment.run.findings import find
 from augment.storage.resolve import open_store
 
 _CLASSES_SHOWN = 12
@@ -123,8 +124,10 @@ def dry_run(config: ExpandConfig, price_per_hour: float | None = None) -> PlanRe
     prompts = load_config(config.prompts, PromptConfig)
     sources, class_names = job_sources(config)
     check_class_names(config, prompts, class_names)
+    findings = find(config, prompts, sources, class_names)
+    findings.raise_any()
     settings = relevant_settings(fingerprint(config, prompts, sources, class_names), config)
-    url, notes = output_url(config), []
+    url, notes = output_url(config), list(findings.warnings)
     measured = read_measured(open_store(f"{url}/{PREVIEW_FOLDER}"))
     if measured is None:
         notes.append("run `augment preview` with this config first: its speed gives hours, and its pictures a look")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -40,10 +41,13 @@ from augment.run.config import (
     worker_config,
 )
 from augment.run.finalize import Summary, publish_run
+from augment.run.findings import find
 from augment.run.watch import Display, RunWatch, no_display
 from augment.run.worker import Worker
 from augment.storage.retry import RetryingStore
 from augment.types import Source, Unit, UnitReport
+
+logger = logging.getLogger(__name__)
 
 
 def load_worker(config: WorkerConfig) -> Worker:
@@ -87,6 +91,10 @@ def expand(
     prompts = load_config(config.prompts, PromptConfig)
     sources, class_names = job_sources(config)
     check_class_names(config, prompts, class_names)
+    findings = find(config, prompts, sources, class_names)
+    findings.raise_any()
+    for warning in findings.warnings:
+        logger.warning("warning: %s", warning)
     sources = choose(sources)
     settings = fingerprint(config, prompts, sources, class_names)
     ledger = Ledger(output_url(config))
