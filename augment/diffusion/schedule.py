@@ -253,7 +253,7 @@ def lcm(
         scaled = (t * timestep_scaling) ** 2
         c_skip, c_out = 0.25 / (scaled + 0.25), (scaled / (scaled + 0.25)) ** 0.5
         a = end.signal * (quotient(c_out, start.signal) + c_skip)
-        b = -end.signal * quotient(c_out * start.noise, start.signal)
+        b = -quotient(end.signal * c_out * start.noise, start.signal)
         steps.append(AffineStep(float(t), a, b, end.noise, start, end))
     return Schedule("lcm", tuple(steps))
 

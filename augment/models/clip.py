@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -11,10 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
-from augment.errors import ModelError
-from augment.models.config import EMBEDDED
-from augment.models.load import quiet
+from augment.models.config import EMBEDDED, check_clip
 from augment.models.packaged import packaged_model
+from augment.models.strict import explained, load_network, quiet
 
 TEXT_BATCH = 256  # texts embedded together; on one CPU thread 4 times as fast as one by one
 
@@ -89,16 +87,18 @@ def load_clip(name: str = EMBEDDED, device: str = "cpu") -> ClipScorer:
     """Load the embedded pair, a folder, or a Hugging Face model id such as `openai/clip-vit-base-patch32`.
 
     Raises:
-        ModelError: if it cannot be found or read.
+        ModelError: if it cannot be found or read, or its weights do not fit its config.
     """
     quiet()
+    check_clip(name)
     packaged = packaged_model(name)
     source = str(packaged.clip) if packaged is not None and packaged.clip is not None else name
-    try:
-        model = CLIPModel.from_pretrained(source, use_safetensors=True, dtype=torch.float32)
+    what = f"clip.name {name!r}"
+    model = load_network(CLIPModel, source, what, "network", dtype=torch.float32)
+    with explained(what, "tokenizer"):
         tokenizer = CLIPTokenizer.from_pretrained(source)
+    with explained(what, "image processor"):
         processor = CLIPImageProcessor.from_pretrained(source)
-    except OSError as error:
-        known = "" if Path(name).is_dir() else f"; download it first with `hf download {name}`, or use `embedded`"
-        raise ModelError(f"CLIP model {name!r} cannot be loaded: {str(error).splitlines()[0]}{known}") from error
-    return ClipScorer(name, model.to(device), tokenizer, processor)
+    model = model.to(device)
+    with explained(what, "config"):
+        return ClipScorer(name, model, tokenizer, processor)

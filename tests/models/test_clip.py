@@ -81,5 +81,5 @@ def test_many_classes_are_embedded_in_batches_to_the_same_numbers(clip):
 
 
 def test_a_missing_model_is_explained():
-    with pytest.raises(ModelError, match=r"CLIP model 'someone/absent' cannot be loaded.*hf download someone/absent"):
+    with pytest.raises(ModelError, match=r"clip.name 'someone/absent' is neither a folder.*hf download someone/absent"):
         load_clip("someone/absent")
