@@ -81,8 +81,9 @@ def read_bytes(source: Source) -> bytes:
     Raises:
         InputError: if it is no longer there, or no longer readable.
     """
-    shard, is_member, member = source.locator.partition(".tar::")
-    return read_member(f"{shard}.tar", member) if is_member else read_file(source.locator)
+    if ".tar::" in source.locator:
+        return read_member(source.locator, source.size)
+    return read_file(source.locator)
 
 
 def _name_classes(sources: list[Source], given: ClassNames, format: InputFormat) -> None:

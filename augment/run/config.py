@@ -22,6 +22,7 @@ from augment.ledger.plan import (
     Plan,
     digest_of,
     flatten,
+    in_plan_order,
     sources_digest,
 )
 from augment.models.config import ClipConfig, ModelConfig
@@ -50,7 +51,9 @@ class InputConfig(BaseModel):
     )
     split: str | None = Field(default=None, description="of a manifest with that column: only the rows of this split")
     image_size: int = Field(gt=0, description="side in pixels to which images are resized and cropped; the model's own")
-    limit: int | None = Field(default=None, gt=0, description="only the first so many images, by key")
+    limit: int | None = Field(
+        default=None, gt=0, description="only so many images, drawn by a hash of the key; a larger limit keeps them"
+    )
     class_names: dict[Annotated[str, BeforeValidator(_as_text), Field(min_length=1)], ClassName] = Field(
         default={},
         description="the word for every class, by its label or by its own name (of its folder, say); empty: as the "
@@ -138,8 +141,9 @@ def load_expand_config(path: Path | str, overrides: Sequence[str] = ()) -> Expan
 
 
 def job_sources(config: ExpandConfig) -> tuple[list[Source], dict[int, str]]:
-    """Return the job's images, sorted by key, and label -> class name of the whole dataset, whatever `limit` leaves.
+    """Return the job's images in plan order, and label -> class name of the whole dataset, whatever `limit` leaves.
 
+    The order is that of `in_plan_order`, so the images that `limit` leaves are a random sample of the dataset.
     Locators are absolute, because workers may have another working directory.
 
     Raises:
@@ -159,7 +163,7 @@ def job_sources(config: ExpandConfig) -> tuple[list[Source], dict[int, str]]:
             )
     named = config.input.class_names
     sources = list_sources(located[0] if len(located) == 1 else located, config.input.format, named, config.input.split)
-    return sources[: config.input.limit], {s.label: s.class_name for s in sources}
+    return in_plan_order(sources)[: config.input.limit], {s.label: s.class_name for s in sources}
 
 
 def check_class_names(config: ExpandConfig, prompts: PromptConfig, class_names: Mapping[int, str]) -> None:
@@ -198,6 +202,7 @@ def fingerprint(
             "input": {
                 "count": len(sources),
                 "listing": sources_digest(sources),
+                "order": "hash of the key",  # until then by key: units of such a plan hold other images
                 "classes": len(class_names),  # the label score compares all of them
                 "class_names": digest_of(class_names),
                 "image_size": config.input.image_size,

@@ -66,7 +66,7 @@ class Preview:
 
 
 def preview(config: ExpandConfig, count: int = 12, display: Display = no_display) -> Preview:
-    """Edit `count` images, spread over the dataset, in this process, and publish them in `<output.path>/preview`.
+    """Edit `count` images, spread over the classes, in this process, and publish them in `<output.path>/preview`.
 
     An earlier preview there is replaced.
 
@@ -89,7 +89,9 @@ def preview(config: ExpandConfig, count: int = 12, display: Display = no_display
     _make_room(ledger)
 
     def choose(sources: list[Source]) -> list[Source]:
-        return spread(sources, count, "preview")
+        by_class = sorted(sources, key=lambda source: (source.label, source.key))
+        chosen = {source.key for source in spread(by_class, count, "preview")}
+        return [source for source in sources if source.key in chosen]
 
     summary = expand(config, display=display, choose=choose)
     measured = _measure(ledger, config, summary)
