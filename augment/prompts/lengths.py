@@ -79,7 +79,7 @@ def cut_prompts(
     if not readers or not sources:
         return [], 0
     captions = {s.caption for s in sources if s.caption}
-    wanted = dict.fromkeys(heapq.nlargest(MAX_CAPTIONS, sorted(captions), key=len), "")
+    wanted = dict.fromkeys(heapq.nlargest(MAX_CAPTIONS, captions, key=lambda text: (len(text), text)), "")
     if not _all_fit(config, {s.class_name for s in sources}, readers):
         for planned in _some_planned(config, sources, num_variants, seed):
             class_name = planned.source.class_name
