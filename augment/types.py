@@ -57,7 +57,7 @@ class PlannedSource:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """The atom of work, retry and statistics: a fixed number of sources, whoever runs it."""
+    """The atom of work, retry and statistics: a fixed set of sources, whoever runs it."""
 
     unit_id: str
     sources: tuple[PlannedSource, ...]

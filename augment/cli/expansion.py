@@ -46,7 +46,7 @@ def plan(
 
 def preview(
     config: ConfigFile,
-    count: Annotated[int, typer.Option("-n", min=1, help="images, spread over the dataset")] = 12,
+    count: Annotated[int, typer.Option("-n", min=1, help="images, spread over the classes")] = 12,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
