@@ -30,7 +30,7 @@ class ClipScorer:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.logit_scale = float(model.logit_scale.exp())
-        self._size = (processor.crop_size["height"], processor.crop_size["width"])
+        self._size = (int(processor.crop_size["height"]), int(processor.crop_size["width"]))
         self._mean = torch.tensor(processor.image_mean).view(1, 3, 1, 1).to(model.device)
         self._std = torch.tensor(processor.image_std).view(1, 3, 1, 1).to(model.device)
 

@@ -42,6 +42,7 @@ CLASSES = {  # of the parts whose insides are read here
 BASES = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}  # names of weight files, by library
 TOKENIZER_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",), ("sentencepiece.bpe.model",))
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+LARGEST = 10**8  # whole number in a config; more would be built for hours, until memory runs out
 SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
 
 # Values in configs that are read here or without which nothing can be built: null in none of them, if they are there.
@@ -49,7 +50,10 @@ COUNT, NUMBER, COUNTS, WORD = "a whole number above 0", "a number above 0", "a l
 FIELDS: Mapping[str, Mapping[str, str]] = {
     "unet": {"sample_size": COUNT, "in_channels": COUNT, "out_channels": COUNT, "block_out_channels": COUNTS},
     "vae": {"scaling_factor": NUMBER, "latent_channels": COUNT, "block_out_channels": COUNTS},
-    "transformer": {"patch_size": COUNT, "in_channels": COUNT, "num_layers": COUNT, "joint_attention_dim": COUNT},
+    "transformer": {
+        **dict.fromkeys(("sample_size", "patch_size", "in_channels", "num_layers", "joint_attention_dim"), COUNT),
+        **dict.fromkeys(("attention_head_dim", "num_attention_heads"), COUNT),
+    },
     "scheduler": {
         "num_train_timesteps": COUNT,
         "beta_start": NUMBER,
@@ -119,11 +123,14 @@ def check_clip_folder(folder: Path, name: str) -> None:
     else:
         if config.get("model_type", "clip") != "clip":
             problems.append(f"config.json is of model_type {config['model_type']!r}: only CLIP models score edits")
+        problems += [
+            f"config.json: {field} is {n}: no network has so many of anything" for field, n in _too_large(config)
+        ]
         for tower in ("text_config", "vision_config"):
             if tower in config and not isinstance(config[tower], dict):
                 problems.append(f"config.json: {tower} is {config[tower]!r}: {_EXPECTED}a section")
-    problems += [problem.removeprefix(f"{folder.name}/") for problem in _weights_found(folder, "model", "")]
-    problems += [problem.removeprefix(f"{folder.name}/") for problem in _tokenizer_problems(folder)]
+    for problem in (*_weights_found(folder, "model", ""), *_tokenizer_problems(folder)):
+        problems.append(problem.removeprefix(f"{folder.name}/").strip())
     processors = [processor for processor in PROCESSOR_FILES if is_there(folder / processor)]
     if not processors:
         problems.append("preprocessor_config.json is not there: save the model's processor into the folder as well")
@@ -193,6 +200,20 @@ def _config_problems(folder: Path, name: str, kind: str) -> Iterator[str]:
     for field, expected in FIELDS.get(kind, {}).items():
         if field in config and not _is(config[field], expected):
             yield f"{folder.name}/{name}: {field} is {_json_word(config[field])}: {_EXPECTED}{expected}"
+    for field, value in _too_large(config):
+        yield f"{folder.name}/{name}: {field} is {value}: no network has so many of anything"
+
+
+def _too_large(config: Any, field: str = "") -> Iterator[tuple[str, int]]:
+    """Yield whole numbers, however deep, that would keep a network from ever being built: (field, number)."""
+    if isinstance(config, dict):
+        for name, value in config.items():
+            yield from _too_large(value, str(name))
+    elif isinstance(config, list):
+        for value in config:
+            yield from _too_large(value, field)
+    elif isinstance(config, int) and config > LARGEST:
+        yield field, config
 
 
 def _is(value: Any, expected: str) -> bool:

@@ -15,7 +15,7 @@ from augment.models import text_readers
 from augment.models.diffusers_model import DiffusersModel, frozen
 from augment.models.flow_schedule import SAMPLERS, FlowSchedule
 from augment.models.interface import ImageSize, PromptEmbeds
-from augment.models.text_encoders import last_hidden, token_ids
+from augment.models.text_encoders import last_hidden, prompt_length, token_ids
 
 PATCH = 2  # side of the squares of latent positions that make one token
 T5_TOKENS = text_readers.T5_TOKENS["FluxPipeline"]
@@ -51,7 +51,7 @@ class Flux(DiffusersModel):
         )
 
     def _encode_prompts(self, prompts: Sequence[str]) -> PromptEmbeds:
-        ids = token_ids(self.tokenizer, prompts, self.tokenizer.model_max_length)
+        ids = token_ids(self.tokenizer, prompts, prompt_length(self.tokenizer, self.text_encoder))
         pooled = self.text_encoder(ids.to(self.device)).pooler_output
         return PromptEmbeds(last_hidden(self.t5_tokenizer, self.t5, prompts, T5_TOKENS), pooled)
 

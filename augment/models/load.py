@@ -149,7 +149,7 @@ def _wrapped(family: Callable[..., DiffusersModel], pipeline: Any, config: Model
         torch.backends.cudnn.allow_tf32 = False
     for part in pipeline.components.values():
         # Without accelerate diffusers 0.42 leaves SD3's network in its file's dtype: it looks at a float32 buffer.
-        if isinstance(part, ModelMixin) and part.dtype != DTYPES[config.dtype]:
+        if isinstance(part, ModelMixin) and any(tensor.dtype != DTYPES[config.dtype] for tensor in part.parameters()):
             part.to(DTYPES[config.dtype])
     pipeline = pipeline.to(config.device)
     with explained(f"model {config.name!r}", "pipeline"):

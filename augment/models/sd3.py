@@ -15,7 +15,7 @@ from augment.models import text_readers
 from augment.models.diffusers_model import DiffusersModel, frozen
 from augment.models.flow_schedule import SAMPLERS, FlowSchedule
 from augment.models.interface import ImageSize, PromptEmbeds
-from augment.models.text_encoders import last_hidden, penultimate_hidden
+from augment.models.text_encoders import last_hidden, penultimate_hidden, prompt_length
 
 T5_TOKENS = text_readers.T5_TOKENS["StableDiffusion3Pipeline"]
 
@@ -48,7 +48,7 @@ class StableDiffusion3(DiffusersModel):
 
     def _encode_prompts(self, prompts: Sequence[str]) -> PromptEmbeds:
         """Return CLIP's features side by side, padded to T5's width, then T5's tokens (Esser et al., section 4)."""
-        length = self.tokenizers[0].model_max_length
+        length = prompt_length(self.tokenizers[0], self.text_encoders[0])
         hidden, pooled = zip(
             *(
                 penultimate_hidden(tokenizer, encoder, prompts, length)

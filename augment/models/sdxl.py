@@ -12,7 +12,7 @@ from torch import Tensor
 from augment.models.diffusers_model import frozen
 from augment.models.interface import PromptEmbeds
 from augment.models.stable_diffusion import UNetModel
-from augment.models.text_encoders import penultimate_hidden
+from augment.models.text_encoders import penultimate_hidden, prompt_length
 
 
 class StableDiffusionXL(UNetModel):
@@ -29,7 +29,7 @@ class StableDiffusionXL(UNetModel):
     def _encode_prompts(self, prompts: Sequence[str]) -> PromptEmbeds:
         hidden, pooled = zip(
             *(
-                penultimate_hidden(tokenizer, encoder, prompts, tokenizer.model_max_length)
+                penultimate_hidden(tokenizer, encoder, prompts, prompt_length(tokenizer, encoder))
                 for tokenizer, encoder in zip(self.tokenizers, self.text_encoders, strict=True)
             ),
             strict=True,

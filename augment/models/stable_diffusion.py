@@ -16,7 +16,7 @@ from augment.diffusion import Denoiser, Schedule
 from augment.models.diffusers_model import DiffusersModel, frozen
 from augment.models.interface import ImageSize, PromptEmbeds
 from augment.models.noise_schedule import SAMPLERS, NoiseSchedule
-from augment.models.text_encoders import last_hidden
+from augment.models.text_encoders import last_hidden, prompt_length
 
 
 class UNetModel(DiffusersModel):
@@ -75,7 +75,7 @@ class StableDiffusion(UNetModel):
         self.tokenizer = pipeline.tokenizer
 
     def _encode_prompts(self, prompts: Sequence[str]) -> PromptEmbeds:
-        length = self.tokenizer.model_max_length
+        length = prompt_length(self.tokenizer, self.text_encoder)
         return PromptEmbeds(last_hidden(self.tokenizer, self.text_encoder, prompts, length))
 
     def _unconditional(self) -> PromptEmbeds:

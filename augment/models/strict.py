@@ -8,12 +8,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from diffusers import EulerDiscreteScheduler, SchedulerMixin
+from diffusers import EulerDiscreteScheduler
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from augment.errors import ModelError
-from augment.models.weights import listed
+from augment.models.weights import listed, read_json
 
 UNREAD = "position_ids"  # counts from 0 that old CLIP files hold as a tensor, and nothing reads
 
@@ -31,10 +31,10 @@ def explained(what: str, part: str) -> Iterator[None]:
     except ModelError:
         raise
     except Exception as error:  # a damaged file makes the libraries raise anything
-        lines = str(error).strip().splitlines() or ["no reason is given"]
+        reason = " ".join(str(error).split())[:300]
         raise ModelError(
-            f"{what}: its {part} cannot be loaded ({type(error).__name__}: {lines[0][:300]}); download or copy its "
-            "folder again, or save the model anew with `save_pretrained(FOLDER)`"
+            f"{what}: its {part} cannot be loaded ({type(error).__name__}: {reason}); download or copy its folder "
+            "again, or save the model anew with `save_pretrained(FOLDER)`"
         ) from error
 
 
@@ -97,7 +97,7 @@ def load_scheduler(cls: Any, folder: Path, what: str) -> Any:
         try:
             return cls.from_pretrained(folder)
         except ImportError as error:
-            config = dict(SchedulerMixin.load_config(folder))
+            config = read_json(folder / "scheduler_config.json")
             if "beta_schedule" not in config:  # of a flow: its levels are asked of the scheduler itself
                 raise ModelError(f"{what}: its scheduler needs a package: {' '.join(str(error).split())}") from error
             # diffusers wants scipy to make an LMS scheduler, or one with beta sigmas. The training schedule is that of

@@ -15,6 +15,14 @@ def token_ids(tokenizer: Any, prompts: Sequence[str], length: int) -> Int[Tensor
     return batch.input_ids
 
 
+def prompt_length(tokenizer: Any, encoder: Any) -> int:
+    """Return how many tokens of a prompt a CLIP text encoder reads.
+
+    A tokenizer that was saved without its settings knows no limit; the encoder's positions are one.
+    """
+    return min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
+
+
 def last_hidden(tokenizer: Any, encoder: Any, prompts: Sequence[str], length: int) -> Float[Tensor, "B L D"]:
     """Return the last layer, one vector per token: Stable Diffusion 1 and 2 read CLIP there, flow models T5."""
     return encoder(token_ids(tokenizer, prompts, length).to(encoder.device)).last_hidden_state

@@ -101,7 +101,7 @@ def validate(path: Path | str, overrides: Sequence[str] = ()) -> Validation:
         except ModelError as error:
             problems.append(str(error))
     findings = Findings()
-    if listing and prompts and model and {"clip", "filters", "variants_per_image", "seed"} <= sound:
+    if listing and prompts and model and {"clip", "filters", "variants_per_image", "seed", "run"} <= sound:
         try:
             findings = find(config.model_copy(update={"model": model}), prompts, *listing)
         except ModelError as error:
