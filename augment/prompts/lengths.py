@@ -99,8 +99,8 @@ def length_findings(cut: Sequence[CutPrompt], counted: int, readers: Sequence[Re
         read = max(first.read.values(), key=len)
         errors.append(
             f"{len(lost)} of {counted} prompts lose their class, the first is {_short(first.text)}: the model reads "
-            f"{_short(read)} ({_tokens(lengths, first.read)}), and {first.lost_class!r} comes later or is not read "
-            "whole. Put {a_class} to the front of the template, or shorten it"
+            f"{_short(read)} ({_tokens(lengths, first.read)}), and {_short(first.lost_class)} comes later or is not "
+            "read whole. Put {a_class} to the front of the template, or shorten it"
         )
     if len(cut) > len(lost):
         first = next(prompt for prompt in cut if not prompt.lost_class)

@@ -59,14 +59,14 @@ def word_findings(class_names: Mapping[int, str]) -> Iterator[str]:
         )
     codes = [name for name in class_names.values() if _CODE.fullmatch(name)]
     numbered = [name for name in class_names.values() if _NUMBERED.match(name)]
-    for found, what in ((codes, "are codes or numbers"), (numbered, "begin with a number")):
+    for found, what in ((codes, "that are codes or numbers"), (numbered, "with a number in front")):
         if found:
             yield (
-                f"{_count(found)} {what}, and prompts say them as they are: {_some(found)}. Give words by the class's "
-                f"own name or by its label, for every class: input.class_names: {{{found[0]!r}: fox, ...}}"
+                f"{len(found)} class name(s) {what} go into prompts as they are: {_some(found)}. Give words by the "
+                f"class's own name or by its label, for every class: input.class_names: {{{found[0]!r}: fox, ...}}"
             )
     if braces := [name for name in class_names.values() if "{" in name or "}" in name]:
-        yield f"{_count(braces)} have braces, which go into the prompts as they are: {_some(braces)}"
+        yield f"{len(braces)} class name(s) with braces go into prompts as they are: {_some(braces)}"
 
 
 def _shared_words(class_names: Mapping[int, str]) -> Iterator[str]:
@@ -93,10 +93,6 @@ def _no_classes(names: Collection[str]) -> list[str]:
     splits = [name for name in names if folded[name] in _SPLITS]
     heaps = [name for name in names if folded[name] in _HEAPS]
     return sorted(heaps + splits if len(splits) > 1 or len(splits) + len(heaps) == len(names) else heaps)
-
-
-def _count(names: Collection[str]) -> str:
-    return f"{len(names)} class name{'s' if len(names) > 1 else ''}"
 
 
 def _some(names: Collection[str]) -> str:

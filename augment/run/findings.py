@@ -118,7 +118,7 @@ def _duplicate_warnings(sources: Sequence[Source]) -> Iterator[str]:
     if found.compared < found.candidates:
         limit = f" ({found.compared} of {found.candidates} files of equal size were compared)"
     yield (
-        f"{len(found.same)} picture{'s are' if len(found.same) > 1 else ' is'} in more than one class{limit}: {some}"
+        f"{len(found.same)} picture(s) in more than one class{limit}: {some}"
         f"{'; ...' if len(found.same) > _SHOWN else ''}. Keep each in the class that it shows"
     )
 

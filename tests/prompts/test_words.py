@@ -34,16 +34,16 @@ def test_distinct_words_keep_the_order_of_labels() -> None:
     ("names", "parts"),
     [
         (["fox", "owl", "Fox"], ["2 labels share their word", "the labels 0, 2 are 'fox'", "input.class_names"]),
-        (["n01440764", "fox"], ["1 class name are codes", "'n01440764'", "{'n01440764': fox, ...}"]),
-        (["0", "1", "10"], ["3 class names are codes or numbers", "'0', '1', '10'"]),
-        (["class_1", "c0", "label 7"], ["3 class names are codes"]),
+        (["n01440764", "fox"], ["1 class name(s) that are codes or numbers", "'n01440764'", "{'n01440764': fox, ...}"]),
+        (["0", "1", "10"], ["3 class name(s) that are codes or numbers", "'0', '1', '10'"]),
+        (["class_1", "c0", "label 7"], ["3 class name(s) that are codes"]),
         (["3f2a9c0d11", "owl"], ["'3f2a9c0d11'"]),
-        (["001.Black_footed_Albatross", "owl"], ["1 class name begin with a number", "001.Black_footed_Albatross"]),
+        (["001.Black_footed_Albatross", "owl"], ["1 class name(s) with a number in front", "001.Black_footed_Albatross"]),
         (["train", "val"], ["'train', 'val' look like parts of a dataset", "the folder 'train'"]),
         (["Training", "Test", "fox"], ["'Test', 'Training' look like parts of a dataset"]),
         (["images", "fox"], ["'images' look like parts"]),
         (["train"], ["'train' look like parts"]),
-        (["{class}", "owl"], ["1 class name have braces", "'{class}'"]),
+        (["{class}", "owl"], ["1 class name(s) with braces", "'{class}'"]),
     ],
 )
 def test_what_is_no_word_is_pointed_out(names: list[str], parts: list[str]) -> None:

@@ -58,8 +58,8 @@ def test_nothing_to_say(tmp_path: Path) -> None:
     ("classes", "settings", "words"),
     [
         (("a", "b", "c"), {"input__class_names": {"0": "fox", "1": "owl", "2": "Fox"}}, "the labels 0, 2 are 'fox'"),
-        (("c0", "c1"), {}, "2 class names are codes or numbers"),
-        (("0", "1"), {}, "2 class names are codes or numbers"),
+        (("c0", "c1"), {}, "2 class name(s) that are codes or numbers"),
+        (("0", "1"), {}, "2 class name(s) that are codes or numbers"),
         (("train", "val"), {}, "look like parts of a dataset"),
         (("001.Red_fox", "002.Owl"), {}, "'001.Red_fox' is 'Red_fox', '002.Owl' is 'Owl'"),
         (CLASSES, {"text": "on {snow}"}, "prompts.yaml: attributes.place.snow: 'on {snow}' has braces"),
@@ -91,7 +91,7 @@ def test_the_same_picture_in_two_classes(tmp_path: Path) -> None:
     dataset(tmp_path)
     (tmp_path / "data/owl/2.png").write_bytes((tmp_path / "data/fox/1.png").read_bytes())
     (warning,) = checked(tmp_path).warnings
-    assert "1 picture is in more than one class" in warning
+    assert "1 picture(s) in more than one class" in warning
     assert "fox/1.png ('fox') = " in warning
     assert "owl/2.png ('owl')" in warning
 
