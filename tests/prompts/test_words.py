@@ -38,7 +38,10 @@ def test_distinct_words_keep_the_order_of_labels() -> None:
         (["0", "1", "10"], ["3 class name(s) that are codes or numbers", "'0', '1', '10'"]),
         (["class_1", "c0", "label 7"], ["3 class name(s) that are codes"]),
         (["3f2a9c0d11", "owl"], ["'3f2a9c0d11'"]),
-        (["001.Black_footed_Albatross", "owl"], ["1 class name(s) with a number in front", "001.Black_footed_Albatross"]),
+        (
+            ["001.Black_footed_Albatross", "owl"],
+            ["1 class name(s) with a number in front", "001.Black_footed_Albatross"],
+        ),
         (["train", "val"], ["'train', 'val' look like parts of a dataset", "the folder 'train'"]),
         (["Training", "Test", "fox"], ["'Test', 'Training' look like parts of a dataset"]),
         (["images", "fox"], ["'images' look like parts"]),
