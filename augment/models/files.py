@@ -15,8 +15,8 @@ from augment.models.weights import (
     find_weights,
     is_there,
     listed,
-    read_file,
     read_json,
+    read_small_file,
     weight_problems,
 )
 
@@ -277,6 +277,6 @@ def _tokenizer_problems(folder: Path) -> Iterator[str]:
     names = [*wanted, *(name for name in ("tokenizer_config.json",) if is_there(folder / name))]
     for name in names:
         try:
-            read_json(folder / name) if name.endswith(".json") else read_file(folder / name)
+            read_json(folder / name) if name.endswith(".json") else read_small_file(folder / name)
         except DamagedFileError as error:
             yield f"{folder.name}/{name} {error}"

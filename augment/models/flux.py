@@ -36,6 +36,7 @@ class Flux(DiffusersModel):
         self.image_size = self.vae.config.sample_size  # positions are rotary: the transformer knows no size
         self.flow_schedule = FlowSchedule(pipeline.scheduler, model_id)
         self.tokenizer, self.text_encoder = pipeline.tokenizer, frozen(pipeline.text_encoder)
+        self._prompt_length = prompt_length(self.tokenizer, self.text_encoder)
         self.t5_tokenizer, self.t5 = pipeline.tokenizer_2, frozen(pipeline.text_encoder_2)
 
     def denoiser(self, prompt_embeds: PromptEmbeds, guidance_scale: float = 1.0) -> Denoiser:
@@ -51,7 +52,7 @@ class Flux(DiffusersModel):
         )
 
     def _encode_prompts(self, prompts: Sequence[str]) -> PromptEmbeds:
-        ids = token_ids(self.tokenizer, prompts, prompt_length(self.tokenizer, self.text_encoder))
+        ids = token_ids(self.tokenizer, prompts, self._prompt_length)
         pooled = self.text_encoder(ids.to(self.device)).pooler_output
         return PromptEmbeds(last_hidden(self.t5_tokenizer, self.t5, prompts, T5_TOKENS), pooled)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,12 +85,16 @@ def load_model(config: ModelConfig) -> LatentDiffusion:
     index = read_json(folder / "model_index.json")
     class_name = (packaged.pipeline_class if packaged is not None else "") or index["_class_name"]
     family = FAMILIES[class_name]
-    parts: dict[str, Any] = dict.fromkeys(UNUSED_PARTS & index.keys())
+    parts: dict[str, Any] = {}
     for name in PIPELINES[class_name]:
         own = packaged.parts.get(name) if packaged is not None else None
         parts[name] = _load_part(config, what, name, index.get(name), own or folder / name)
+    arguments = inspect.signature(family.pipeline.__init__).parameters
+    settings = {key: value for key, value in index.items() if key in arguments and not isinstance(value, list)}
+    unused = dict.fromkeys(UNUSED_PARTS & arguments.keys())
     with explained(what, "pipeline"):
-        pipeline = family.pipeline.from_pretrained(folder, **parts, **family.options)
+        # Not by `from_pretrained`, which wants the classes of all parts, of a scheduler too that is not made here.
+        pipeline = family.pipeline(**{**settings, **unused, **parts, **family.options})
     return _wrapped(family.model, pipeline, config)
 
 

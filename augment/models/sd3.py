@@ -37,6 +37,7 @@ class StableDiffusion3(DiffusersModel):
         self.flow_schedule = FlowSchedule(pipeline.scheduler, model_id)
         self.tokenizers = (pipeline.tokenizer, pipeline.tokenizer_2)
         self.text_encoders = (frozen(pipeline.text_encoder), frozen(pipeline.text_encoder_2))
+        self._prompt_length = min(map(prompt_length, self.tokenizers, self.text_encoders))
         self.t5_tokenizer = pipeline.tokenizer_3
         self.t5 = None if pipeline.text_encoder_3 is None else frozen(pipeline.text_encoder_3)
 
@@ -48,10 +49,9 @@ class StableDiffusion3(DiffusersModel):
 
     def _encode_prompts(self, prompts: Sequence[str]) -> PromptEmbeds:
         """Return CLIP's features side by side, padded to T5's width, then T5's tokens (Esser et al., section 4)."""
-        length = prompt_length(self.tokenizers[0], self.text_encoders[0])
         hidden, pooled = zip(
             *(
-                penultimate_hidden(tokenizer, encoder, prompts, length)
+                penultimate_hidden(tokenizer, encoder, prompts, self._prompt_length)
                 for tokenizer, encoder in zip(self.tokenizers, self.text_encoders, strict=True)
             ),
             strict=True,

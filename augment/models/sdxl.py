@@ -22,6 +22,7 @@ class StableDiffusionXL(UNetModel):
         super().__init__(pipeline, model_id=model_id, revision=revision)
         self.tokenizers = (pipeline.tokenizer, pipeline.tokenizer_2)
         self.text_encoders = (frozen(pipeline.text_encoder), frozen(pipeline.text_encoder_2))
+        self._prompt_lengths = tuple(map(prompt_length, self.tokenizers, self.text_encoders))
         self._zeros_for_empty_prompt = bool(pipeline.config.force_zeros_for_empty_prompt)
         if self.vae.config.force_upcast and self.vae.dtype == torch.float16:
             self.vae.to(torch.float32)  # its activations exceed what float16 can hold
@@ -29,8 +30,10 @@ class StableDiffusionXL(UNetModel):
     def _encode_prompts(self, prompts: Sequence[str]) -> PromptEmbeds:
         hidden, pooled = zip(
             *(
-                penultimate_hidden(tokenizer, encoder, prompts, prompt_length(tokenizer, encoder))
-                for tokenizer, encoder in zip(self.tokenizers, self.text_encoders, strict=True)
+                penultimate_hidden(tokenizer, encoder, prompts, length)
+                for tokenizer, encoder, length in zip(
+                    self.tokenizers, self.text_encoders, self._prompt_lengths, strict=True
+                )
             ),
             strict=True,
         )

@@ -66,7 +66,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         DamagedFileError: if it cannot be read, is no JSON, or holds something else.
     """
-    data = read_file(path)
+    data = read_small_file(path)
     try:
         content = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -167,7 +167,7 @@ def _checked_end(name: str, *, dtype: str, shape: list[int], data_offsets: list[
     return end
 
 
-def read_file(path: Path) -> bytes:
+def read_small_file(path: Path) -> bytes:
     """Return the bytes of a small file.
 
     Raises:
