@@ -1,16 +1,16 @@
 """What the order of a dataset does to training: a small classifier on 20 classes, sorted shards against mixed ones.
 
-python -m jobs.measure_order [--steps 300] [--json]
+python -m jobs.measure_order [--steps 200] [--json]
 
-A class is one of 5 objects under one of 4 conditions of emoji world. Of each class 250 pictures are rendered and each
-is written 4 times, shifted and mirrored, as a run writes 4 edits of each image: 20 shards of 1,000 samples, which is
+A class is one of 5 objects under one of 4 conditions of emoji world. Of each class 125 pictures are rendered and each
+is written 8 times, shifted and mirrored, as a run writes edits of each image: 20 shards of 1,000 samples, which is
 what the loader's shuffle buffer holds. The same classifier is then trained for the same number of steps three times:
 
     sorted, one shard at a time   shards of one class each, read one after the other into the shuffle buffer
     sorted, read together         the same shards as the loader reads them now
     in plan order                 shards of the order in which a run publishes them, a hash of the sources' keys
 
-Needs the Noto Color Emoji font (Debian package fonts-noto-color-emoji), and takes some two minutes on one CPU core.
+Needs the Noto Color Emoji font (Debian package fonts-noto-color-emoji), and takes about a minute on one CPU core.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -48,10 +49,10 @@ Draw = Callable[[int, int], np.ndarray]  # label and index in the class -> RGB, 
 class Sizes:
     """How much is rendered and trained: sources and test pictures per class, copies of each source, steps."""
 
-    sources: int = 250
-    copies: int = 4
-    tests: int = 50
-    steps: int = 300
+    sources: int = 125
+    copies: int = 8
+    tests: int = 25
+    steps: int = 200
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ def measure(folder: Path, draw: Draw = scene, sizes: Sizes = Sizes()) -> Iterato
         for index in range(sizes.sources)
     ]
     per_shard = sizes.sources * sizes.copies
+    draw = cache(draw)  # each picture is written twice, and drawing takes longer than writing
     by_class = write_shards(folder / "sorted", sources, draw, sizes.copies, per_shard)
     in_order = write_shards(folder / "mixed", in_plan_order(sources), draw, sizes.copies, per_shard)
     truth = torch.arange(len(NAMES)).repeat_interleave(sizes.tests)
