@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from augment.distribute.config import ignored_settings
 from augment.errors import ConfigError
 from augment.inputs.class_words import misread_keys
 from augment.inputs.duplicates import same_pictures
@@ -66,6 +67,7 @@ def find(
             *(f"input: {text}" for text in _duplicate_warnings(sources)),
             *(where + text for text in (*syntax_findings(prompts), *shortened)),
             *_label_warnings(config, class_names, clip),
+            *ignored_settings(config.run),
         ),
     )
 
@@ -111,7 +113,7 @@ def _duplicate_warnings(sources: Sequence[Source]) -> Iterator[str]:
     if not found.same:
         return
     some = "; ".join(
-        " = ".join(f"{s.locator} ({s.class_name!r})" for s in {s.label: s for s in group}.values())
+        " = ".join(f"{s.place} ({s.class_name!r})" for s in {s.label: s for s in group}.values())
         for group in found.same[:_SHOWN]
     )
     limit = ""
