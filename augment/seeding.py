@@ -19,6 +19,15 @@ def seed_for(*parts: object) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
+def place_in_order(key: str) -> int:
+    """Return the place, 0..2^63 - 1, of a source in the order of a plan: a hash of its key and nothing else.
+
+    Sources sorted by it are mixed whatever order their dataset has, another source moves none of them, and the first n
+    are a random sample. The run's seed is no part of it: another seed draws other prompts, not another order.
+    """
+    return seed_for("order", key)
+
+
 def spread(items: Sequence[T], count: int, name: str) -> list[T]:
     """A sample of at most `count` items, one from each of as many equal portions; `name` makes samples differ.
 

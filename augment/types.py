@@ -14,7 +14,7 @@ class Source:
 
     Attributes:
         key: stable name from the relative path or the record's key; never from list position.
-        locator: where the bytes are: a path, or `tar path::member name`.
+        locator: where the bytes are: a path, or `tar path::member name@offset of its bytes`.
         size: bytes, as listed; part of the plan's fingerprint.
         label: class index.
         class_name: the word that edits must keep.
@@ -29,6 +29,12 @@ class Source:
     class_name: str
     caption: str = ""
     attributes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def place(self) -> str:
+        """Return the locator as a person writes it: `tar path::member name` for a file in a tar."""
+        tar, inside, member = self.locator.partition(".tar::")
+        return f"{tar}{inside}{member.rpartition('@')[0]}" if inside else self.locator
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,7 @@ class PlannedSource:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """The atom of work, retry and statistics: a fixed number of sources, whoever runs it."""
+    """The atom of work, retry and statistics: a fixed set of sources, whoever runs it."""
 
     unit_id: str
     sources: tuple[PlannedSource, ...]

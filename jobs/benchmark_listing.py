@@ -26,7 +26,7 @@ import pyarrow.parquet
 from augment.config import load_config
 from augment.inputs.readers import list_sources
 from augment.ledger.ledger import Ledger
-from augment.ledger.plan import cut_units, sources_digest
+from augment.ledger.plan import cut_units, in_plan_order, sources_digest
 from augment.prompts import PromptConfig, plan_source
 
 PROMPTS = Path(__file__).parent.parent / "configs" / "prompts" / "emoji.yaml"
@@ -76,7 +76,7 @@ def measure(manifest: Path) -> Figures:
     """List a manifest and write its plan, in this process."""
     prompts = load_config(PROMPTS, PromptConfig)
     start = time.perf_counter()
-    sources = list_sources(manifest, "manifest")
+    sources = in_plan_order(list_sources(manifest, "manifest"))
     listed = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(folder)

@@ -7,17 +7,22 @@ from typing import Annotated
 
 import typer
 
-from augment.cli.output import AsJson, ConfigFile, Output, Overrides, live_display, messages, show
+from augment.cli.output import AsJson, ConfigFile, Output, Overrides, live_display, messages, show, warn
 from augment.errors import AugmentError
 
 
 def validate(config: ConfigFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Find everything that is wrong with a config, its prompts, its input and its output, in a second."""
+    """Find everything that is wrong with a config, its prompts, its input and its output, in seconds.
+
+    What is odd but does not stop a run is said as a warning: prompts that are cut, class names that are no words, one
+    picture in two classes.
+    """
     with messages(as_json):
         from augment.run.validate import validate as run
 
         result = run(config, overrides or [])
         problems = [f"error: {problem}" for problem in result.problems]
+        warn(result.warnings, as_json)
         show(result.as_dict(), result.lines(), as_json, problems, AugmentError.exit_code)
 
 
@@ -41,7 +46,7 @@ def plan(
 
 def preview(
     config: ConfigFile,
-    count: Annotated[int, typer.Option("-n", min=1, help="images, spread over the dataset")] = 12,
+    count: Annotated[int, typer.Option("-n", min=1, help="images, spread over the classes")] = 12,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:

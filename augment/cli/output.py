@@ -8,6 +8,7 @@ What programs read is on stdout; progress, warnings and errors are on stderr. Se
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -40,7 +41,7 @@ def messages(as_json: bool = False) -> Iterator[None]:
     except AugmentError as error:
         _fail(str(error), error.exit_code, as_json)
     except OSError as error:  # from the operating system: a full disk, a folder without permission
-        _fail(str(error), AugmentError.exit_code, as_json)
+        _fail(_explained(error), AugmentError.exit_code, as_json)
 
 
 def show(
@@ -56,11 +57,37 @@ def show(
         raise typer.Exit(code)
 
 
+def warn(warnings: Iterable[str], as_json: bool) -> None:
+    """Print what is pointed out and is no problem; with `--json` it is in the content already."""
+    if not as_json:
+        for warning in warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+
+
 def live_display(progress: RunProgress) -> contextlib.AbstractContextManager[Callable[[], None]]:
     """Show a run on stderr while it is at work."""
     from augment.report.display import display
 
     return display(progress, sys.stderr)
+
+
+_MAKE_ROOM = "Make room; what is finished is kept, and the same command goes on from there"
+_REMEDIES = {
+    errno.ENOSPC: f"no space is left there. {_MAKE_ROOM}",
+    errno.EDQUOT: f"the quota there is used up. {_MAKE_ROOM}",
+    errno.EROFS: "the file system there is read-only. Name a folder that can be written",
+    errno.EACCES: "there is no permission. Change it, or name another folder",
+}
+
+
+def _explained(error: OSError) -> str:
+    """Return what the operating system refused, with the path, and the next thing to do where it is known."""
+    path = " -> ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+    if error.errno is None or not path:
+        return str(error)
+    return (
+        f"{path}: {_REMEDIES.get(error.errno, error.strerror or str(error))} ([Errno {error.errno}] {error.strerror})"
+    )
 
 
 def _stopped(message: str, code: int, as_json: bool) -> NoReturn:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from augment.dataset.record import SCORE_FIELDS, EditRecord
+from augment.storage.tar import naming
 from augment.types import EditStatus
 
 _ROWS_PER_GROUP = 50_000
@@ -29,7 +30,9 @@ class IndexWriter:
     """
 
     def __init__(self, path: Path) -> None:
-        self._writer = pq.ParquetWriter(path, SCHEMA, compression="zstd")
+        self._path = path
+        with naming(path):
+            self._writer = pq.ParquetWriter(path, SCHEMA, compression="zstd")
         self._rows: list[dict[str, Any]] = []
 
     def add(self, record: EditRecord, shard: str) -> None:
@@ -43,13 +46,15 @@ class IndexWriter:
 
     def _flush(self) -> None:
         if self._rows:
-            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA))
+            with naming(self._path):
+                self._writer.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA))
             self._rows = []
 
     def close(self) -> None:
         """Write the rows that are left and complete the file."""
         self._flush()
-        self._writer.close()
+        with naming(self._path):
+            self._writer.close()
 
 
 def read_index(source: Path | BinaryIO, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:

@@ -52,16 +52,11 @@ def level(alpha_cumprod: float) -> Level:
 def sigmas_of(alphas_cumprod: Float[Tensor, " T"]) -> np.ndarray:
     """Return the noise per unit of image, sqrt((1 - alpha) / alpha), float64 [T].
 
-    Raises:
-        ValueError: if the schedule ends without any image (rescale_betas_zero_snr).
+    It is infinite at the end of a schedule that ends without any image (rescale_betas_zero_snr).
     """
-    alphas = alphas_cumprod.double().cpu().numpy()
-    if alphas.min() <= 0.0:
-        raise ValueError(
-            "the noise schedule ends at zero signal (rescale_betas_zero_snr: true in the scheduler's config); its "
-            "first step divides by zero and has no inverse: use a model without it"
-        )
-    return np.sqrt((1.0 - alphas) / alphas)
+    alphas = alphas_cumprod.double().cpu().numpy().clip(min=0.0)
+    with np.errstate(divide="ignore"):
+        return np.sqrt((1.0 - alphas) / alphas)
 
 
 def visited_levels(
@@ -93,8 +88,14 @@ def respaced_levels(
         largest, smallest: sigmas of the first and of the last step's start.
 
     Raises:
-        ValueError: if they do not descend, or the smallest is not above 0.
+        ValueError: if they do not descend, the smallest is not above 0, or the largest is infinite.
     """
+    if np.isinf(largest):
+        raise ValueError(
+            f"the noise schedule ends at zero signal (rescale_betas_zero_snr: true in the scheduler's config), and "
+            f"{respacing} noise levels cannot be spaced from there: choose the ddim sampler, or set sigma_max in "
+            "scheduler/scheduler_config.json of a copy of the model"
+        )
     if not 0.0 < smallest <= largest or (num_steps > 1 and smallest == largest):
         raise ValueError(f"sigmas must descend from sigma_max to sigma_min > 0, got {largest} and {smallest}")
     ramp = np.linspace(0.0, 1.0, num_steps)

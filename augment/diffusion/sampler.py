@@ -18,10 +18,11 @@ def batch_timesteps(timestep: float, z: Tensor) -> Float[Tensor, " B"]:
 
 
 def check_noise(schedule: Schedule, noise: Sequence[Tensor] | None) -> None:
-    """Raise ValueError unless `noise` is what walking the schedule, in either direction, needs: one tensor per step.
+    """Raise ValueError unless the schedule can be walked, and `noise` is what walking it in either direction needs.
 
-    Samplers that add no noise also take None.
+    That is one tensor per step; samplers that add no noise also take None.
     """
+    schedule.check_walkable()
     if noise is None:
         if schedule.is_stochastic:
             raise ValueError(
@@ -52,7 +53,8 @@ def sample(
         noise: one tensor [B, C, H, W] per step, for samplers that add noise.
 
     Raises:
-        ValueError: if the sampler adds noise and none is given, or not as many tensors as there are steps.
+        ValueError: if the sampler adds noise and none is given, or not as many tensors as there are steps, or a step
+            starts from noise without any signal.
     """
     check_noise(schedule, noise)
     z = z.float()

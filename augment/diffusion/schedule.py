@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -16,13 +17,17 @@ from augment.diffusion.levels import (
     Spacing,
     level,
     respaced_levels,
-    sigmas_of,
     timesteps,
     visited_levels,
 )
-from augment.diffusion.step import CLEAN, AffineStep, Level, diffusion_step
+from augment.diffusion.step import CLEAN, AffineStep, Level, diffusion_step, quotient
 
 Joints = Literal["closed", "diffusers"]
+
+_ZERO_SIGNAL = (
+    "the noise schedule ends at zero signal (rescale_betas_zero_snr: true in the scheduler's config); the step that "
+    "starts there divides by zero and has no inverse"
+)
 
 
 @dataclass(frozen=True)
@@ -82,12 +87,32 @@ class Schedule:
             strength: 0 < strength <= 1; rounded down to whole steps as diffusers does, at least one.
 
         Raises:
-            ValueError: if strength is outside that range.
+            ValueError: if strength is outside that range, or that share has a step that cannot be walked.
         """
         if not 0.0 < strength <= 1.0:
             raise ValueError(f"strength must be in (0, 1], got {strength}")
         count = max(1, min(len(self.steps), int(len(self.steps) * strength + 1e-6)))
-        return replace(self, steps=self.steps[-count:])
+        part = replace(self, steps=self.steps[-count:])
+        if part.is_walkable:
+            return part
+        raise ValueError(f"{_ZERO_SIGNAL}, and strength {strength} takes it: {self._walkable_part()}")
+
+    @property
+    def is_walkable(self) -> bool:
+        """Return whether every step can be walked: whether none starts from noise without any signal."""
+        return not any(step.is_singular for step in self.steps)
+
+    def check_walkable(self) -> None:
+        """Raise ValueError unless every step can be walked."""
+        if not self.is_walkable:
+            raise ValueError(f"{_ZERO_SIGNAL}: {self._walkable_part()}")
+
+    def _walkable_part(self) -> str:
+        """Return advice: the largest strength whose steps can all be walked."""
+        largest = sum(not step.is_singular for step in self.steps) / len(self.steps)
+        if largest == 0.0:
+            return "take more than one step and a strength below 1, or use a model without it"
+        return f"take a strength of at most {math.floor(largest * 1000) / 1000}, or use a model without it"
 
 
 def ddim(
@@ -120,9 +145,8 @@ def ddim(
         final_alpha_cumprod: where the last step of `diffusers` joints ends; closed schedules do not read it.
 
     Raises:
-        ValueError: for an impossible number of steps, or a training schedule that ends without any image.
+        ValueError: for an impossible number of steps.
     """
-    sigmas_of(alphas_cumprod)  # refuses a schedule without an inverse
     alphas = alphas_cumprod.double()
     visited = [round(t) for t in timesteps(len(alphas), num_steps, spacing, steps_offset)]
     starts = [level(float(alphas[t])) for t in visited]
@@ -159,12 +183,12 @@ def euler(
             `spacing`; only `karras` and `exponential` read them, as in diffusers.
 
     Raises:
-        ValueError: for an impossible number of steps, a training schedule that ends without any image, or a sigma_min
-            that is not below sigma_max.
+        ValueError: for an impossible number of steps, a sigma_min that is not below sigma_max, or a respacing from a
+            noise level without any image.
     """
     visited, levels = visited_levels(alphas_cumprod, num_steps, spacing, steps_offset)
     if respacing != "none":
-        largest = levels[0].noise / levels[0].signal if sigma_max is None else sigma_max
+        largest = quotient(levels[0].noise, levels[0].signal) if sigma_max is None else sigma_max
         smallest = levels[-2].noise / levels[-2].signal if sigma_min is None else sigma_min
         visited, levels = respaced_levels(alphas_cumprod, num_steps, respacing, largest, smallest)
     steps = [diffusion_step(t, s, e) for t, (s, e) in zip(visited, pairwise(levels), strict=True)]
@@ -185,12 +209,12 @@ def euler_ancestral(
         spacing, steps_offset: which timesteps are visited, as in `ddim`.
 
     Raises:
-        ValueError: for an impossible number of steps, or a training schedule that ends without any image.
+        ValueError: for an impossible number of steps.
     """
     visited, levels = visited_levels(alphas_cumprod, num_steps, spacing, steps_offset)
     steps = []
     for t, (s, e) in zip(visited, pairwise(levels), strict=True):
-        sigma, sigma_next = s.noise / s.signal, e.noise / e.signal
+        sigma, sigma_next = quotient(s.noise, s.signal), e.noise / e.signal
         sigma_up = sigma_next * (1.0 - (sigma_next / sigma) ** 2) ** 0.5
         steps.append(diffusion_step(t, s, e, added_noise=e.signal * sigma_up))
     return Schedule("euler_ancestral", tuple(steps))
@@ -216,11 +240,10 @@ def lcm(
         timestep_scaling: of the boundary condition.
 
     Raises:
-        ValueError: for more steps than the grid has, or a training schedule that ends without any image.
+        ValueError: for more steps than the grid has.
     """
     if not 1 <= num_steps <= original_steps:
         raise ValueError(f"num_steps must be in 1..{original_steps} with the lcm sampler, got {num_steps}")
-    sigmas_of(alphas_cumprod)
     alphas = alphas_cumprod.double()
     grid = np.arange(1, original_steps + 1)[::-1] * (len(alphas) // original_steps) - 1
     visited = grid[np.floor(np.linspace(0, original_steps, num_steps, endpoint=False)).astype(int)].tolist()
@@ -229,8 +252,8 @@ def lcm(
     for t, start, end in zip(visited, starts, [*starts[1:], CLEAN], strict=True):
         scaled = (t * timestep_scaling) ** 2
         c_skip, c_out = 0.25 / (scaled + 0.25), (scaled / (scaled + 0.25)) ** 0.5
-        a = end.signal * (c_out / start.signal + c_skip)
-        b = -end.signal * c_out * start.noise / start.signal
+        a = end.signal * (quotient(c_out, start.signal) + c_skip)
+        b = -quotient(end.signal * c_out * start.noise, start.signal)
         steps.append(AffineStep(float(t), a, b, end.noise, start, end))
     return Schedule("lcm", tuple(steps))
 

@@ -45,7 +45,8 @@ class AffineStep:
     Attributes:
         timestep: t, in the units of the network's training timesteps.
         a, b, c: the three coefficients; c is 0 unless the sampler adds noise n, which is fixed in advance. eps is the
-            network's answer as its family counts it: predicted noise, or the velocity of a flow model.
+            network's answer as its family counts it: predicted noise, or the velocity of a flow model. a is infinite
+            where the step would divide by a signal of zero.
         start: image and noise in z.
         end: image and noise in z'.
     """
@@ -56,6 +57,11 @@ class AffineStep:
     c: float
     start: Level
     end: Level
+
+    @property
+    def is_singular(self) -> bool:
+        """Return whether the step divides by a signal of zero: it can be neither walked nor inverted."""
+        return not math.isfinite(self.a)
 
     def apply(
         self,
@@ -88,10 +94,15 @@ def diffusion_step(timestep: float, start: Level, end: Level, *, added_noise: fl
 
     Args:
         timestep: t of the start, in training timesteps.
-        start: of the noisier latents; its signal must be above 0.
+        start: of the noisier latents; if it has no signal, the step is singular.
         end: of the cleaner latents.
         added_noise: c, the standard deviation of the fresh noise; at most the end's noise.
     """
-    ratio = end.signal / start.signal
+    ratio = quotient(end.signal, start.signal)
     down = max(end.noise**2 - added_noise**2, 0.0) ** 0.5
     return AffineStep(timestep, ratio, down - ratio * start.noise, added_noise, start, end)
+
+
+def quotient(numerator: float, denominator: float) -> float:
+    """Return the quotient of two numbers above or at 0; infinity for a denominator of 0."""
+    return numerator / denominator if denominator else math.inf

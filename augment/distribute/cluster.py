@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import ray
 
 from augment.distribute.config import RunConfig
-from augment.errors import WorkerError
+from augment.distribute.reach import check_reachable
+from augment.distribute.signals import interruptible
+from augment.errors import Interrupted, WorkerError
 
 logger = logging.getLogger(__name__)
 
@@ -52,12 +55,14 @@ def ray_session(run: RunConfig) -> Iterator[None]:
 
     Raises:
         WorkerError: if it cannot be joined or started.
+        Interrupted: on SIGTERM or SIGINT meanwhile.
     """
     if ray.is_initialized():
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # otherwise Ray warns about a future default
+    # What workers warn about comes with their reports (augment.distribute.notices).
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if run.address == "local":
         wanted = 0 if run.num_workers == "all" else run.num_workers
@@ -69,7 +74,11 @@ def ray_session(run: RunConfig) -> Iterator[None]:
             "num_cpus": max(wanted, os.cpu_count() or 1),
         }
     try:
-        ray.init(address=run.address, **options)
+        with interruptible():
+            check_reachable(run.address)
+            ray.init(address=run.address, **options)
+    except SystemExit as error:  # Ray has a SIGTERM handler of its own from some point of `init` on
+        raise Interrupted(signal.SIGTERM) from error
     # No such cluster, another version of Ray or Python, a port in use: Ray has no error class of its own for these.
     except (ValueError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())

@@ -41,6 +41,23 @@ class RunConfig(BaseModel):
     )
 
 
+def ignored_settings(run: RunConfig) -> list[str]:
+    """Return what of the section `executor: local` does not use although it was set to something else, as a warning."""
+    if run.executor != "local":
+        return []
+    ignored = [
+        f"run.{name} {getattr(run, name)}"
+        for name in ("num_workers", "units_in_flight", "address", "wait_for_workers")
+        if getattr(run, name) not in (1, RunConfig.model_fields[name].default)
+    ]
+    if not ignored:
+        return []
+    return [
+        f"run.executor is local, one worker in this process, which does not use {', '.join(ignored)}; set "
+        "run.executor: ray for several workers, or leave them out"
+    ]
+
+
 class WorkerSettings(Protocol):
     """The part of the workers' configuration that runners read.
 

@@ -13,6 +13,7 @@ import ray
 from augment.distribute.cluster import ray_session, usable_workers
 from augment.distribute.config import MakeWorker, RunConfig, Watch, WorkerSettings
 from augment.distribute.metrics import WorkerMetrics
+from augment.distribute.notices import Teller, collect_warnings
 from augment.distribute.signals import StopRequest, interruptible
 from augment.distribute.task_queue import TaskQueue
 from augment.errors import AugmentError, DeviceError, WorkerError
@@ -68,20 +69,22 @@ class _Actor:
     """Runs a worker in a process of its own."""
 
     def __init__(self, make_worker: MakeWorker, config: WorkerSettings) -> None:
+        self._warnings = collect_warnings()
         self._worker = make_worker(config)
 
-    def setup(self) -> str:
-        """Load the models; return the id of the machine."""
+    def setup(self) -> tuple[str, tuple[str, ...]]:
+        """Load the models; return the id of the machine, and what was warned about."""
         self._worker.setup()
         self._metrics = WorkerMetrics()
         self._metrics.observe_memory()
-        return str(ray.get_runtime_context().get_node_id())
+        return str(ray.get_runtime_context().get_node_id()), self._warnings.take()
 
-    def run_unit(self, task: UnitTask) -> UnitReport:
+    def run_unit(self, task: UnitTask) -> tuple[UnitReport, tuple[str, ...]]:
+        """Return the report of a unit, and what was warned about."""
         report = self._worker.run_unit(task)
         self._metrics.observe(report)
         self._metrics.observe_memory()
-        return report
+        return report, self._warnings.take()
 
 
 @dataclass
@@ -122,6 +125,7 @@ class _Pool:
         self._config, self._run, self._make_worker = config, run, make_worker
         self._queue, self._watch, self._stop = queue, watch, stop
         self._members: list[_Member] = []
+        self._teller = Teller()
         self._owners: dict[Any, _Member] = {}  # object ref of a setup or a task -> its actor
         self._failed_setups, self._no_starts_until = 0, 0.0
         self._wanted, self._scaled = 0, -SCALE_SECONDS
@@ -202,7 +206,7 @@ class _Pool:
         member = self._owners.pop(ref)
         task = member.tasks.pop(ref, None)
         try:
-            result = ray.get(ref)
+            result, warnings = ray.get(ref)
         except ray.exceptions.RayTaskError as error:
             cause, reason = error.cause, f"{type(error.cause).__name__}: {error.cause}"
             died = lost = False
@@ -210,6 +214,7 @@ class _Pool:
             # Without Ray's words, which name processes and machines: the reason becomes part of the output.
             cause, reason, died, lost = None, "the worker process died", True, self._machine_lost(member, error)
         else:
+            self._teller.tell(warnings)
             if task is None:
                 member.setup, member.machine, self._failed_setups = None, result, 0
             else:

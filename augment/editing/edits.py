@@ -58,20 +58,26 @@ def full_schedule(model: LatentDiffusion, config: EditConfig, image_size: ImageS
 def checked_schedule(
     model: LatentDiffusion, config: EditConfig, section: str, image_size: ImageSize | None = None
 ) -> Schedule:
-    """Return `full_schedule` for settings that a person wrote.
+    """Return `full_schedule` for settings that a person wrote, whose share of it can be walked.
 
     Args:
         section: name of their config's section, for the message.
         image_size: of the images that are made, in pixels; None for the model's own.
 
     Raises:
-        ModelError: for a sampler or a number of steps that the model cannot run.
+        ModelError: for a sampler or a number of steps that the model cannot run, or a strength that takes a step
+            without an inverse.
     """
+    where = f"{section}.sampler {config.sampler!r}, {section}.num_steps {config.num_steps}"
     try:
-        return full_schedule(model, config, image_size)
+        full = full_schedule(model, config, image_size)
+        for name, strength in (("strength", config.strength), ("adjustment_strength", config.adjustment_strength)):
+            where = f"{section}.{name} {strength}"
+            if strength:
+                full.last_part(strength)
     except ValueError as error:
-        where = f"{section}.sampler {config.sampler!r}, {section}.num_steps {config.num_steps}"
         raise ModelError(f"{where}: {error}") from error
+    return full
 
 
 def size_of(images: Float[Tensor, "B 3 H W"]) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import comb, isqrt
+from operator import attrgetter
 
 import numpy as np
 
@@ -32,11 +33,13 @@ class Pair:
 def choose_pairs(sources: Sequence[Source], prompts: PromptConfig, per_class: int, seed: int) -> list[Pair]:
     """Choose `per_class` different pairs of every class, at random; the first pair of every class comes first.
 
+    The order of the sources changes nothing.
+
     Raises:
         InputError: for a class with fewer pairs than that. PromptError: if no prompt is left for a class.
     """
     by_label: dict[int, list[Source]] = {}
-    for source in sources:
+    for source in sorted(sources, key=attrgetter("key")):
         by_label.setdefault(source.label, []).append(source)
     rounds: list[list[Pair]] = [[] for _ in range(per_class)]
     for label, members in sorted(by_label.items()):

@@ -101,7 +101,7 @@ def _schedules(model: LatentDiffusion, section: InversionSection, image_size: Im
     for sampler in section.samplers:
         for num_steps in section.num_steps:
             try:
-                found.append(model.schedule(num_steps, sampler, image_size=image_size))
+                found.append(model.schedule(num_steps, sampler, image_size=image_size).last_part(1.0))
             except ValueError as error:
                 problems.append(f"samplers {sampler!r}, num_steps {num_steps}: {error}")
     if section.noise_maps and not problems and not any(schedule.is_stochastic for schedule in found):

@@ -85,7 +85,8 @@ class ThroughputRow:
 def throughput_schedule(model: LatentDiffusion, section: ThroughputSection, image_size: ImageSize) -> Schedule:
     """Return the section's schedule; raise ConfigError for one that the model cannot run."""
     try:
-        return model.schedule(section.num_steps, section.sampler or model.default_sampler, image_size=image_size)
+        schedule = model.schedule(section.num_steps, section.sampler or model.default_sampler, image_size=image_size)
+        return schedule.last_part(1.0)  # refuses one that cannot be inverted as a whole
     except ValueError as error:
         where = f"throughput.sampler {section.sampler!r}, throughput.num_steps {section.num_steps}"
         raise ConfigError("the section `throughput`", [f"{where}: {error}"]) from error

@@ -61,7 +61,8 @@ def list_flat_folder(path: Path | str | Sequence[str], class_names: Mapping[int,
     if len(class_names) != 1:
         raise InputError(
             "format 'flat' is for images of one class, whose label and name input.class_names must give, for example "
-            f"{{0: fox}}; it gives {len(class_names)}. For one folder per class set the format to 'imagefolder'"
+            f"{{0: fox}}; it gives {len(class_names)} label(s). For one folder per class set the format to "
+            "'imagefolder'"
         )
     root = _one_folder(path, "flat")
     list_folder(root)  # says what is wrong with it, should it be no folder

@@ -78,13 +78,21 @@ def filesystem(url: str) -> tuple[Any, str]:
     return fs, str(path)
 
 
-def open_file(path: str) -> BinaryIO:
-    """Open a file to read, seekable. Raises InputError if it cannot be opened."""
+def open_file(path: str, block_size: int = _BLOCK_SIZE) -> BinaryIO:
+    """Open a file to read, seekable.
+
+    Args:
+        path: local, or a URL.
+        block_size: bytes per request of a remote file, and about what it holds in memory.
+
+    Raises:
+        InputError: if it cannot be opened.
+    """
     with reaching(path):
         if not is_url(path):
             return open(path, "rb")
         fs, inside = filesystem(path)
-        return cast(BinaryIO, fs.open(inside, "rb", block_size=_BLOCK_SIZE))
+        return cast(BinaryIO, fs.open(inside, "rb", block_size=block_size))
 
 
 def read_file(path: str) -> bytes:

@@ -18,11 +18,12 @@ import posixpath
 import re
 from array import array
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from augment.errors import InputError
+from augment.inputs.class_words import ClassNames, by_label
 from augment.inputs.keys import unique_keys
 from augment.inputs.locate import (
     expand_files,
@@ -39,12 +40,13 @@ _BY_PATH, _BY_FULL_PATH, _BY_ID = range(3)  # what identifies an image: a relati
 _NO_ATTRIBUTES: dict[str, str] = {}  # shared by all sources: a million empty ones would be 60 MB
 
 
-def list_manifest(path: Path | str | Sequence[str], class_names: Mapping[int, str], split: str | None) -> list[Source]:
+def list_manifest(path: Path | str | Sequence[str], class_names: ClassNames, split: str | None) -> list[Source]:
     """List the images that some manifests name, in no order. The class name is empty where only an index is given.
 
     Args:
         path: a manifest, a folder of them, a pattern, or a list.
-        class_names: label -> name; if not empty, the names in the manifest are looked up here.
+        class_names: if all keys are labels, the names in the manifest are looked up among the words. Keys that are
+            names give words for these; then the names' order gives the labels, as it does without `class_names`.
         split: only the rows of this split. The others still count where labels are places in a list of names.
 
     Raises:
@@ -107,7 +109,7 @@ class _Table:
             there = ", ".join(map(repr, sorted(splits)[:_SHOWN]))
             raise InputError(f"input.split: no row has the split {split!r} in {where}; there is {there}")
 
-    def class_index(self, given: Mapping[int, str]) -> dict[int | str, int]:
+    def class_index(self, given: ClassNames) -> dict[int | str, int]:
         """Return class indices by label, as a row gives it.
 
         Raises:
@@ -120,10 +122,11 @@ class _Table:
                 f"the label is an index, {indices[0]}, at {self._label_at[indices[0]]}, but a name, {names[0]!r}, at "
                 f"{self._label_at[names[0]]}; give all rows the one or the other"
             )
-        if indices or not given:
+        labelled = by_label(given)
+        if indices or len(labelled) < len(given) or not given:
             return {index: index for index in indices} | {name: place for place, name in enumerate(names)}
-        by_name = {name: label for label, name in given.items()}
-        if len(by_name) < len(given):
+        by_name = {name: label for label, name in labelled.items()}
+        if len(by_name) < len(labelled):
             raise InputError(
                 "input.class_names gives two labels one name; then the manifest must give labels, not names"
             )

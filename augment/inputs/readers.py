@@ -6,13 +6,14 @@ listed like any other, and becomes an error row where it is decoded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
 from augment.errors import InputError
+from augment.inputs.class_words import ClassNames, by_label, given_words, nearest_key, without_numbers
 from augment.inputs.folders import list_flat_folder, list_image_folder
 from augment.inputs.locate import read_file
 from augment.inputs.manifest import list_manifest
@@ -29,7 +30,7 @@ _HOW_TO_NAME = {
 def list_sources(
     path: Path | str | Sequence[str],
     format: InputFormat,
-    class_names: Mapping[int, str] | None = None,
+    class_names: ClassNames | None = None,
     split: str | None = None,
 ) -> list[Source]:
     """List a dataset, sorted by key.
@@ -44,27 +45,32 @@ def list_sources(
             attribute); for `manifest`, .csv, .jsonl or .parquet files, see `augment.inputs.manifest`. The last two take
             a file, a folder of such files, a pattern with `*` or `{000..009}`, or a list of these.
         format: which of the four.
-        class_names: label -> name of every class, instead of what the dataset calls them.
+        class_names: the word for every class, by its label or by what the dataset calls it (a folder's name, say),
+            instead of what the dataset calls them. Labels stay as they are.
         split: only the rows of a manifest that have this in the column `split`.
+
+    Class folders that all begin with a number and a dot, a hyphen or an underscore (`001.Black_footed_Albatross`) are
+    called by the rest of their name, unless `class_names` says otherwise.
 
     Raises:
         InputError: if the path is missing, holds no image, or holds something whose class is not known.
     """
     if split is not None and format != "manifest":
         raise InputError(f"input.split is {split!r}, but only the format 'manifest' has splits; leave it out")
+    given: ClassNames = class_names or {}
     if format == "imagefolder":
         sources = list_image_folder(path)
     elif format == "flat":
-        sources = list_flat_folder(path, class_names or {})
+        sources = list_flat_folder(path, by_label(given))
     elif format == "webdataset":
         sources = list_shards(path)
     elif format == "manifest":
-        sources = list_manifest(path, class_names or {}, split)
+        sources = list_manifest(path, given, split)
     else:
         raise InputError(
             f"unknown input format {format!r}; known are 'imagefolder', 'webdataset', 'manifest' and 'flat'"
         )
-    _name_classes(sources, class_names or {}, _HOW_TO_NAME.get(format, ""))
+    _name_classes(sources, given, format)
     sources.sort(key=attrgetter("key"))
     return sources
 
@@ -75,19 +81,22 @@ def read_bytes(source: Source) -> bytes:
     Raises:
         InputError: if it is no longer there, or no longer readable.
     """
-    shard, is_member, member = source.locator.partition(".tar::")
-    return read_member(f"{shard}.tar", member) if is_member else read_file(source.locator)
+    if ".tar::" in source.locator:
+        return read_member(source.locator, source.size)
+    return read_file(source.locator)
 
 
-def _name_classes(sources: list[Source], given: Mapping[int, str], how: str) -> None:
+def _name_classes(sources: list[Source], given: ClassNames, format: InputFormat) -> None:
     """Set the class names of the sources, in place: those given, or else those that came with the dataset."""
-    names = given or {s.label: s.class_name for s in sources if s.class_name}
+    own = {s.label: s.class_name for s in sources if s.class_name}
+    names = given_words(given, own) if given else without_numbers(own) if format == "imagefolder" else own
     if nameless := sorted({s.label for s in sources} - names.keys()):
-        labels = ", ".join(map(str, nameless[:10])) + (" ..." if len(nameless) > 10 else "")
+        labels = ", ".join(f"{label} ({own[label]!r})" if label in own else f"{label}" for label in nameless[:10])
         found = "input.class_names lacks" if given else "the dataset has no name for"
         raise InputError(
-            f"{found} the label(s) {labels}, and a prompt needs a word. Give input.class_names a name for every label, "
-            f"for example {{{nameless[0]}: fox}}{how}"
+            f"{found} the label(s) {labels}{' ...' if len(nameless) > 10 else ''}, and a prompt needs a word"
+            f"{nearest_key(given, own.get(nameless[0], ''))}. Give input.class_names a name for every label, for "
+            f"example {{{own.get(nameless[0], nameless[0])}: fox}}{_HOW_TO_NAME.get(format, '')}"
         )
     for i, source in enumerate(sources):
         if source.class_name != names[source.label]:

@@ -64,13 +64,42 @@ def list_shards(path: Path | str | Sequence[str]) -> list[Source]:
     return [replace(source, key=key) for key, (_, source) in zip(keys, found, strict=True)]
 
 
-def read_member(shard: str, member: str) -> bytes:
-    """Return the content of a file in a tar. Raises InputError if it is not there, or not readable."""
+def read_member(place: str, size: int) -> bytes:
+    """Return the content of a file in a tar; one request suffices while the tar is as it was listed.
+
+    Images are read in an order that is random over all tars, so going through a tar for one of them would cost too
+    much: that is done only for a tar that has changed, to find the file by its name.
+
+    Args:
+        place: `tar path::member name@offset`, as `list_shards` gives it; the offset is that of the content, in bytes.
+        size: bytes, as listed.
+
+    Raises:
+        InputError: if the file is not there, or not readable.
+    """
+    tar, _, member = place.partition(".tar::")
+    shard, (name, _, offset) = f"{tar}.tar", member.rpartition("@")
+    data = read_range(shard, int(offset) - tarfile.BLOCKSIZE, tarfile.BLOCKSIZE + size)
+    if _is_header(data[: tarfile.BLOCKSIZE], name, size):
+        return data[tarfile.BLOCKSIZE :]
     try:
-        offset, size = _member_index(shard, version_of(shard))[member]
+        start, now = _member_index(shard, version_of(shard))[name]
     except KeyError:
-        raise InputError(f"{shard}: has no member {member!r}; did the tar change since it was listed?") from None
-    return read_range(shard, offset, size)
+        raise InputError(f"{shard}: has no member {name!r}; did the tar change since it was listed?") from None
+    return read_range(shard, start, now)
+
+
+def _is_header(block: bytes, name: str, size: int) -> bool:
+    """Return whether a block of a tar is the header of the file.
+
+    Of a long name it has the beginning only, and in tars of the PAX format `?` for each letter that is not ASCII.
+    """
+    try:
+        header = tarfile.TarInfo.frombuf(block, tarfile.ENCODING, "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    plain = name.encode("ascii", "replace").decode()
+    return header.size == size and header.name != "" and (name.startswith(header.name) or plain.startswith(header.name))
 
 
 @lru_cache(maxsize=256)
@@ -138,7 +167,7 @@ def _source_from_record(key: str, shard: str, members: Mapping[str, _Member]) ->
     attributes = {name: value for name, value in details.items() if isinstance(value, str)}
     return Source(
         key,
-        locator=f"{shard}::{members[image].name}",
+        locator=f"{shard}::{members[image].name}@{members[image].offset}",
         size=members[image].size,
         label=label,
         class_name=attributes.pop("class_name", ""),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from augment.errors import OutputError
+from augment.seeding import place_in_order
 from augment.types import (
     PlannedSource,
     Source,
@@ -18,6 +19,11 @@ from augment.types import (
 )
 
 PLAN_FORMAT = 1
+# On average the cut starts anew after so many full units. Fewer: one more source changes fewer units, and more units
+# are short.
+UNITS_BETWEEN_CUTS = 32
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -80,17 +86,39 @@ def sources_digest(sources: Iterable[Source]) -> str:
     return state.hexdigest()[:16]
 
 
-def cut_units(planned: Iterable[PlannedSource], unit_size: int) -> Iterator[Unit]:
-    """Yield units of `unit_size` sources in the order given; the last one may have fewer."""
-    block: list[PlannedSource] = []
-    count = 0
-    for source in planned:
-        block.append(source)
-        if len(block) == unit_size:
-            yield Unit(f"u{count:06d}", tuple(block))
-            block, count = [], count + 1
+def in_plan_order(sources: Iterable[Source]) -> list[Source]:
+    """Return the sources in the order of a plan, in which every unit, and so every shard, is a mixture of the classes.
+
+    The order is that of `place_in_order`: it depends on the keys alone, and one more source moves no other.
+    """
+    return sorted(sources, key=lambda source: (place_in_order(source.key), source.key))
+
+
+def cut(items: Iterable[T], unit_size: int, key: Callable[[T], str]) -> Iterator[tuple[T, ...]]:
+    """Yield the items in the order given, in blocks of `unit_size`; some blocks have fewer.
+
+    A block also ends at keys with a certain hash, one in `UNITS_BETWEEN_CUTS * unit_size` of them. So one item more or
+    less changes only the blocks from its place to the next such key, and not all blocks behind it.
+
+    Args:
+        items: consumed as they are needed.
+        unit_size: at most so many items in a block.
+        key: the function from an item to the key of its source.
+    """
+    block: list[T] = []
+    for item in items:
+        block.append(item)
+        if len(block) == unit_size or place_in_order(key(item)) % (UNITS_BETWEEN_CUTS * unit_size) == 0:
+            yield tuple(block)
+            block = []
     if block:
-        yield Unit(f"u{count:06d}", tuple(block))
+        yield tuple(block)
+
+
+def cut_units(planned: Iterable[PlannedSource], unit_size: int) -> Iterator[Unit]:
+    """Yield units of at most `unit_size` sources in the order given, as `cut` does; they are numbered from 0."""
+    for number, block in enumerate(cut(planned, unit_size, lambda p: p.source.key)):
+        yield Unit(f"u{number:06d}", block)
 
 
 def relocate(unit: Unit, locators: Mapping[str, str]) -> Unit:

@@ -10,6 +10,7 @@ import huggingface_hub
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from augment.errors import ModelError
+from augment.models.files import check_clip_folder, check_pipeline, convert
 from augment.models.packaged import packaged_model
 from augment.prompts.templates import fields_of
 
@@ -68,33 +69,41 @@ def pinned(config: ModelConfig) -> ModelConfig:
     The revision becomes the hash of the shipped weights, a hash of a folder's weight files, or a commit of the hub.
 
     Raises:
-        ModelError: if there is no such model, or its weights are not those of the revision that was asked for.
+        ModelError: if there is no such model, its files cannot be loaded, as far as that can be known without loading
+            them, or its weights are not those of the revision that was asked for.
     """
     if packaged := packaged_model(config.name):
         return _with_revision(config, packaged.revision)
     if Path(config.name).is_dir():
-        if not (Path(config.name) / "model_index.json").is_file():
-            raise ModelError(
-                f"model {config.name!r}: the folder has no model_index.json, so it is no diffusers pipeline; "
-                "save one with `pipeline.save_pretrained(folder)`"
-            )
+        check_pipeline(Path(config.name), config.name, config.variant)
         return _with_revision(config, _folder_digest(Path(config.name)))
+    if Path(config.name).is_file():
+        raise ModelError(f"model {config.name!r} is a file: {convert(config.name)}")
     commit = _commit("model", config.name, config.revision, "stabilityai/sd-turbo")
+    if folder := _offline_folder(config.name, commit, "model_index.json"):
+        check_pipeline(folder, config.name, config.variant)
     return config.model_copy(update={"revision": commit})
 
 
 def check_clip(name: str) -> None:
-    """Raise ModelError if there is no CLIP model of this name, as far as that can be known without loading it."""
+    """Raise ModelError if no CLIP model of this name can be loaded, as far as that can be known without loading it."""
     packaged = packaged_model(name)
     if packaged is not None and packaged.clip is not None:
         return
+    folder: Path | None = Path(name)
     if not Path(name).is_dir():
-        _commit("clip.name", name, "", "openai/clip-vit-base-patch32")
-    elif not (Path(name) / "config.json").is_file():
-        raise ModelError(
-            f"clip.name {name!r}: the folder has no config.json, so it is no CLIP model; save one, and its processor, "
-            "with `save_pretrained(folder)`"
-        )
+        commit = _commit("clip.name", name, "", "openai/clip-vit-base-patch32")
+        folder = _offline_folder(name, commit, "config.json")
+    if folder:
+        check_clip_folder(folder, name)
+
+
+def _offline_folder(name: str, commit: str, file: str) -> Path | None:
+    """Return the folder of a cached model; None if what it lacks can still be downloaded."""
+    if not huggingface_hub.constants.HF_HUB_OFFLINE:
+        return None
+    cached = huggingface_hub.try_to_load_from_cache(name, file, revision=commit)
+    return Path(cached).parent if isinstance(cached, str) else None
 
 
 def _commit(what: str, name: str, revision: str, example: str) -> str:
@@ -127,7 +136,11 @@ def _with_revision(config: ModelConfig, revision: str) -> ModelConfig:
 def _folder_digest(folder: Path) -> str:
     """A hash of the weight and config files of a pipeline folder, by their relative names."""
     digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json")):
-        with path.open("rb") as file:
-            digest.update(f"{path.relative_to(folder)} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json") and p.is_file()):
+        try:
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ModelError(f"model {str(folder)!r}: {path} cannot be read ({error.strerror})") from error
+        digest.update(f"{path.relative_to(folder)} {content}\n".encode())
     return digest.hexdigest()[:16]

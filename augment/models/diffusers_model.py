@@ -40,8 +40,8 @@ class DiffusersModel(LatentDiffusion):
         self.dtype = self.network.dtype
         self.latent_factor = 2 ** (len(self.vae.config.block_out_channels) - 1)  # pixels per latent position
         self.factor = self.latent_factor * patch_size
-        self._scale = self.vae.config.scaling_factor
-        self._shift = self.vae.config.shift_factor or 0.0  # None for the families without
+        self._scale = float(self.vae.config.scaling_factor)
+        self._shift = float(self.vae.config.shift_factor or 0.0)  # None for the families without
 
     @contextmanager
     def in_float32(self) -> Iterator[None]:

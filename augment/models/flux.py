@@ -11,13 +11,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from augment.diffusion import Denoiser, Schedule
+from augment.models import text_readers
 from augment.models.diffusers_model import DiffusersModel, frozen
 from augment.models.flow_schedule import SAMPLERS, FlowSchedule
 from augment.models.interface import ImageSize, PromptEmbeds
-from augment.models.text_encoders import last_hidden, token_ids
+from augment.models.text_encoders import last_hidden, prompt_length, token_ids
 
 PATCH = 2  # side of the squares of latent positions that make one token
-T5_TOKENS = 512  # what diffusers' pipeline pads to
+T5_TOKENS = text_readers.T5_TOKENS["FluxPipeline"]
 
 
 class Flux(DiffusersModel):
@@ -35,6 +36,7 @@ class Flux(DiffusersModel):
         self.image_size = self.vae.config.sample_size  # positions are rotary: the transformer knows no size
         self.flow_schedule = FlowSchedule(pipeline.scheduler, model_id)
         self.tokenizer, self.text_encoder = pipeline.tokenizer, frozen(pipeline.text_encoder)
+        self._prompt_length = prompt_length(self.tokenizer, self.text_encoder)
         self.t5_tokenizer, self.t5 = pipeline.tokenizer_2, frozen(pipeline.text_encoder_2)
 
     def denoiser(self, prompt_embeds: PromptEmbeds, guidance_scale: float = 1.0) -> Denoiser:
@@ -50,7 +52,7 @@ class Flux(DiffusersModel):
         )
 
     def _encode_prompts(self, prompts: Sequence[str]) -> PromptEmbeds:
-        ids = token_ids(self.tokenizer, prompts, self.tokenizer.model_max_length)
+        ids = token_ids(self.tokenizer, prompts, self._prompt_length)
         pooled = self.text_encoder(ids.to(self.device)).pooler_output
         return PromptEmbeds(last_hidden(self.t5_tokenizer, self.t5, prompts, T5_TOKENS), pooled)
 

@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
+import transformers
 from diffusers import (
     DiffusionPipeline,
     FluxPipeline,
     LatentConsistencyModelPipeline,
-    LCMScheduler,
     ModelMixin,
     StableDiffusion3Pipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
-    UNet2DConditionModel,
 )
-from diffusers.utils import logging as diffusers_logging
-from transformers.utils import logging as transformers_logging
 
 from augment.errors import ModelError
 from augment.models.config import ModelConfig, pinned
 from augment.models.diffusers_model import DiffusersModel
+from augment.models.files import BASES, PIPELINES, check_pipeline
 from augment.models.flux import Flux
 from augment.models.interface import LatentDiffusion
-from augment.models.packaged import PackagedModel, packaged_model
+from augment.models.packaged import packaged_model
 from augment.models.sd3 import StableDiffusion3
 from augment.models.sdxl import StableDiffusionXL
 from augment.models.stable_diffusion import StableDiffusion
+from augment.models.strict import explained, load_network, load_scheduler, quiet
+from augment.models.weights import find_weights, read_json
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-NO_SAFETY_CHECKER = {"safety_checker": None, "requires_safety_checker": False}
+LIBRARIES = {"diffusers": diffusers, "transformers": transformers}
+UNUSED_PARTS = {"safety_checker", "feature_extractor", "image_encoder"}  # never loaded
+NO_SAFETY_CHECKER = {"requires_safety_checker": False}
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ def load_model(config: ModelConfig) -> LatentDiffusion:
     """Load a model of any supported family, told apart by the pipeline class its `model_index.json` names.
 
     Raises:
-        ModelError: if the model is missing, of an unsupported family or scheduler, or the device is not there.
+        ModelError: if the model is missing, damaged, of an unsupported family or scheduler, its weights do not fit its
+            configs, or the device is not there.
     """
     _check_device(config.device)
     packaged = packaged_model(config.name)
@@ -72,48 +76,76 @@ def load_model(config: ModelConfig) -> LatentDiffusion:
     if not (local and config.revision):  # a folder's weights are not hashed again in every worker
         config = pinned(config)
     quiet()
-    source = str(packaged.folder) if packaged is not None else config.name
-    revision = None if local else config.revision
-    index = DiffusionPipeline.load_config(source, revision=revision)
-    class_name = (packaged.pipeline_class if packaged is not None else "") or index["_class_name"]
-    if class_name not in FAMILIES:
-        raise ModelError(
-            f"model {config.name!r} is a {class_name}, which is not supported; supported are {', '.join(FAMILIES)}"
-        )
-    family = FAMILIES[class_name]
-    # Saved without them, for example Stable Diffusion 3 without T5: diffusers still wants to be told.
-    parts: dict[str, Any] = {name: None for name, part in index.items() if part == [None, None]}
+    what = f"model {config.name!r}"
     if packaged is not None:
-        parts |= _parts(packaged, config)
-    try:
-        pipeline = family.pipeline.from_pretrained(
-            source,
-            revision=revision,
-            variant=config.variant or None,
-            dtype=DTYPES[config.dtype],
-            use_safetensors=True,  # None would fall back to unpickling
-            low_cpu_mem_usage=find_spec("accelerate") is not None,  # without it diffusers says so at length
-            **{**parts, **family.options},
-        )
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"model {config.name!r} cannot be loaded: {str(error).splitlines()[0]}; only safetensors files are read "
-            "(model.variant: fp16 chooses those of half precision)"
-        ) from error
+        folder = packaged.folder
+    else:
+        folder = Path(config.name) if local else _downloaded(config)
+        check_pipeline(folder, config.name, config.variant)
+    index = read_json(folder / "model_index.json")
+    class_name = (packaged.pipeline_class if packaged is not None else "") or index["_class_name"]
+    family = FAMILIES[class_name]
+    parts: dict[str, Any] = {}
+    for name in PIPELINES[class_name]:
+        own = packaged.parts.get(name) if packaged is not None else None
+        parts[name] = _load_part(config, what, name, index.get(name), own or folder / name)
+    arguments = inspect.signature(family.pipeline.__init__).parameters
+    settings = {key: value for key, value in index.items() if key in arguments and not isinstance(value, list)}
+    unused = dict.fromkeys(UNUSED_PARTS & arguments.keys())
+    with explained(what, "pipeline"):
+        # Not by `from_pretrained`, which wants the classes of all parts, of a scheduler too that is not made here.
+        pipeline = family.pipeline(**{**settings, **unused, **parts, **family.options})
     return _wrapped(family.model, pipeline, config)
 
 
-def _parts(packaged: PackagedModel, config: ModelConfig) -> dict[str, Any]:
-    """Return the networks and schedulers that a packaged model has in place of its pipeline's own, by their name."""
-    loaded: dict[str, Any] = {}
-    for name, folder in packaged.parts.items():
-        if (folder / "scheduler_config.json").is_file():
-            loaded[name] = LCMScheduler.from_pretrained(folder)
-        else:
-            loaded[name] = UNet2DConditionModel.from_pretrained(
-                folder, dtype=DTYPES[config.dtype], use_safetensors=True, low_cpu_mem_usage=False
+def _downloaded(config: ModelConfig) -> Path:
+    """Return the folder of a hub model in the cache, complete."""
+    try:
+        return Path(
+            DiffusionPipeline.download(
+                config.name,
+                revision=config.revision,
+                variant=config.variant or None,
+                use_safetensors=True,
+                **dict.fromkeys(UNUSED_PARTS),
             )
-    return loaded
+        )
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"model {config.name!r} cannot be downloaded: {str(error).splitlines()[0]}; only safetensors files are "
+            "read (model.variant: fp16 chooses those of half precision)"
+        ) from error
+
+
+def _load_part(config: ModelConfig, what: str, name: str, entry: list[Any] | None, folder: Path) -> Any:
+    """Return one part of a pipeline, loaded; None for one that it was saved without.
+
+    Args:
+        config: of the model.
+        what: the model, for messages.
+        name: of the part in the pipeline.
+        entry: library and class of the part, as the pipeline's index has them.
+        folder: of the part; a packaged model may have another scheduler there than the index names.
+    """
+    if entry in (None, [None, None]):
+        return None
+    library, class_name = entry
+    if name == "scheduler":
+        class_name = read_json(folder / "scheduler_config.json").get("_class_name", class_name)
+    cls = getattr(LIBRARIES.get(library), class_name, None)
+    if cls is None:
+        raise ModelError(
+            f"{what}: its {name} is a {class_name}, which this release of {library} does not have; update the package "
+            f"(`pip install -U {library}`)"
+        )
+    if name == "scheduler":
+        return load_scheduler(cls, folder, what)
+    if name.startswith("tokenizer"):
+        with explained(what, name):
+            return cls.from_pretrained(folder)
+    weights = find_weights(folder, BASES[library], config.variant)
+    variant = weights.variant or None if weights is not None else None
+    return load_network(cls, folder, what, name, dtype=DTYPES[config.dtype], variant=variant)
 
 
 def _wrapped(family: Callable[..., DiffusersModel], pipeline: Any, config: ModelConfig) -> LatentDiffusion:
@@ -122,15 +154,11 @@ def _wrapped(family: Callable[..., DiffusersModel], pipeline: Any, config: Model
         torch.backends.cudnn.allow_tf32 = False
     for part in pipeline.components.values():
         # Without accelerate diffusers 0.42 leaves SD3's network in its file's dtype: it looks at a float32 buffer.
-        if isinstance(part, ModelMixin) and part.dtype != DTYPES[config.dtype]:
+        if isinstance(part, ModelMixin) and any(tensor.dtype != DTYPES[config.dtype] for tensor in part.parameters()):
             part.to(DTYPES[config.dtype])
-    return family(pipeline.to(config.device), model_id=config.name, revision=config.revision)
-
-
-def quiet() -> None:
-    """Switch progress bars for reading files off: in every worker they would drown the job's own progress."""
-    diffusers_logging.disable_progress_bar()
-    transformers_logging.disable_progress_bar()
+    pipeline = pipeline.to(config.device)
+    with explained(f"model {config.name!r}", "pipeline"):
+        return family(pipeline, model_id=config.name, revision=config.revision)
 
 
 def _check_device(device: str) -> None:

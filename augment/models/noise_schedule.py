@@ -74,8 +74,10 @@ class NoiseSchedule:
         self.prediction_type = ddim_scheduler.config.prediction_type
         self._steps_offset = ddim_scheduler.config.steps_offset
         self._spacing: Spacing = ddim_scheduler.config.timestep_spacing
-        # On the device once: at every call of the network a transfer would wait for it.
-        self._sigmas = ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt().double().to(device)
+        # On the device once: at every call of the network a transfer would wait for it. An infinite last sigma
+        # (rescale_betas_zero_snr) is not walked, but the timestep before it interpolates towards it.
+        sigmas = ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt().double()
+        self._sigmas = sigmas.nan_to_num(posinf=float(torch.finfo(torch.float32).max)).to(device)
         # Schedulers of the Euler kind end in clean latents, whatever `set_alpha_to_one` their config carries unread.
         reads_it = "set_alpha_to_one" in inspect.signature(type(scheduler).__init__).parameters
         self.final_alpha_cumprod = float(ddim_scheduler.final_alpha_cumprod) if reads_it else 1.0

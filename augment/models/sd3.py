@@ -11,12 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from augment.diffusion import Denoiser, Schedule
+from augment.models import text_readers
 from augment.models.diffusers_model import DiffusersModel, frozen
 from augment.models.flow_schedule import SAMPLERS, FlowSchedule
 from augment.models.interface import ImageSize, PromptEmbeds
-from augment.models.text_encoders import last_hidden, penultimate_hidden
+from augment.models.text_encoders import last_hidden, penultimate_hidden, prompt_length
 
-T5_TOKENS = 256  # what diffusers' pipeline pads to
+T5_TOKENS = text_readers.T5_TOKENS["StableDiffusion3Pipeline"]
 
 
 class StableDiffusion3(DiffusersModel):
@@ -36,6 +37,7 @@ class StableDiffusion3(DiffusersModel):
         self.flow_schedule = FlowSchedule(pipeline.scheduler, model_id)
         self.tokenizers = (pipeline.tokenizer, pipeline.tokenizer_2)
         self.text_encoders = (frozen(pipeline.text_encoder), frozen(pipeline.text_encoder_2))
+        self._prompt_length = min(map(prompt_length, self.tokenizers, self.text_encoders))
         self.t5_tokenizer = pipeline.tokenizer_3
         self.t5 = None if pipeline.text_encoder_3 is None else frozen(pipeline.text_encoder_3)
 
@@ -47,10 +49,9 @@ class StableDiffusion3(DiffusersModel):
 
     def _encode_prompts(self, prompts: Sequence[str]) -> PromptEmbeds:
         """Return CLIP's features side by side, padded to T5's width, then T5's tokens (Esser et al., section 4)."""
-        length = self.tokenizers[0].model_max_length
         hidden, pooled = zip(
             *(
-                penultimate_hidden(tokenizer, encoder, prompts, length)
+                penultimate_hidden(tokenizer, encoder, prompts, self._prompt_length)
                 for tokenizer, encoder in zip(self.tokenizers, self.text_encoders, strict=True)
             ),
             strict=True,

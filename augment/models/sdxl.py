@@ -12,7 +12,7 @@ from torch import Tensor
 from augment.models.diffusers_model import frozen
 from augment.models.interface import PromptEmbeds
 from augment.models.stable_diffusion import UNetModel
-from augment.models.text_encoders import penultimate_hidden
+from augment.models.text_encoders import penultimate_hidden, prompt_length
 
 
 class StableDiffusionXL(UNetModel):
@@ -22,6 +22,7 @@ class StableDiffusionXL(UNetModel):
         super().__init__(pipeline, model_id=model_id, revision=revision)
         self.tokenizers = (pipeline.tokenizer, pipeline.tokenizer_2)
         self.text_encoders = (frozen(pipeline.text_encoder), frozen(pipeline.text_encoder_2))
+        self._prompt_lengths = tuple(map(prompt_length, self.tokenizers, self.text_encoders))
         self._zeros_for_empty_prompt = bool(pipeline.config.force_zeros_for_empty_prompt)
         if self.vae.config.force_upcast and self.vae.dtype == torch.float16:
             self.vae.to(torch.float32)  # its activations exceed what float16 can hold
@@ -29,8 +30,10 @@ class StableDiffusionXL(UNetModel):
     def _encode_prompts(self, prompts: Sequence[str]) -> PromptEmbeds:
         hidden, pooled = zip(
             *(
-                penultimate_hidden(tokenizer, encoder, prompts, tokenizer.model_max_length)
-                for tokenizer, encoder in zip(self.tokenizers, self.text_encoders, strict=True)
+                penultimate_hidden(tokenizer, encoder, prompts, length)
+                for tokenizer, encoder, length in zip(
+                    self.tokenizers, self.text_encoders, self._prompt_lengths, strict=True
+                )
             ),
             strict=True,
         )

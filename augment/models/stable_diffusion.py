@@ -16,7 +16,7 @@ from augment.diffusion import Denoiser, Schedule
 from augment.models.diffusers_model import DiffusersModel, frozen
 from augment.models.interface import ImageSize, PromptEmbeds
 from augment.models.noise_schedule import SAMPLERS, NoiseSchedule
-from augment.models.text_encoders import last_hidden
+from augment.models.text_encoders import last_hidden, prompt_length
 
 
 class UNetModel(DiffusersModel):
@@ -73,10 +73,10 @@ class StableDiffusion(UNetModel):
         super().__init__(pipeline, model_id=model_id, revision=revision)
         self.text_encoder = frozen(pipeline.text_encoder)
         self.tokenizer = pipeline.tokenizer
+        self._prompt_length = prompt_length(self.tokenizer, self.text_encoder)
 
     def _encode_prompts(self, prompts: Sequence[str]) -> PromptEmbeds:
-        length = self.tokenizer.model_max_length
-        return PromptEmbeds(last_hidden(self.tokenizer, self.text_encoder, prompts, length))
+        return PromptEmbeds(last_hidden(self.tokenizer, self.text_encoder, prompts, self._prompt_length))
 
     def _unconditional(self) -> PromptEmbeds:
         return self.embed([""])

@@ -40,12 +40,17 @@ def fill(template: str, class_name: str, texts: Mapping[str, str]) -> str:
 
 @functools.lru_cache(maxsize=100_000)  # a plan of a million images needs the same few sentences many times
 def _fill(template: str, class_name: str, texts: tuple[tuple[str, str], ...]) -> str:
-    noun = " ".join(class_name.replace("_", " ").split())
-    words = {**dict(texts), "class": noun, "a_class": with_article(noun)}
+    word = noun(class_name)
+    words = {**dict(texts), "class": word, "a_class": with_article(word)}
     parts = string.Formatter().parse(template)
     sentence = "".join(literal + words.get(name or "", "") for literal, name, _, _ in parts)
     sentence = re.sub(r"\s+(?=[,.;:!?])", "", " ".join(sentence.split()))
     return re.sub(r"^[,.;: ]+|[,;:]+(?=[,.;:]|$)", "", sentence)
+
+
+def noun(class_name: str) -> str:
+    """Return a class's name as prompts say it: underscores become spaces, and each gap is one space."""
+    return " ".join(class_name.replace("_", " ").split())
 
 
 def with_article(noun: str) -> str:

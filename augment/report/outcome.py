@@ -20,6 +20,12 @@ def problems(manifest: Mapping[str, Any], out: str) -> list[str]:
     if manifest["failed"] == manifest["planned"]:
         return [f"every edit failed; {rows}"]
     found = []
+    if not manifest["accepted"]:
+        dropped = ", ".join(f"{count} by {reason}" for reason, count in manifest["reasons"].items())
+        found.append(
+            f"no edit was accepted, so there is nothing to train on ({dropped}); {rows}, the pictures in "
+            f"{out}/report.html; `augment finalize {out} -o filters.NAME=VALUE` publishes again under other thresholds"
+        )
     if lost := manifest["reasons"].get("failed: worker"):
         found.append(f"{lost} edits were given up because no worker survived their units; {rows}; {again}")
     if lost := manifest["reasons"].get("failed: quarantine"):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from augment.config import load_config
 from augment.dataset.shards import ShardLimits
@@ -22,14 +22,19 @@ from augment.ledger.plan import (
     Plan,
     digest_of,
     flatten,
+    in_plan_order,
     sources_digest,
 )
 from augment.models.config import ClipConfig, ModelConfig
 from augment.prompts import PromptConfig, unused_classes
 from augment.run.budget import BudgetConfig
-from augment.types import MAX_LABEL, Source
+from augment.types import Source
 
 ClassName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
+def _as_text(key: object) -> object:
+    return str(key) if isinstance(key, int) else key  # a label; YAML's keys are texts already
 
 
 class InputConfig(BaseModel):
@@ -46,9 +51,13 @@ class InputConfig(BaseModel):
     )
     split: str | None = Field(default=None, description="of a manifest with that column: only the rows of this split")
     image_size: int = Field(gt=0, description="side in pixels to which images are resized and cropped; the model's own")
-    limit: int | None = Field(default=None, gt=0, description="only the first so many images, by key")
-    class_names: dict[Annotated[int, Field(ge=0, le=MAX_LABEL)], ClassName] = Field(
-        default={}, description="label -> the word for it, for every label; empty: as the dataset calls them"
+    limit: int | None = Field(
+        default=None, gt=0, description="only so many images, drawn by a hash of the key; a larger limit keeps them"
+    )
+    class_names: dict[Annotated[str, BeforeValidator(_as_text), Field(min_length=1)], ClassName] = Field(
+        default={},
+        description="the word for every class, by its label or by its own name (of its folder, say); empty: as the "
+        "dataset calls them",
     )
 
 
@@ -132,8 +141,9 @@ def load_expand_config(path: Path | str, overrides: Sequence[str] = ()) -> Expan
 
 
 def job_sources(config: ExpandConfig) -> tuple[list[Source], dict[int, str]]:
-    """Return the job's images, sorted by key, and label -> class name of the whole dataset, whatever `limit` leaves.
+    """Return the job's images in plan order, and label -> class name of the whole dataset, whatever `limit` leaves.
 
+    The order is that of `in_plan_order`, so the images that `limit` leaves are a random sample of the dataset.
     Locators are absolute, because workers may have another working directory.
 
     Raises:
@@ -153,7 +163,7 @@ def job_sources(config: ExpandConfig) -> tuple[list[Source], dict[int, str]]:
             )
     named = config.input.class_names
     sources = list_sources(located[0] if len(located) == 1 else located, config.input.format, named, config.input.split)
-    return sources[: config.input.limit], {s.label: s.class_name for s in sources}
+    return in_plan_order(sources)[: config.input.limit], {s.label: s.class_name for s in sources}
 
 
 def check_class_names(config: ExpandConfig, prompts: PromptConfig, class_names: Mapping[int, str]) -> None:
@@ -192,6 +202,7 @@ def fingerprint(
             "input": {
                 "count": len(sources),
                 "listing": sources_digest(sources),
+                "order": "hash of the key",  # until then by key: units of such a plan hold other images
                 "classes": len(class_names),  # the label score compares all of them
                 "class_names": digest_of(class_names),
                 "image_size": config.input.image_size,

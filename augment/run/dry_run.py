@@ -11,7 +11,7 @@ from typing import Any
 
 from augment.config import load_config
 from augment.ledger.ledger import Ledger
-from augment.ledger.plan import fingerprint_difference
+from augment.ledger.plan import cut, fingerprint_difference
 from augment.models.config import pinned
 from augment.prompts import PromptConfig
 from augment.report.progress import duration
@@ -32,6 +32,7 @@ from augment.run.estimate import (
     relevant_settings,
     work_estimate,
 )
+from augment.run.findings import find
 from augment.storage.resolve import open_store
 
 _CLASSES_SHOWN = 12
@@ -123,8 +124,10 @@ def dry_run(config: ExpandConfig, price_per_hour: float | None = None) -> PlanRe
     prompts = load_config(config.prompts, PromptConfig)
     sources, class_names = job_sources(config)
     check_class_names(config, prompts, class_names)
+    findings = find(config, prompts, sources, class_names)
+    findings.raise_any()
     settings = relevant_settings(fingerprint(config, prompts, sources, class_names), config)
-    url, notes = output_url(config), []
+    url, notes = output_url(config), list(findings.warnings)
     measured = read_measured(open_store(f"{url}/{PREVIEW_FOLDER}"))
     if measured is None:
         notes.append("run `augment preview` with this config first: its speed gives hours, and its pictures a look")
@@ -140,8 +143,9 @@ def dry_run(config: ExpandConfig, price_per_hour: float | None = None) -> PlanRe
             f"{url} has a plan already, with {len(ledger.store.list('commits'))} of {before.units} units done; the "
             f"figures here are those of the whole run. See `augment status {url}`"
         )
-    planned, units = len(sources) * config.variants_per_image, -(-len(sources) // config.run.unit_size)
     run = config.run
+    planned = len(sources) * config.variants_per_image
+    units = sum(1 for _ in cut(sources, run.unit_size, lambda source: source.key))
     workers = 1 if run.executor == "local" else None if run.num_workers == "all" else run.num_workers
     todo = work_estimate(planned, units, workers, measured) if measured else None
     if todo and todo.hours is None:

@@ -16,15 +16,18 @@ import torch
 
 from augment.dataset.record import as_json_text
 from augment.editing.edits import checked_schedule, edit
-from augment.errors import ModelError
+from augment.errors import ModelError, PromptError
 from augment.inputs.tensors import to_images, to_pixels
 from augment.models.clip import load_clip
 from augment.models.interface import LatentDiffusion
 from augment.models.load import load_model
+from augment.models.text_readers import model_readers
+from augment.prompts.lengths import cut_prompt
 from augment.run.batch import DecodedImage, RawEdits, is_out_of_memory
 from augment.run.config import BatchConfig, WorkerConfig
 from augment.scoring.edit_scores import EditScorer
 from augment.seeding import seed_for
+from augment.types import PlannedSource
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +61,8 @@ class DiffusionEditor:
     def __init__(self, config: BatchConfig, model: LatentDiffusion, scorer: EditScorer) -> None:
         self.config, self._model, self._scorer = config, model, scorer
         self._check_settings()
+        self._text_readers = model_readers(config.model)
+        self._said_that_words_are_lost = False
 
     def _check_settings(self) -> None:
         """Raise ModelError for settings that the model cannot run with at all, before every image fails."""
@@ -83,8 +88,12 @@ class DiffusionEditor:
         memory for that, the edits of that image fail.
 
         Raises:
+            PromptError: if the model does not read the class word of a target prompt. The driver finds most of these
+                before the run, where the tokenizers are on its machine.
             Exception: whatever the model raises, for example when memory runs out.
         """
+        for image in batch:
+            self._check_prompts(image.planned)
         results = self._edit(batch, self.config.model.dtype)
         again = [i for i, raw in enumerate(results) if not raw.is_finite]
         if again and self.config.model.dtype != "float32":
@@ -97,6 +106,18 @@ class DiffusionEditor:
                     raise
                 logger.warning("no memory to make images again in float32: %s", error)
         return results
+
+    def _check_prompts(self, planned: PlannedSource) -> None:
+        if not self._text_readers:
+            return
+        for variant in planned.variants:
+            cut = cut_prompt(variant.prompt, planned.source.class_name, self._text_readers)
+            if cut and cut.lost_class:
+                raise PromptError(f"the model does not read the class {cut.lost_class!r} in {variant.prompt!r}")
+            if cut and not self._said_that_words_are_lost:
+                self._said_that_words_are_lost = True
+                read = ", ".join(f"{name} reads {part!r}" for name, part in cut.read.items())
+                logger.warning("prompts are longer than the model reads: of %r %s", variant.prompt, read)
 
     def _edit(self, batch: Sequence[DecodedImage], dtype: str) -> list[RawEdits]:
         sources = to_images(np.stack([image.pixels for image in batch])).to(self._model.device)  # [B, 3, H, W]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -40,10 +41,13 @@ from augment.run.config import (
     worker_config,
 )
 from augment.run.finalize import Summary, publish_run
+from augment.run.findings import find
 from augment.run.watch import Display, RunWatch, no_display
 from augment.run.worker import Worker
 from augment.storage.retry import RetryingStore
 from augment.types import Source, Unit, UnitReport
+
+logger = logging.getLogger(__name__)
 
 
 def load_worker(config: WorkerConfig) -> Worker:
@@ -87,6 +91,10 @@ def expand(
     prompts = load_config(config.prompts, PromptConfig)
     sources, class_names = job_sources(config)
     check_class_names(config, prompts, class_names)
+    findings = find(config, prompts, sources, class_names)
+    findings.raise_any()
+    for warning in findings.warnings:
+        logger.warning("warning: %s", warning)
     sources = choose(sources)
     settings = fingerprint(config, prompts, sources, class_names)
     ledger = Ledger(output_url(config))
@@ -99,16 +107,24 @@ def expand(
         ledger.check_fingerprint(plan, settings)
         ledger.write_run_file("config.resolved.yaml", resolved_yaml(config))
         locators = {s.key: s.locator for s in sources}
-        began, made = time.monotonic(), 0
+        began, made, failed = time.monotonic(), 0, 0
         again = frozenset(unit_id for unit_id, report in done.items() if report.failed) if retry_failed else frozenset()
         if len(done) < plan.units or again:
             ledger.write_run_file("env.json", _environment())
             kept = {unit_id: report for unit_id, report in done.items() if unit_id not in again}
             todo = _Todo(ledger, plan, kept, again, locators)
-            made = sum(report.edited for report in _run(todo, lease, config, display, make_worker))
+            made, failed = _counts(_run(todo, lease, config, display, make_worker))
         seconds = time.monotonic() - began
         manifest = publish_run(ledger, config, locators)
-    return Summary(ledger.store.url, manifest, made, seconds)
+    return Summary(ledger.store.url, manifest, made, seconds, failed)
+
+
+def _counts(reports: Iterator[UnitReport]) -> tuple[int, int]:
+    """Return how many edits were made, and how many failed."""
+    made = failed = 0
+    for report in reports:
+        made, failed = made + report.edited, failed + report.failed
+    return made, failed
 
 
 @dataclass(frozen=True)

@@ -25,14 +25,16 @@ class Summary:
     Attributes:
         out: the output folder or URL.
         manifest: the content of `manifest.json`.
-        edits_made: number of edits that this run made; 0 if nothing was left to do.
+        edits_made: number of edits that this run made.
         seconds: that they took, with start and end of the workers.
+        edits_failed: number of edits that failed in this run.
     """
 
     out: str
     manifest: dict[str, Any]
     edits_made: int
     seconds: float
+    edits_failed: int = 0
 
     def lines(self) -> list[str]:
         """Return lines for a person."""
@@ -41,14 +43,22 @@ class Summary:
         more = f" and {len(shards) - 3} more" if len(shards) > 3 else ""
         parts = " + ".join(f"{m[name]} {name}" for name in ("accepted", "rejected", "failed"))
         psnr, bound = m["mean_reconstruction_psnr"], m["mean_vae_psnr"]
-        rate = f"{self.edits_made / self.seconds:.2f} edits/s" if self.edits_made else "nothing was left to do"
         return [
             f"shards          {', '.join(shards[:3]) or 'none'}{more}",
             f"edits           {m['planned']} planned = {parts}",
             f"reconstruction  {psnr:.2f} dB mean PSNR; VAE alone, the bound: {bound:.2f} dB",
-            f"speed           {rate}",
+            f"speed           {self._speed()}",
             f"contact sheet   {self.out}/{CONTACT_SHEET}",
         ]
+
+    def _speed(self) -> str:
+        if self.edits_made:
+            return f"{self.edits_made / self.seconds:.2f} edits/s"
+        if self.edits_failed:
+            return f"none was made, {self.edits_failed} failed"
+        if failed := self.manifest["failed"]:
+            return f"nothing was made; {failed} failed earlier, --retry-failed makes them again"
+        return "nothing was left to do"
 
 
 def finalize(out: Path | str, overrides: Sequence[str] = (), config_path: Path | str | None = None) -> Summary:

@@ -215,4 +215,4 @@ def _decoded(source: Source, size: int) -> np.ndarray:
     try:
         return np.asarray(decode_image(read_bytes(source), size))
     except ImageError as error:
-        raise InputError(f"{source.locator}: {error}; remove it from the dataset") from error
+        raise InputError(f"{source.place}: {error}; remove it from the dataset") from error

@@ -6,6 +6,7 @@ augment preview configs/expand/emoji.yaml -n 12
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,7 +67,7 @@ class Preview:
 
 
 def preview(config: ExpandConfig, count: int = 12, display: Display = no_display) -> Preview:
-    """Edit `count` images, spread over the dataset, in this process, and publish them in `<output.path>/preview`.
+    """Edit `count` images, spread over the classes, in this process, and publish them in `<output.path>/preview`.
 
     An earlier preview there is replaced.
 
@@ -88,14 +89,18 @@ def preview(config: ExpandConfig, count: int = 12, display: Display = no_display
     ledger = Ledger(url)
     _make_room(ledger)
 
-    def choose(sources: list[Source]) -> list[Source]:
-        return spread(sources, count, "preview")
-
-    summary = expand(config, display=display, choose=choose)
+    summary = expand(config, display=display, choose=lambda sources: over_classes(sources, count))
     measured = _measure(ledger, config, summary)
     if measured:
         ledger.store.write(PREVIEW_FILE, (measured.model_dump_json(indent=2) + "\n").encode())
     return Preview(summary, measured)
+
+
+def over_classes(sources: Sequence[Source], count: int) -> list[Source]:
+    """Return `count` of the sources, spread over the classes as far as there are so many, in the order given."""
+    by_class = sorted(sources, key=lambda source: (source.label, source.key))
+    chosen = {source.key for source in spread(by_class, count, "preview")}
+    return [source for source in sources if source.key in chosen]
 
 
 def _make_room(ledger: Ledger) -> None:

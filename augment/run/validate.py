@@ -27,6 +27,7 @@ from augment.run.config import (
     load_expand_config,
     output_url,
 )
+from augment.run.findings import Findings, find
 from augment.storage.local_store import LocalStore
 from augment.types import Source
 
@@ -37,6 +38,7 @@ class Validation:
 
     Attributes:
         problems: one text per problem.
+        warnings: one text per thing that is pointed out and does not stop a run.
         sources, classes, planned: number of images, of classes and of edits; 0 if a problem hides it.
     """
 
@@ -44,6 +46,7 @@ class Validation:
     sources: int = 0
     classes: int = 0
     planned: int = 0
+    warnings: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -53,7 +56,7 @@ class Validation:
     def as_dict(self) -> dict[str, Any]:
         """Return the content of `--json`."""
         counts = {"sources": self.sources, "classes": self.classes, "planned": self.planned}
-        return {"ok": self.ok, "problems": list(self.problems), **counts}
+        return {"ok": self.ok, "problems": list(self.problems), "warnings": list(self.warnings), **counts}
 
     def lines(self) -> list[str]:
         """Return a line for a person; none if there are problems."""
@@ -63,8 +66,9 @@ class Validation:
 def validate(path: Path | str, overrides: Sequence[str] = ()) -> Validation:
     """Check all that `expand` checks before it starts a worker, and go on after a problem.
 
-    Reads the listing of the input but no image; loads no model; writes nothing. The permissions of a local folder are
-    checked, those of a bucket are not, because only writing tells: `augment doctor OUT` does that.
+    Reads the listing of the input, and of its images only some that could be the same picture in two classes; loads no
+    model; writes nothing. The permissions of a local folder are checked, those of a bucket are not, because only
+    writing tells: `augment doctor OUT` does that.
 
     Args:
         path: YAML file.
@@ -96,6 +100,13 @@ def validate(path: Path | str, overrides: Sequence[str] = ()) -> Validation:
             check_clip(config.clip.name)
         except ModelError as error:
             problems.append(str(error))
+    findings = Findings()
+    if listing and prompts and model and {"clip", "filters", "variants_per_image", "seed", "run"} <= sound:
+        try:
+            findings = find(config.model_copy(update={"model": model}), prompts, *listing)
+        except ModelError as error:
+            problems.append(str(error))
+        problems += findings.problems
     if "output" in sound:
         settings = None
         if listing and prompts and model and sound == ExpandConfig.model_fields.keys():
@@ -103,7 +114,8 @@ def validate(path: Path | str, overrides: Sequence[str] = ()) -> Validation:
         problems += _output_problems(config, settings)
     sources, class_names = listing or ([], {})
     variants = config.variants_per_image if "variants_per_image" in sound else 0
-    return Validation(tuple(problems), len(sources), len(class_names), len(sources) * variants)
+    counts = len(sources), len(class_names), len(sources) * variants
+    return Validation(tuple(problems), *counts, findings.warnings)
 
 
 def _load(path: Path | str, overrides: Sequence[str], problems: list[str]) -> tuple[ExpandConfig, set[str]]:

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from augment.prompts.templates import fill
+from augment.prompts.words import distinct_words
 
 
 class ImageTextModel(Protocol):
@@ -27,7 +28,10 @@ class ImageTextModel(Protocol):
 
 
 class EditScorer:
-    """Scores edits by a CLIP model; the class names are embedded once.
+    """Scores edits by a CLIP model; the words for the classes are embedded once.
+
+    Labels that share a word, as ImageNet's two cranes do, share its probability: were both compared with an edit, each
+    would get half.
 
     Args:
         clip: the model.
@@ -37,9 +41,8 @@ class EditScorer:
 
     def __init__(self, clip: ImageTextModel, label_templates: Sequence[str], class_names: Mapping[int, str]) -> None:
         self._clip = clip
-        labels = sorted(class_names)
-        self._place = {label: i for i, label in enumerate(labels)}
-        texts = [[fill(template, class_names[i], {}) for template in label_templates] for i in labels]
+        words, self._place = distinct_words(class_names)
+        texts = [[fill(template, word, {}) for template in label_templates] for word in words]
         self._class_embeds = self._clip.class_embeds(texts)
 
     def score(
@@ -52,12 +55,13 @@ class EditScorer:
             labels, prompts: for each edit, its label and its target prompt.
 
         Returns:
-            for each edit `label_probability` (0..1, zero-shot among the class names), `text_alignment` and
+            for each edit `label_probability` (0..1, zero-shot among the distinct class
+            words), `text_alignment` and
             `source_similarity` (cosines).
         """
         embeds = self._clip.image_embeds(edits)  # [N, D], unit length
         source_embeds = self._clip.image_embeds(sources)[list(owners)]  # [N, D]
-        probabilities = (self._clip.logit_scale * embeds @ self._class_embeds.T).softmax(dim=1)  # [N, classes]
+        probabilities = (self._clip.logit_scale * embeds @ self._class_embeds.T).softmax(dim=1)  # [N, words]
         # Not cached by prompt: which prompts share a batch, and with it the last bit, would depend on what ran before.
         alignment = (embeds * self._clip.text_embeds(list(prompts))).sum(dim=1)
         similarity = (embeds * source_embeds).sum(dim=1)

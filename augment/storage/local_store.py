@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from augment.storage.store import Store
-from augment.storage.tar import sync_folder, write_bytes_atomic
+from augment.storage.tar import naming, sync_folder, write_bytes_atomic
 
 
 class LocalStore(Store):
@@ -68,11 +68,11 @@ class LocalStore(Store):
 
     def append(self, name: str, data: bytes) -> None:
         (self.root / name).parent.mkdir(parents=True, exist_ok=True)
-        with (self.root / name).open("ab") as file:
+        with naming(self.root / name), (self.root / name).open("ab") as file:
             file.write(data)
 
     def put(self, local: Path, name: str) -> None:
-        with local.open("rb") as file:
+        with naming(self.root / name), local.open("rb") as file:
             os.fsync(file.fileno())  # otherwise a power cut may keep the name and lose the bytes
         self._rename({local: self.root / name})
 

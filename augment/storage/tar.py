@@ -28,7 +28,7 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
     try:
-        with beside.open("xb") as file:
+        with naming(path), beside.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -37,6 +37,20 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
         beside.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Add the path to an operating system's error that names none, as for a disk that is full while a file is written.
+
+    An error that names another file, such as one that is read meanwhile, keeps it.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
 
 
 def sync_folder(folder: Path) -> None:

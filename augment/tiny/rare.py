@@ -21,8 +21,8 @@ from augment.editing import EditConfig, text_to_image
 from augment.editing.interpolate import InvertedNoise, generate, invert_images
 from augment.models.clip import ClipScorer
 from augment.models.interface import LatentDiffusion
-from augment.models.load import quiet
 from augment.models.stable_diffusion import StableDiffusion
+from augment.models.strict import quiet
 from augment.seeding import seed_for
 from augment.tiny import networks, stages
 from augment.tiny.captions import canonical_caption

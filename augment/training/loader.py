@@ -5,9 +5,9 @@
     for images, labels in loader: ...
 
 How samples reach a batch: every DataLoader worker of every rank is one *stream*. Each stream goes over the shards in
-passes; in one pass the streams of all ranks together read every sample of a source once (whole shards when there are
-at least as many shards as streams, otherwise every n-th sample of each shard), shuffled. Each sample of a batch is
-synthetic with probability `synthetic_ratio`, so the ratio does not depend on how many images either side has.
+passes; in one pass the streams of all ranks together read every sample of a source once, in a random order that mixes
+shards which are sorted by class (see `augment.training.shards`). A batch has samples of every worker of its rank. Each
+sample is synthetic with probability `synthetic_ratio`, so the ratio does not depend on how many images either side has.
 
 Everything random is seeded: the same seed, epoch, shards and numbers of ranks and workers give the same batches.
 Reading, grouping and shuffling are webdataset's. Which stream reads which shard is decided here: its resampler draws
@@ -20,33 +20,30 @@ from __future__ import annotations
 import itertools
 import os
 import random
-import tarfile
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
 import torch.distributed
-import webdataset as wds
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
-from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from augment.errors import ImageError, InputError
 from augment.inputs.images import decode_image
-from augment.inputs.locate import expand_shards, open_file, reaching
-from augment.inputs.shard_listing import SHARD_IMAGE_EXTENSIONS, parse_label
+from augment.inputs.locate import expand_shards
 from augment.inputs.tensors import to_images
 from augment.seeding import seed_for
+from augment.training.mixing import MixingCheck
+from augment.training.shards import Stream, samples
 
-SHUFFLE_BUFFER = 1000  # encoded images held by a stream per source
+OPEN_SHARDS = 128
 MAX_DAMAGED = 100  # damaged images in a row; more are no accident, and raise
 
 Shards = Path | str | Sequence[str]
-_Sample = tuple[str, bytes, int]  # where it is, the encoded image, its label
+Batch = tuple[Tensor, Tensor]
 
 
 def mixed_loader(
@@ -59,10 +56,14 @@ def mixed_loader(
     synthetic_ratio: float = 0.5,
     seed: int = 0,
     num_workers: int = 0,
+    open_shards: int = OPEN_SHARDS,
     rank: int | None = None,
     world_size: int | None = None,
 ) -> MixedLoader:
     """Return a loader of real and synthetic images, mixed; an epoch is a number of samples, not a pass over either.
+
+    Iterating warns once if the batches have fewer classes than those of a shuffled dataset would: the shards are sorted
+    in a way that cannot be mixed while they are read.
 
     Args:
         real, synthetic: shards with an image and `cls` per sample: a tar, a folder of tars, a pattern with `*` or
@@ -74,6 +75,8 @@ def mixed_loader(
         synthetic_ratio: probability in 0..1 that a sample is synthetic.
         seed: determines the order and the mixture. Iterating again gives the next epoch, with another order.
         num_workers: processes that decode; 0 decodes in this one.
+        open_shards: shards that a process reads at the same time, of each source. Fewer are enough for shards that are
+            mixtures; of remote shards all that are open together hold 128 MiB in memory.
         rank, world_size: default to torch.distributed when it is initialised, then to RANK and WORLD_SIZE, then to one.
 
     Returns:
@@ -93,6 +96,8 @@ def mixed_loader(
             f"epoch_samples is {epoch_samples}, which {world_size} ranks cannot share evenly; "
             f"take {below or world_size} or {below + world_size}"
         )
+    if open_shards < 1:
+        raise ValueError(f"open_shards is {open_shards}, expected at least 1")
     if num_workers < 0:
         raise ValueError(f"num_workers is {num_workers}, expected at least 0")
     if not 0 <= synthetic_ratio <= 1:
@@ -104,6 +109,7 @@ def mixed_loader(
         batch_size=batch_size,
         samples=epoch_samples // world_size,
         image_size=image_size,
+        open_shards=open_shards,
         seed=seed,
         rank=rank,
         world_size=world_size,
@@ -121,6 +127,7 @@ class _Mixture:
     batch_size: int
     samples: int
     image_size: int
+    open_shards: int
     seed: int
     rank: int
     world_size: int
@@ -129,14 +136,19 @@ class _Mixture:
     def num_batches(self) -> int:
         return -(-self.samples // self.batch_size)
 
+    def pieces(self, num_workers: int) -> int:
+        """Return how many pieces a batch has: one of each worker, so that it mixes the shards of all of them."""
+        return max(1, min(num_workers, self.batch_size))
+
 
 class MixedLoader:
     """An iterable over the batches of one epoch; every new iteration is the next epoch. Made by `mixed_loader`."""
 
     def __init__(self, mixture: _Mixture, num_workers: int) -> None:
         self._mixture = mixture
-        self._num_workers = min(num_workers, mixture.num_batches)
+        self._num_workers = min(num_workers, mixture.samples)
         self._epoch = 0
+        self._check = MixingCheck(mixture.batch_size)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration gives, for example after resuming from a checkpoint."""
@@ -146,97 +158,87 @@ class MixedLoader:
         """Return the number of batches per epoch on this rank."""
         return self._mixture.num_batches
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Batch]:
         dataset = _Epoch(self._mixture, self._epoch)
         self._epoch += 1
-        batches = DataLoader(dataset, batch_size=None, num_workers=self._num_workers)
-        return cast(Iterator[tuple[Tensor, Tensor]], iter(batches))
+        num_pieces = self._mixture.pieces(self._num_workers)
+        ahead = 2 * num_pieces if self._num_workers else None  # as many samples ahead as two batches of each worker
+        loader = DataLoader(dataset, batch_size=None, num_workers=self._num_workers, prefetch_factor=ahead)
+        return self._checked(_joined(iter(loader), num_pieces))
+
+    def _checked(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Yield the batches; warn once if they have fewer classes than mixed ones."""
+        for images, labels in batches:
+            if found := self._check.observe(labels.tolist()):
+                warnings.warn(_not_mixed(self._mixture, *found), stacklevel=2)
+            yield images, labels
 
 
-class _Epoch(IterableDataset[tuple[Tensor, Tensor]]):
-    """One epoch of one rank. Of n workers, worker w makes the batches w, w + n, ..., in DataLoader's own order."""
+def _joined(pieces: Iterator[Batch], num_pieces: int) -> Iterator[Batch]:
+    """Yield batches of so many pieces each."""
+    while group := list(itertools.islice(pieces, num_pieces)):
+        images, labels = zip(*group, strict=True)
+        yield (images[0], labels[0]) if num_pieces == 1 else (torch.cat(images), torch.cat(labels))
+
+
+def _not_mixed(mixture: _Mixture, seen: float, expected: float) -> str:
+    """Return a warning that batches have fewer classes than mixed ones, and what to do."""
+    most = max(len(mixture.real), len(mixture.synthetic))
+    more = f", or raise open_shards above {mixture.open_shards}" if most > mixture.open_shards else ""
+    return (
+        f"batches of {mixture.batch_size} have {seen:.1f} classes on average, mixed ones would have {expected:.1f}: "
+        "samples of a class follow each other in the shards in a way that reading cannot mix. Write their samples "
+        f"again in a random order{more}."
+    )
+
+
+class _Epoch(IterableDataset[Batch]):
+    """One epoch of one rank, in pieces of batches.
+
+    Of n workers, worker w makes the pieces w, w + n, ..., which is DataLoader's own order.
+    """
 
     def __init__(self, mixture: _Mixture, epoch: int) -> None:
         self.mixture = mixture
         self.epoch = epoch
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Batch]:
         mixture, info = self.mixture, get_worker_info()
         worker, num_workers = (info.id, info.num_workers) if info else (0, 1)
-        stream, num_streams = mixture.rank * num_workers + worker, mixture.world_size * num_workers
-        seed = seed_for(mixture.seed, self.epoch)
+        index, count = mixture.rank * num_workers + worker, mixture.world_size * num_workers
+        seed, num_pieces = seed_for(mixture.seed, self.epoch), mixture.pieces(num_workers)
         real, synthetic = (
-            _images(shards, stream, num_streams, seed_for(seed, name), mixture.image_size)
+            _images(shards, Stream(index, count, mixture.open_shards, seed_for(seed, name)), mixture.image_size)
             for name, shards in (("real", mixture.real), ("synthetic", mixture.synthetic))
         )
-        rng = random.Random(seed_for(seed, "mixture", stream))
-        for batch in range(worker, mixture.num_batches, num_workers):
+        rng = random.Random(seed_for(seed, "mixture", index))
+        for number in range(worker, mixture.num_batches * num_pieces, num_workers):
+            batch, piece = divmod(number, num_pieces)
             size = min(mixture.batch_size, mixture.samples - batch * mixture.batch_size)
-            samples = [next(synthetic if rng.random() < mixture.synthetic_ratio else real) for _ in range(size)]
-            pixels = np.stack([image for image, _ in samples])  # (B, H, W, 3), uint8
-            labels = torch.tensor([label for _, label in samples], dtype=torch.int64)
+            # The odd samples of a batch come from another worker each time.
+            share = size // num_pieces + ((piece + batch) % num_pieces < size % num_pieces)
+            drawn = [next(synthetic if rng.random() < mixture.synthetic_ratio else real) for _ in range(share)]
+            pixels = np.empty((share, mixture.image_size, mixture.image_size, 3), np.uint8)
+            for place, (image, _) in enumerate(drawn):
+                pixels[place] = image
+            labels = torch.tensor([label for _, label in drawn], dtype=torch.int64)
             yield to_images(pixels).contiguous(), labels
 
 
-def _images(
-    shards: tuple[str, ...], stream: int, num_streams: int, seed: int, image_size: int
-) -> Iterator[tuple[np.ndarray, int]]:
+def _images(shards: tuple[str, ...], stream: Stream, image_size: int) -> Iterator[tuple[np.ndarray, int]]:
     """Yield pixels, uint8 [H, W, 3], and labels, without end. Damaged images are passed over with a warning."""
     damaged = 0
-    for where, image, label in _samples(shards, stream, num_streams, seed):
+    for sample in samples(shards, stream):
         try:
-            pixels = np.asarray(decode_image(image, image_size))
+            pixels = np.asarray(decode_image(sample.image, image_size))
         except ImageError as error:
             damaged += 1
             if damaged > MAX_DAMAGED:
-                raise InputError(f"{where}: {error}; so were the {MAX_DAMAGED} images before it") from error
-            warnings.warn(f"{where} is passed over: {error}", stacklevel=2)
+                raise InputError(f"{sample.where}: {error}; so were the {MAX_DAMAGED} images before it") from error
+            warnings.warn(f"{sample.where} is passed over: {error}", stacklevel=2)
             continue
         damaged = 0
-        yield pixels, label
-
-
-def _samples(shards: tuple[str, ...], stream: int, num_streams: int, seed: int) -> Iterator[_Sample]:
-    """Yield this stream's share of pass after pass, without end."""
-    empty_passes = 0  # in a row
-    for pass_number in itertools.count():
-        order = list(shards)
-        random.Random(seed_for(seed, "shards", pass_number)).shuffle(order)
-        if len(shards) >= num_streams:
-            # Numbered through all passes, so that the odd shards go to another stream each time.
-            first = pass_number * len(shards)
-            order = [shard for i, shard in enumerate(order, first) if i % num_streams == stream]
-            share, shares = 0, 1
-        else:
-            share, shares = (stream + pass_number) % num_streams, num_streams
-        found = (sample for shard in order for sample in itertools.islice(_read_shard(shard), share, None, shares))
-        empty_passes += 1
-        rng = random.Random(seed_for(seed, "samples", pass_number, stream))
-        # `initial`: no sample leaves before the buffer is full, so that small datasets are shuffled whole.
-        for sample in wds.shuffle(SHUFFLE_BUFFER, initial=SHUFFLE_BUFFER, rng=rng)(found):
-            empty_passes = 0
-            yield sample
-        # One empty pass may be chance: with few samples this stream's share of a pass can be none of them.
-        if empty_passes > num_streams:
-            raise InputError(f"no sample in {len(shards)} shard(s), the first is {shards[0]}")
-
-
-def _read_shard(shard: str) -> Iterator[_Sample]:
-    with reaching(shard), open_file(shard) as stream:
-        try:
-            for files in group_by_keys(tar_file_expander([{"url": shard, "stream": stream}])):
-                where = f"{shard}: sample {files['__key__']!r}"
-                image = next((files[extension] for extension in SHARD_IMAGE_EXTENSIONS if extension in files), None)
-                if image is None or "cls" not in files:
-                    has = ", ".join(sorted(name for name in files if not name.startswith("__")))
-                    raise InputError(f"{where} needs an image and a .cls; it has {has}")
-                try:
-                    label = parse_label(files["cls"])
-                except ValueError:
-                    raise InputError(f"{where}: its .cls is {files['cls'][:40]!r}, expected a class index") from None
-                yield where, image, label
-        except tarfile.TarError as error:
-            raise InputError(f"{shard}: not a readable tar: {error}") from error
+        yield pixels, sample.label
 
 
 def _rank_and_world_size(rank: int | None, world_size: int | None) -> tuple[int, int]:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from diffusers import DDIMScheduler
 
 from augment.diffusion import (
     Denoiser,
+    Level,
     ddim,
+    euler,
+    euler_ancestral,
     guided,
+    lcm,
     sample,
 )
 from augment.diffusion.levels import timesteps
+from augment.inversion import FixedPoint, Stop, invert
 from tests.problems import LinearProblem, latents
 
 
@@ -86,9 +93,41 @@ def test_impossible_step_counts_are_refused(num_steps):
         ddim(stable_diffusion_scheduler("trailing").alphas_cumprod, num_steps)
 
 
-def test_a_schedule_without_signal_at_its_end_is_refused():
-    with pytest.raises(ValueError, match="rescale_betas_zero_snr"):
-        ddim(torch.linspace(0.999, 0.0, 1000), 4)
+ZERO_SIGNAL = torch.linspace(0.999, 0.0, 1000)  # ends without any image
+
+
+@pytest.mark.parametrize("make", [ddim, euler, euler_ancestral, lcm])
+def test_only_the_step_from_noise_without_signal_cannot_be_walked(make):
+    schedule = make(ZERO_SIGNAL, 4)
+    assert (schedule.start, schedule.is_closed) == (Level(0.0, 1.0), True)
+    assert [step.is_singular for step in schedule.steps] == [True, False, False, False]
+    part = schedule.last_part(0.75)
+    assert part.steps == schedule.steps[1:]
+    assert all(math.isfinite(number) for step in part.steps for number in (step.a, step.b, step.c))
+    with pytest.raises(
+        ValueError, match=r"rescale_betas_zero_snr.*strength 1.0 takes it: take a strength of at most 0.75,"
+    ):
+        schedule.last_part(1.0)
+
+
+def test_one_step_from_noise_without_signal_needs_more_steps():
+    with pytest.raises(ValueError, match=r"strength 0\.5 takes it: take more than one step and a strength below 1"):
+        ddim(ZERO_SIGNAL, 1).last_part(0.5)
+
+
+def test_noise_without_signal_is_neither_sampled_nor_inverted():
+    schedule, z, denoiser = ddim(ZERO_SIGNAL, 4), latents(2), Denoiser(lambda z, t: z)
+    for walk in (lambda: sample(denoiser, z, schedule), lambda: invert(denoiser, z, schedule, FixedPoint(), Stop())):
+        with pytest.raises(ValueError, match=r"no inverse: take a strength of at most 0\.75"):
+            walk()
+
+
+@pytest.mark.parametrize("respacing", ["karras", "exponential"])
+def test_levels_are_not_respaced_from_infinite_noise(respacing):
+    with pytest.raises(ValueError, match=f"{respacing} noise levels cannot be spaced from there.*set sigma_max"):
+        euler(ZERO_SIGNAL, 4, respacing=respacing)
+    bounded = euler(ZERO_SIGNAL, 4, respacing=respacing, sigma_max=20.0)
+    assert bounded.last_part(1.0).start.noise / bounded.start.signal == pytest.approx(20.0)
 
 
 def test_guidance_is_the_published_combination_and_selects_per_sample():

@@ -73,6 +73,13 @@ def test_a_class_is_the_normalised_mean_of_its_descriptions(clip):
     torch.testing.assert_close(embeds[1], clip.text_embeds(TEXTS[:1])[0])
 
 
+def test_many_classes_are_embedded_in_batches_to_the_same_numbers(clip):
+    texts = [[f"a picture of a fox number {i}", *(["an owl"] if i % 3 == 0 else [])] for i in range(600)]
+    one_by_one = torch.stack([clip.text_embeds(of_one).mean(dim=0) for of_one in texts])
+    batched = clip.class_embeds(texts)  # 800 texts: a class has its texts in two batches
+    torch.testing.assert_close(batched, one_by_one / one_by_one.norm(dim=1, keepdim=True), rtol=0, atol=1e-6)
+
+
 def test_a_missing_model_is_explained():
-    with pytest.raises(ModelError, match=r"CLIP model 'someone/absent' cannot be loaded.*hf download someone/absent"):
+    with pytest.raises(ModelError, match=r"clip.name 'someone/absent' is neither a folder.*hf download someone/absent"):
         load_clip("someone/absent")

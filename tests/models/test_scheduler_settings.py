@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -149,11 +150,31 @@ def test_beta_sigmas_are_refused_where_diffusers_can_make_them():
         wrap(scheduler).table(4, "euler")
 
 
-def test_a_schedule_that_ends_without_any_image_is_refused_by_every_sampler():
-    noise_schedule = wrap(DDIMScheduler(rescale_betas_zero_snr=True, **BETAS))
+ZERO_SNR = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"} | BETAS
+
+
+def test_a_schedule_that_ends_without_any_image_is_refused_by_every_sampler_that_starts_there():
+    noise_schedule = wrap(DDIMScheduler(**ZERO_SNR))
     for sampler in SAMPLERS:
+        table = noise_schedule.table(4, sampler)
+        assert len(table.last_part(0.75)) == 3
         with pytest.raises(ValueError, match=r"zero signal \(rescale_betas_zero_snr: true in the"):
-            noise_schedule.table(4, sampler)
+            table.last_part(1.0)
+
+
+@pytest.mark.parametrize("prediction_type", ["v_prediction", "sample"])
+@pytest.mark.parametrize("num_steps", [4, 1000])
+def test_the_rest_of_a_schedule_that_ends_without_any_image_equals_diffusers(prediction_type, num_steps):
+    scheduler = DDIMScheduler(prediction_type=prediction_type, set_alpha_to_one=True, clip_sample=False, **ZERO_SNR)
+    scheduler.set_timesteps(num_steps)
+    noise_schedule, start = wrap(scheduler), latents(3)
+    table = noise_schedule.table(num_steps, "ddim").last_part(1 - 1 / num_steps)
+    part = replace(table, steps=table.steps[:6], is_closed=False)  # 1000 steps: the first starts at 998
+    ours = sample(Denoiser(lambda z, t: noise_schedule.eps(network(z, t), z, t)), start, part)
+    theirs = start
+    for t in scheduler.timesteps[1:7]:
+        theirs = scheduler.step(network(theirs, t.float().repeat(3)), t, theirs).prev_sample
+    assert torch.linalg.vector_norm(ours - theirs) <= 1e-4 * torch.linalg.vector_norm(theirs)
 
 
 def test_networks_that_are_told_the_noise_level_are_refused():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from augment.run.config import (
     job_sources,
     load_expand_config,
 )
+from augment.run.preview import over_classes
 from augment.storage.tar import write_tar
 from augment.tiny.world import CLASSES
 
@@ -47,6 +49,28 @@ def test_a_limit_leaves_all_class_names() -> None:
     sources, class_names = job_sources(config_of("embedded:val", limit=3))
     assert len(sources) == 3
     assert class_names == dict(enumerate(CLASSES))
+
+
+def test_a_limit_is_a_random_sample_that_a_larger_limit_keeps() -> None:
+    few, more, everything = (job_sources(config_of("embedded:val", limit=limit))[0] for limit in (16, 64, None))
+    assert few == more[:16] and more == everything[:64]
+    assert len(everything) == 320
+    # 64 of 320 pictures of 16 classes; the first by key would be 4 of each.
+    counts = Counter(source.label for source in more)
+    assert len(counts) >= 14 and max(counts.values()) > 4
+
+
+def test_the_order_of_a_run_does_not_depend_on_its_seed() -> None:
+    config = config_of("embedded:val")
+    assert job_sources(config.model_copy(update={"seed": 7})) == job_sources(config)
+
+
+def test_a_preview_is_spread_over_the_classes_in_the_order_of_the_run() -> None:
+    sources, _ = job_sources(config_of("embedded:val"))
+    chosen = over_classes(sources, 16)
+    assert {source.label for source in chosen} == set(range(16))
+    assert chosen == [source for source in sources if source in chosen]
+    assert over_classes(sources[:3], 12) == sources[:3]
 
 
 def test_class_names_of_the_whole_dataset_are_part_of_the_fingerprint() -> None:
@@ -99,7 +123,7 @@ def test_an_output_beside_the_input_is_not(tmp_path: Path) -> None:
     ("override", "problem"),
     [
         ("seed=99999999999999999999999999", "seed: "),
-        ("input.class_names={-1: fox}", "input.class_names.-1: "),
+        ("input.class_names={'': fox}", "input.class_names.: "),
         ("input.class_names={0: ' '}", "input.class_names.0: "),
         ("input.path=''", "input.path: "),
         ("input.path=[a.tar, '']", "input.path.1: "),

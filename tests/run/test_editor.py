@@ -53,6 +53,29 @@ def test_nan_costs_the_image_it_is_in(tmp_path: Path, scorer: EditScorer, monkey
     assert found[key].reconstruction_psnr == pytest.approx(clean[key].reconstruction_psnr, abs=0.01)
 
 
+def test_a_prompt_whose_class_the_model_does_not_read_fails(
+    tmp_path: Path, scorer: EditScorer, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker, _ = on(worker_config(tmp_path), scorer)
+    first = planned(0)
+    name = first.source.class_name
+    cut = f"a picture of a {name} {'on snow ' * 9}on snow"
+    lost = f"a picture {'on snow ' * 9}of a {name}"
+    good = replace(first, variants=(replace(first.variants[0], prompt=cut),))
+    bad = replace(planned(1), variants=(replace(first.variants[0], prompt=lost.replace(name, "owl")),))
+    bad = replace(bad, source=replace(bad.source, class_name="owl"))
+    report = worker.run_unit(UnitTask(Unit("u000001", (good, bad))))
+    assert (report.edited, report.failed) == (1, 1)
+    found = records(tmp_path, report)[f"{bad.source.key}-v00"]
+    assert (found.stage, found.reason) == (
+        "edit",
+        f"PromptError: the model does not read the class 'owl' in {bad.variants[0].prompt!r}",
+    )
+    said = [record.getMessage() for record in caplog.records if record.name == "augment.run.editor"]
+    assert len(said) == 1
+    assert f"of {cut!r} tokenizer reads" in said[0]
+
+
 def test_what_half_precision_cannot_hold_is_made_again_in_float32(tmp_path: Path, scorer: EditScorer) -> None:
     half, model = on(worker_config(tmp_path, dtype="float16"), scorer)
     report = half.run_unit(UnitTask(replace(UNIT, sources=UNIT.sources[:1])))

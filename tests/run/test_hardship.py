@@ -39,7 +39,8 @@ def test_every_malformed_input_has_its_row_and_its_reason(tmp_path: Path) -> Non
         (folder / name).write_bytes(data)
     (folder / "good.png").write_bytes(encode_png(np.full((64, 64, 3), 99, np.uint8)))
     data = (f"input.path={tmp_path / 'data'}", "input.format=imagefolder", "input.limit=null")
-    more = (*data, "run.unit_size=8", "budget={max_failed: 1, max_failed_per_class: 1}")
+    alone = "filters.min_label_probability=null"  # one class: there is nothing to compare its word with
+    more = (*data, alone, "run.unit_size=8", "budget={max_failed: 1, max_failed_per_class: 1}")
     config = load_expand_config(CONFIG, overrides(tmp_path / "out", *more))
     summary = expand(config, make_worker=partial(Worker, make_editor=SimulatedEditor))
     assert (summary.manifest["planned"], summary.manifest["failed"]) == (2 * len(bad) + 2, 2 * len(bad))

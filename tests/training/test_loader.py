@@ -148,7 +148,7 @@ def test_the_global_generators_are_neither_used_nor_moved(tmp_path: Path) -> Non
 def test_more_samples_than_the_buffer_are_still_each_given_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("augment.training.loader.SHUFFLE_BUFFER", 7)
+    monkeypatch.setattr("augment.training.shards.SHUFFLE_BUFFER", 7)
     loader = mixed_loader(write_shards(tmp_path, 2, 30), batch_size=60, epoch_samples=60, image_size=SIZE)
     seen = numbers(loader)
     assert sorted(seen) == list(range(60)) and seen != sorted(seen)
@@ -232,3 +232,8 @@ def test_numbers_out_of_range_are_named(tmp_path: Path, arguments: dict[str, flo
 def test_missing_shards(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         mixed_loader(str(tmp_path / "no-*.tar"), batch_size=1, epoch_samples=1, image_size=SIZE)
+
+
+def test_open_shards_are_at_least_one(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="open_shards is 0, expected at least 1"):
+        mixed_loader(write_shards(tmp_path, 1, 2), batch_size=1, epoch_samples=1, image_size=SIZE, open_shards=0)

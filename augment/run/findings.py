@@ -1,0 +1,139 @@
+"""What a dataset and its prompts say about a run before a model is loaded: what stops it, and what is pointed out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from augment.distribute.config import ignored_settings
+from augment.errors import ConfigError
+from augment.inputs.class_words import misread_keys
+from augment.inputs.duplicates import same_pictures
+from augment.models.text_readers import TextReader, clip_reader, model_readers
+from augment.prompts import PromptConfig
+from augment.prompts.lengths import cut_prompt, cut_prompts, length_findings
+from augment.prompts.syntax import syntax_findings
+from augment.prompts.templates import fill
+from augment.prompts.words import distinct_words, word_findings
+from augment.run.config import ExpandConfig
+from augment.types import Source
+
+_SHOWN = 3
+_NUMBERED_FOLDER = r"[/:](\d+\s*[._-]\s*{})/"  # input.class_names was not given, and the number is not in the word
+
+
+@dataclass(frozen=True)
+class Findings:
+    """One text per finding.
+
+    Attributes:
+        problems: what stops a run.
+        warnings: what is pointed out, and does not stop it.
+    """
+
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def raise_any(self) -> None:
+        """Raise ConfigError if there is a problem."""
+        if self.problems:
+            raise ConfigError("the dataset and its prompts", self.problems)
+
+
+def find(
+    config: ExpandConfig, prompts: PromptConfig, sources: Sequence[Source], class_names: Mapping[int, str]
+) -> Findings:
+    """Look at the words, the prompts and the files of a run. No model is loaded.
+
+    Args:
+        config: with `model` pinned to a revision.
+        prompts: what `config.prompts` holds.
+        sources: the job's images.
+        class_names: label -> word, of the whole dataset.
+
+    Raises:
+        ModelError: if the files of a tokenizer are not readable.
+    """
+    readers, clip = model_readers(config.model), clip_reader(config.clip)
+    cut, counted = cut_prompts(prompts, sources, config.variants_per_image, config.seed, readers)
+    lost, shortened = length_findings(cut, counted, readers)
+    where = f"{config.prompts}: "
+    return Findings(
+        (*_filter_problems(config, class_names), *(where + text for text in lost)),
+        (
+            *_key_warnings(config, sources),
+            *(f"input: {text}" for text in word_findings(class_names)),
+            *(f"input: {text}" for text in _duplicate_warnings(sources)),
+            *(where + text for text in (*syntax_findings(prompts), *shortened)),
+            *_label_warnings(config, class_names, clip),
+            *ignored_settings(config.run),
+        ),
+    )
+
+
+def _filter_problems(config: ExpandConfig, class_names: Mapping[int, str]) -> Iterator[str]:
+    words, _ = distinct_words(class_names)
+    if len(words) == 1 and config.filters.min_label_probability is not None:
+        yield (
+            f"filters.min_label_probability: {config.filters.min_label_probability:g} filters nothing, because the "
+            f"dataset has the one class word {words[0]!r} and label_probability compares class words: with one it is "
+            "always 1. Set filters.min_label_probability to null, and filters.min_text_alignment to a threshold that "
+            "`augment preview` suggests"
+        )
+
+
+def _key_warnings(config: ExpandConfig, sources: Sequence[Source]) -> Iterator[str]:
+    """Yield how class folders were read where they can be read in two ways."""
+    if config.input.format != "imagefolder":
+        return
+    one_of_each = {s.label: s for s in reversed(sources)}.values()
+    if not config.input.class_names:
+        found = [(re.search(_NUMBERED_FOLDER.format(re.escape(s.class_name)), s.locator), s) for s in one_of_each]
+        cut = [(match.group(1), s.class_name) for match, s in found if match]
+        if cut:
+            some = ", ".join(f"{folder!r} is {word!r}" for folder, word in cut[:_SHOWN])
+            yield (
+                f"input: the numbers in front of the class folders are not part of the words: {some}"
+                f"{', ...' if len(cut) > _SHOWN else ''}. Labels stay as they are; input.class_names gives other words"
+            )
+        return
+    own = {s.label: s.key.partition("/")[0] for s in one_of_each}  # numbers are kept in keys as they are
+    if misread := misread_keys(config.input.class_names, own):
+        label = {name: label for label, name in own.items()}[misread[0]]
+        yield (
+            f"input.class_names: the keys are taken for the names of class folders, not for labels: {misread[0]} is "
+            f"the folder {misread[0]!r}, whose label is {label}, and the folder of label {misread[0]} is "
+            f"{own[int(misread[0])]!r}"
+        )
+
+
+def _duplicate_warnings(sources: Sequence[Source]) -> Iterator[str]:
+    found = same_pictures(sources)
+    if not found.same:
+        return
+    some = "; ".join(
+        " = ".join(f"{s.place} ({s.class_name!r})" for s in {s.label: s for s in group}.values())
+        for group in found.same[:_SHOWN]
+    )
+    limit = ""
+    if found.compared < found.candidates:
+        limit = f" ({found.compared} of {found.candidates} files of equal size were compared)"
+    yield (
+        f"{len(found.same)} picture(s) in more than one class{limit}: {some}"
+        f"{'; ...' if len(found.same) > _SHOWN else ''}. Keep each in the class that it shows"
+    )
+
+
+def _label_warnings(config: ExpandConfig, class_names: Mapping[int, str], clip: TextReader | None) -> Iterator[str]:
+    """Yield what the scoring model does not read of the texts for the label score."""
+    if clip is None:
+        return
+    texts = {fill(t, name, {}): name for name in distinct_words(class_names)[0] for t in config.clip.label_templates}
+    cut = [found for text, name in texts.items() if (found := cut_prompt(text, name, [clip]))]
+    if cut:
+        yield (
+            f"clip.label_templates: {len(cut)} of {len(texts)} texts for the label score are longer than "
+            f"{config.clip.name!r} reads ({clip.length} tokens): of {cut[0].text[:120]!r} it reads "
+            f"{cut[0].read['clip']!r}. Shorten them, or the words in input.class_names"
+        )

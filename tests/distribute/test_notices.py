@@ -1,0 +1,83 @@
+"""What a worker warns about, and how the driver tells it."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from augment.distribute.config import RunConfig, ignored_settings
+from augment.distribute.notices import MOST, Teller, WarningCollector
+from augment.distribute.pool import run_ray
+from tests.distribute.plain_worker import RAY_RUN, UNITS
+from tests.distribute.warning_worker import warning_worker
+from tests.run.workers import worker_config
+
+
+@pytest.fixture
+def collected() -> Iterator[tuple[logging.Logger, WarningCollector]]:
+    """A logger whose warnings are collected."""
+    source, collector = logging.getLogger("tests.notices"), WarningCollector()
+    source.propagate = False
+    source.addHandler(collector)
+    yield source, collector
+    source.removeHandler(collector)
+
+
+def test_each_distinct_warning_is_taken_once(collected: tuple[logging.Logger, WarningCollector]) -> None:
+    source, collector = collected
+    source.info("nothing to say")
+    for number in (1, 2, 1):
+        source.warning("tensor %d is odd", number)
+    assert collector.take() == ("tensor 1 is odd", "tensor 2 is odd")
+    source.warning("tensor 2 is odd")
+    source.error("worse")
+    assert collector.take() == ("worse",)
+    for number in range(2 * MOST):
+        source.warning("odd %d", number)
+    assert len(collector.take()) == MOST - 3
+
+
+def test_warnings_of_many_workers_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    teller = Teller()
+    for _ in range(3):
+        teller.tell(["odd", "strange"])
+    assert caplog.messages == ["a worker: odd", "a worker: strange"]
+    teller.tell(f"odd {i}" for i in range(2 * MOST))
+    assert len(caplog.messages) == MOST + 1
+    assert "workers have more warnings" in caplog.messages[-1]
+
+
+def test_a_workers_process_collects_what_libraries_and_python_warn_about() -> None:
+    code = (
+        "import logging, warnings\nfrom augment.distribute.notices import collect_warnings\n"
+        "library = logging.getLogger('transformers')\nlibrary.propagate = False\ncollector = collect_warnings()\n"
+        "logging.getLogger('transformers.models').warning('from a library')\n"
+        "logging.getLogger('augment.run').warning('from us')\nwarnings.warn('from Python', stacklevel=1)\n"
+        "taken = collector.take()\nassert len(taken) == 3, taken\n"
+        "assert taken[:2] == ('from a library', 'from us') and 'UserWarning: from Python' in taken[2]\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "from us" in done.stderr  # in Ray's file of the worker as well
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(120)
+def test_warnings_of_workers_reach_the_user(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    reports = list(run_ray(worker_config(tmp_path), UNITS, RAY_RUN, warning_worker()))
+    assert len(reports) == len(UNITS)
+    told = [message for message in caplog.messages if message.startswith("a worker: ")]
+    assert sorted(told) == ["a worker: some weights are odd", *(f"a worker: unit {u.unit_id} is odd" for u in UNITS)]
+
+
+def test_what_the_local_executor_does_not_use_is_said() -> None:
+    local = RunConfig(executor="local")
+    assert ignored_settings(local) == ignored_settings(RunConfig(num_workers=3)) == []
+    assert ignored_settings(local.model_copy(update={"num_workers": 1, "batch_size": 9})) == []
+    (warning,) = ignored_settings(local.model_copy(update={"num_workers": 3, "address": "auto"}))
+    assert "does not use run.num_workers 3, run.address auto; set run.executor: ray" in warning
