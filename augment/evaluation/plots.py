@@ -16,6 +16,7 @@ from matplotlib import style
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from augment.evaluation.tables import by_schedule, editing_name, method_name
@@ -26,6 +27,7 @@ Row = Mapping[str, Any]
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h", "d")
 FILLS = ("full", "none", "left", "top")  # tell the variants of one method apart
+START_FILLS = {"extrapolated": "full", "previous": "left", "none": "none"}  # by warm start
 NEAR = 0.02  # dB from the bound: closer than that the PSNR axis is about linear, further away logarithmic
 LOOK = {
     "svg.fonttype": "none",  # text stays text: smaller, and found by a search
@@ -57,33 +59,44 @@ def plots(report: Row) -> dict[str, bytes]:
         }
 
 
-def series_name(row: Row) -> str:
-    """Return the method and its warm start, budgets aside: rows of one name are one line in the plots.
-
-    A tolerance is no fixed budget.
-    """
+def family_name(row: Row) -> str:
+    """Return the method with its settings, budgets and warm start aside. A tolerance is no fixed budget."""
     tolerance = {"tolerance": row["tolerance"]} if row.get("tolerance") else {}
-    name = method_name(row["solver"], {**row["settings"], **tolerance})
+    return method_name(row["solver"], {**row["settings"], **tolerance})
+
+
+def series_name(row: Row) -> str:
+    """Return the method and its warm start: rows of one name are one line in the plots."""
+    name = family_name(row)
     return name if row["warm_start"] == "none" else f"{name}, warm start {row['warm_start']}"
 
 
 def reconstruction_figure(report: Row, x: str, label: str) -> Figure:
-    """Draw PSNR against `x`, a panel per schedule: a marker per method, its budgets joined, the bound dashed."""
+    """Draw PSNR against `x`, a panel per schedule: a marker per method, its budgets joined, the bound dashed.
+
+    The marker is filled by the warm start.
+    """
     panels = by_schedule(report["rows"])
-    styles = _styles([(r["solver"], series_name(r)) for r in report["rows"]])
+    families = {name: i for i, name in enumerate(dict.fromkeys(map(family_name, report["rows"])))}
+    starts = [start for start in START_FILLS if any(r["warm_start"] == start for r in report["rows"])]
     columns = math.ceil(math.sqrt(len(panels)))
     lines = math.ceil(len(panels) / columns)
-    figure = Figure(figsize=(2.6 + 3.6 * columns, 0.6 + 3.0 * max(lines, 0.12 * len(styles))), layout="constrained")
+    entries = 1 + len(families) + len(starts)
+    figure = Figure(figsize=(2.6 + 3.6 * columns, 0.6 + max(3.0 * lines, 0.22 * entries)), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False)
     for axes in grid.flat[len(panels) :]:
         axes.set_axis_off()
     for axes, (name, rows) in zip(grid.flat, panels.items(), strict=False):
         axes.axhline(report["bound_psnr"], color="#555555", linestyle="--", linewidth=1.2, label="VAE bound")
-        _draw(axes, rows, styles, x)
+        _draw(axes, rows, families, x)
         axes.set(title=name, xlabel=label, ylabel="PSNR, dB (log to the bound)", xscale="log")
         _plain_ticks(axes)
         _stretch_towards(axes, report["bound_psnr"], rows)
-    _legend(figure, list(grid.flat[: len(panels)]))
+    handles = [grid.flat[0].lines[0]]
+    handles += [Line2D([], [], label=name, **_marker((i, 0))) for name, i in families.items()]
+    if len(starts) > 1:
+        handles += [Line2D([], [], label=f"warm start: {start}", **_start_marker(start)) for start in starts]
+    figure.legend(handles=handles, loc="outside right upper", frameon=False)
     return figure
 
 
@@ -149,14 +162,19 @@ def _marker(style: tuple[int, int]) -> dict[str, Any]:
     }
 
 
-def _draw(axes: Axes, rows: Sequence[Row], styles: Mapping[str, tuple[int, int]], x: str) -> None:
-    """Draw one line with markers per method, from its cheapest budget to its dearest."""
-    series: dict[str, list[tuple[float, float]]] = {}
+def _start_marker(start: str) -> dict[str, Any]:
+    return {**_marker((0, 0)), "color": "#777777", "marker": "o", "linewidth": 0.0, "fillstyle": START_FILLS[start]}
+
+
+def _draw(axes: Axes, rows: Sequence[Row], families: Mapping[str, int], x: str) -> None:
+    """Draw one line with markers per method and warm start, from its cheapest budget to its dearest."""
+    series: dict[str, list[Row]] = {}
     for r in rows:
-        series.setdefault(series_name(r), []).append((r[x], r["psnr"]))
-    for label, points in series.items():
-        points.sort()
-        axes.plot([p[0] for p in points], [p[1] for p in points], label=label, **_marker(styles[label]))
+        series.setdefault(series_name(r), []).append(r)
+    for label, members in series.items():
+        points = sorted((r[x], r["psnr"]) for r in members)
+        look = {**_marker((families[family_name(members[0])], 0)), "fillstyle": START_FILLS[members[0]["warm_start"]]}
+        axes.plot([p[0] for p in points], [p[1] for p in points], label=label, **look)
 
 
 def _plain_ticks(axes: Axes) -> None:

@@ -54,7 +54,9 @@ def test_every_method_is_named_in_the_text_of_the_svg(files):
             "fixed_point",
             "plain_newton",
             "anderson, memory = 2",
-            "anderson, warm start extrapolated",
+            "anderson",
+            "warm start: extrapolated",
+            "warm start: none",
             "VAE bound",
         ):
             assert f">{label}</text>" in text
