@@ -79,14 +79,11 @@ def filesystem(url: str) -> tuple[Any, str]:
 
 
 def open_file(path: str, block_size: int = _BLOCK_SIZE) -> BinaryIO:
-    """Open a file to read, seekable.
+    """Open a file to read, seekable. Raises InputError if it cannot be opened.
 
     Args:
         path: local, or a URL.
         block_size: bytes per request of a remote file, and about what it holds in memory.
-
-    Raises:
-        InputError: if it cannot be opened.
     """
     with reaching(path):
         if not is_url(path):

@@ -87,19 +87,8 @@ def mixed_loader(
         ValueError: for a number out of its range; the message names it.
     """
     rank, world_size = _rank_and_world_size(rank, world_size)
-    for name, value in (("batch_size", batch_size), ("epoch_samples", epoch_samples), ("image_size", image_size)):
-        if value < 1:
-            raise ValueError(f"{name} is {value}, expected at least 1")
-    if epoch_samples % world_size:
-        below = epoch_samples - epoch_samples % world_size
-        raise ValueError(
-            f"epoch_samples is {epoch_samples}, which {world_size} ranks cannot share evenly; "
-            f"take {below or world_size} or {below + world_size}"
-        )
-    if open_shards < 1:
-        raise ValueError(f"open_shards is {open_shards}, expected at least 1")
-    if num_workers < 0:
-        raise ValueError(f"num_workers is {num_workers}, expected at least 0")
+    _at_least(1, batch_size=batch_size, epoch_samples=epoch_samples, image_size=image_size, open_shards=open_shards)
+    _at_least(0, num_workers=num_workers)
     if not 0 <= synthetic_ratio <= 1:
         raise ValueError(f"synthetic_ratio is {synthetic_ratio}, expected 0 to 1")
     mixture = _Mixture(
@@ -107,7 +96,7 @@ def mixed_loader(
         synthetic=tuple(expand_shards(synthetic)) if synthetic is not None else (),
         synthetic_ratio=synthetic_ratio if synthetic is not None else 0.0,
         batch_size=batch_size,
-        samples=epoch_samples // world_size,
+        samples=_share_of_rank(epoch_samples, world_size),
         image_size=image_size,
         open_shards=open_shards,
         seed=seed,
@@ -239,6 +228,24 @@ def _images(shards: tuple[str, ...], stream: Stream, image_size: int) -> Iterato
             continue
         damaged = 0
         yield pixels, sample.label
+
+
+def _at_least(least: int, **values: int) -> None:
+    """Raise ValueError for the first value that is too small."""
+    for name, value in values.items():
+        if value < least:
+            raise ValueError(f"{name} is {value}, expected at least {least}")
+
+
+def _share_of_rank(epoch_samples: int, world_size: int) -> int:
+    """Return the samples of one rank. Raises ValueError if not all ranks have the same number."""
+    if epoch_samples % world_size:
+        below = epoch_samples - epoch_samples % world_size
+        raise ValueError(
+            f"epoch_samples is {epoch_samples}, which {world_size} ranks cannot share evenly; "
+            f"take {below or world_size} or {below + world_size}"
+        )
+    return epoch_samples // world_size
 
 
 def _rank_and_world_size(rank: int | None, world_size: int | None) -> tuple[int, int]:
