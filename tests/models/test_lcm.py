@@ -57,7 +57,8 @@ def test_a_saved_pipeline_loads_by_its_folder(dtype, tmp_path):
 
 @pytest.mark.parametrize("num_steps", [2, 4])
 def test_inverting_a_generated_picture_finds_noise_that_regenerates_it(num_steps):
-    check_inverts(wrap(latent_consistency()), num_steps=num_steps)
+    # In two steps |a| is 7.7: the error that float32 leaves in a residual is as many times larger.
+    check_inverts(wrap(latent_consistency()), num_steps=num_steps, tolerance=2e-6)
 
 
 def test_editing_reconstructs_with_the_source_prompt_only():
