@@ -148,7 +148,12 @@ def test_validate_looks_at_prompts_and_classes_together(tmp_path: Path) -> None:
 
 def test_validate_knows_the_output(out: Path, copy: Path) -> None:
     before = written(copy)
-    assert configured("validate", copy) == {"ok": True, "problems": [], "sources": 8, "classes": 16, "planned": 16}
+    content = configured("validate", copy)
+    prompts, labels, ignored = content.pop("warnings")
+    # The embedded model's tokenizer spells a few words letter by letter, so that some sentences are too long for it.
+    assert "prompts are longer than the model reads" in prompts and "texts for the label score are longer" in labels
+    assert "run.num_workers" in ignored
+    assert content == {"ok": True, "problems": [], "sources": 8, "classes": 16, "planned": 16}
     (problem,) = configured("validate", copy, "editing.num_steps=5", code=AugmentError.exit_code)["problems"]
     assert "editing.num_steps: 4 in the plan, 5 now" in problem
     assert written(copy) == before
@@ -170,7 +175,7 @@ def test_plan_without_a_preview_says_what_it_assumes(tmp_path: Path) -> None:
     assert content["disk_bytes"]["total"] == (1152 + 1152 + 384) * one
     assert "2 bytes per pixel" in content["disk_bytes"]["basis"]
     assert [content[key] for key in ("worker_hours", "hours", "price", "seconds_per_edit")] == [None] * 4
-    assert "augment preview" in content["notes"][0]
+    assert any("augment preview" in note for note in content["notes"])
 
 
 def test_preview_edits_a_few_and_measures(out: Path, previewed: dict[str, Any]) -> None:
@@ -200,10 +205,8 @@ def test_plan_reckons_with_the_preview(out: Path, previewed: dict[str, Any]) -> 
     assert alone["worker_hours"] == alone["hours"] == pytest.approx((16 * 2 + 10) / 3600)
     assert (alone["disk_bytes"]["parts"], alone["disk_bytes"]["shards"]) == (112, 80)
     assert alone["disk_bytes"]["basis"] == "measured in a preview of 3 images"
-    assert (
-        f"4 of 4 units done; the figures here are those of the whole run. See `augment status {out}`"
-        in alone["notes"][0]
-    )
+    whole = f"4 of 4 units done; the figures here are those of the whole run. See `augment status {out}`"
+    assert any(whole in note for note in alone["notes"])
     three = answer(
         "plan", CONFIG, *options(out, "run.executor=ray", "run.num_workers=3"), "--price-per-gpu-hour", "3600"
     )
@@ -225,7 +228,7 @@ def test_a_preview_of_other_settings_is_no_measure(out: Path, previewed: dict[st
     ):
         content = configured("plan", out, override)
         assert content["worker_hours"] is None
-        assert difference in content["notes"][0]
+        assert any(difference in note for note in content["notes"])
     assert configured("plan", out, "input.limit=7", "run.unit_size=3")["worker_hours"] is not None
 
 

@@ -172,8 +172,9 @@ def check(out: str, undisturbed: str) -> Verification:
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_chaos_on_a_disk(tmp_path: Path, data: Path, nodes: Nodes, undisturbed: str) -> None:
     disturb(tmp_path, data, str(tmp_path / "out"), nodes)
     check(str(tmp_path / "out"), undisturbed)
@@ -182,8 +183,9 @@ def test_chaos_on_a_disk(tmp_path: Path, data: Path, nodes: Nodes, undisturbed: 
     assert len(Ledger(tmp_path / "out").committed()) == UNITS
 
 
+@pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_chaos_on_an_object_store(
     tmp_path: Path,
     data: Path,

@@ -92,7 +92,8 @@ def test_label_order_of_the_judge_is_that_of_the_shards(val):
     assert {s.label: s.class_name for s in val.sources} == dict(enumerate(CLASSES))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_default_inversion_reaches_the_bound_and_beats_what_is_published_at_equal_cost(model, val):
     published = [
         InversionMethod(solver={"name": name}, warm_start="none", stop={"max_steps": 2, "tolerance": 0.0})
