@@ -36,6 +36,9 @@ class Disaster:
     def __init__(self, config: WorkerConfig, deaths: str) -> None:
         self.editor, self.deaths = SimulatedEditor(config, seconds_per_batch=(0.01,)), deaths
 
+    def release_memory(self) -> None:
+        self.editor.release_memory()
+
     def edit(self, batch: Sequence[DecodedImage]) -> list[RawEdits]:
         if len(batch) > ROOM:
             raise RuntimeError("CUDA out of memory")
