@@ -116,6 +116,8 @@ def test_too_few_real_pictures_are_noticed_before_anything_is_rendered(tmp_path)
     assert not (tmp_path / "work").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_job_on_a_handful_of_scenes(tmp_path):
     try:
         find_font()

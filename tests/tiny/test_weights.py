@@ -112,6 +112,7 @@ def test_one_tolerance_means_the_same_at_few_steps_and_at_many(model, val, num_s
     assert row.gap <= gap
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["euler_ancestral", "lcm"])
 def test_the_student_inverts_in_four_steps(val, sampler):
     method = InversionMethod(solver={"name": "anderson"}, stop={"max_steps": 5, "tolerance": 0.0})
