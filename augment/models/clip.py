@@ -12,6 +12,7 @@ from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
 from augment.models.config import EMBEDDED, check_clip
 from augment.models.packaged import packaged_model
+from augment.models.rows import in_rows, padded_chunks
 from augment.models.strict import explained, load_network, quiet
 
 TEXT_BATCH = 256  # texts embedded together; on one CPU thread 4 times as fast as one by one
@@ -23,7 +24,10 @@ class ClipScorer:
     Attributes:
         name: what was loaded; recorded with the scores.
         logit_scale: the temperature the pair was trained with: softmax over `logit_scale * cosine` is a probability.
+        rows: rows of every call of the towers but that for class words, see `augment.models.rows`; None: any number.
     """
+
+    rows: int | None = None
 
     def __init__(self, name: str, model: CLIPModel, tokenizer: CLIPTokenizer, processor: CLIPImageProcessor) -> None:
         self.name = name
@@ -37,8 +41,12 @@ class ClipScorer:
     @torch.no_grad()
     def image_embeds(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
         """Return unit vectors of images in -1..1, resized to the model's input without cropping."""
-        features = self.model.get_image_features(pixel_values=self._pixels(images)).pooler_output
-        return F.normalize(features.float(), dim=1)
+
+        def embed(pixels: Tensor) -> Tensor:
+            features = self.model.get_image_features(pixel_values=self._pixels(pixels)).pooler_output
+            return F.normalize(features.float(), dim=1)
+
+        return in_rows(embed, self.rows, images)
 
     @torch.no_grad()
     def patch_embeds(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B P D"]:
@@ -53,6 +61,10 @@ class ClipScorer:
     @torch.no_grad()
     def text_embeds(self, texts: Sequence[str]) -> Float[Tensor, "N D"]:
         """Return unit vectors of texts, cut to the text tower's length."""
+        chunks = padded_chunks(texts, self.rows)
+        return torch.cat([self._text_embeds(chunk) for chunk in chunks])[: len(texts)]
+
+    def _text_embeds(self, texts: Sequence[str]) -> Float[Tensor, "N D"]:
         length = self.model.config.text_config.max_position_embeddings
         tokens = self.tokenizer(
             list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
@@ -78,7 +90,8 @@ class ClipScorer:
         """
         flat = [text for of_one in texts for text in of_one]
         batches = [flat[i : i + TEXT_BATCH] for i in range(0, len(flat), TEXT_BATCH)]
-        embeds = torch.cat([self.text_embeds(batch) for batch in batches])
+        with torch.no_grad():
+            embeds = torch.cat([self._text_embeds(batch) for batch in batches])
         of_class = embeds.split([len(of_one) for of_one in texts])
         return F.normalize(torch.stack([of_one.mean(dim=0) for of_one in of_class]), dim=1)
 

@@ -46,6 +46,12 @@ class PromptEmbeds:
         return [self.select(slice(i, i + size)) for i in range(0, len(self), size)]
 
 
+def concatenated(parts: Sequence[PromptEmbeds]) -> PromptEmbeds:
+    """Return the embeddings of several lists of prompts as those of one list."""
+    tensors = [torch.cat(column) for column in zip(*(part.tensors for part in parts), strict=True)]
+    return PromptEmbeds(*tensors)
+
+
 class LatentDiffusion(ABC):
     """Run a latent diffusion model: its text encoder, autoencoder, denoiser and noise schedule.
 
@@ -57,6 +63,7 @@ class LatentDiffusion(ABC):
         factor: image sides must be multiples of it: pixels per latent position, or per patch of them where the network
             works on patches.
         device, dtype: of the network; latents are float32 throughout.
+        rows: rows of every call of a network, see `augment.models.rows`; None: as many as there are.
     """
 
     samplers: ClassVar[tuple[str, ...]]
@@ -67,6 +74,7 @@ class LatentDiffusion(ABC):
     factor: int
     device: torch.device
     dtype: torch.dtype
+    rows: int | None = None
 
     @abstractmethod
     def encode(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:

@@ -37,12 +37,15 @@ PSNR_CEILING = 100.0  # dB, of two identical images: records cannot hold infinit
 def load_editor(config: WorkerConfig) -> DiffusionEditor:
     """Return an editor with the models of a worker, loaded on the number of CPU threads that it may use."""
     torch.set_num_threads(config.threads)
-    return DiffusionEditor(config, load_model(config.model), load_scorer(config))
+    model = load_model(config.model)
+    model.rows = config.batch_size
+    return DiffusionEditor(config, model, load_scorer(config, rows=config.batch_size))
 
 
-def load_scorer(config: BatchConfig) -> EditScorer:
-    """Return the scorer of a worker's edits, with its CLIP loaded."""
+def load_scorer(config: BatchConfig, rows: int | None = None) -> EditScorer:
+    """Return the scorer of a worker's edits, with its CLIP loaded; `rows` as in `augment.models.rows`."""
     clip = load_clip(config.clip.name, config.model.device)
+    clip.rows = rows
     return EditScorer(clip, config.clip.label_templates, config.class_names)
 
 

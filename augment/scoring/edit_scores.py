@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -61,7 +62,9 @@ class EditScorer:
         """
         embeds = self._clip.image_embeds(edits)  # [N, D], unit length
         source_embeds = self._clip.image_embeds(sources)[list(owners)]  # [N, D]
-        probabilities = (self._clip.logit_scale * embeds @ self._class_embeds.T).softmax(dim=1)  # [N, words]
+        # One row after the other: a product of another shape may round differently, and scores are compared by bytes.
+        logits = torch.stack([self._clip.logit_scale * (row @ self._class_embeds.T) for row in embeds])
+        probabilities = logits.softmax(dim=1)  # [N, words]
         # Not cached by prompt: which prompts share a batch, and with it the last bit, would depend on what ran before.
         alignment = (embeds * self._clip.text_embeds(list(prompts))).sum(dim=1)
         similarity = (embeds * source_embeds).sum(dim=1)
