@@ -56,11 +56,30 @@ class PlannedSource:
 
 
 @dataclass(frozen=True, slots=True)
+class FinishedPart:
+    """A part that an earlier run committed, in which edits may be found again.
+
+    Attributes:
+        part, sha256: its file name in `parts/`, and hash.
+        out: the output folder that it lies in, as a path or a URL; "" for the run's own.
+    """
+
+    part: str
+    sha256: str
+    out: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Unit:
-    """The atom of work, retry and statistics: a fixed set of sources, whoever runs it."""
+    """The atom of work, retry and statistics: a fixed set of sources, whoever runs it.
+
+    Attributes:
+        found_in: parts that hold some of its edits already; no part of the plan.
+    """
 
     unit_id: str
     sources: tuple[PlannedSource, ...]
+    found_in: tuple[FinishedPart, ...] = ()
 
     @property
     def planned(self) -> int:
@@ -111,8 +130,9 @@ class UnitReport:
     """What a worker says when a unit is committed.
 
     Attributes:
-        plan: digest of the unit's plan. part, sha256: the tar with its edits.
+        pixels: hash of the settings that the pixels of its edits depend on. part, sha256: the tar with its edits.
         planned, edited, failed: edits; the last two add up to the first.
+        kept: those of the edited ones that an earlier run had made.
         seconds: by stage: `alone` (suspects), `read`, `wait` (for the model to be free), `model`, `encode`, `write`;
             and `idle`, in which the model had waited for this unit's batches.
         psnr_sum, vae_psnr_sum: dB over the `inverted` images.
@@ -123,7 +143,7 @@ class UnitReport:
     """
 
     unit_id: str
-    plan: str
+    pixels: str
     part: str
     sha256: str
     planned: int
@@ -138,3 +158,4 @@ class UnitReport:
     planned_by_class: dict[str, int] = field(default_factory=dict)
     provisional: dict[str, int] = field(default_factory=dict)
     batch_size: int = 0
+    kept: int = 0

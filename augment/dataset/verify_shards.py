@@ -103,5 +103,5 @@ def _sample_problems(
         yield f"json: label {record.label} is not the class {record.class_name!r} of the plan"
     if files["txt"] != record.target_prompt.encode():
         yield "txt is not the target prompt in json"
-    if record.config_hash != plan.digest:
-        yield f"json: config_hash is {record.config_hash}, the plan's {plan.digest}"
+    if record.config_hash != plan.config_hash:
+        yield f"json: config_hash is {record.config_hash}, the plan's {plan.config_hash}"

@@ -210,7 +210,7 @@ def give_up(ledger: Ledger, config: WorkerSettings, unit: Unit, reason: str) -> 
         by_class[name] = by_class.get(name, 0) + len(planned.variants)
     report = UnitReport(
         unit.unit_id,
-        digest,
+        config.pixels_hash,
         part,
         sha256,
         unit.planned,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,15 +20,18 @@ from augment.inputs.packaged import packaged_path
 from augment.inputs.readers import InputFormat, list_sources
 from augment.ledger.plan import (
     Plan,
+    config_hash_of,
+    cut_units,
     digest_of,
     flatten,
     in_plan_order,
+    named_by_content,
     sources_digest,
 )
 from augment.models.config import ClipConfig, ModelConfig
-from augment.prompts import PromptConfig, unused_classes
+from augment.prompts import PromptConfig, plan_source, unused_classes
 from augment.run.budget import BudgetConfig
-from augment.types import Source
+from augment.types import Source, Unit
 
 ClassName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
@@ -86,6 +89,9 @@ class ExpandConfig(BaseModel):
     budget: BudgetConfig = BudgetConfig()
     run: RunConfig = RunConfig()
     seed: int = Field(default=0, ge=-(2**63), lt=2**63, description="another seed draws other prompts")
+    reuse: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(), description="other output folders, as paths or URLs; edits that they have already are taken over"
+    )
 
 
 class BatchConfig(BaseModel):
@@ -99,7 +105,8 @@ class BatchConfig(BaseModel):
     image_size: int = Field(gt=0, description="side in pixels to which sources are resized and cropped")
     class_names: dict[int, str] = Field(min_length=1, description="label -> class name, of the whole dataset")
     seed: int = Field(description="seed of the run")
-    config_hash: str = Field(description="digest of the plan, kept in every record")
+    config_hash: str = Field(description="hash of the settings that pixels and scores depend on, kept in every record")
+    pixels_hash: str = Field(description="hash of the settings that pixels depend on, kept in every report")
 
 
 class WorkerConfig(BatchConfig):
@@ -220,6 +227,14 @@ def fingerprint(
     )
 
 
+def planned_units(
+    config: ExpandConfig, prompts: PromptConfig, sources: Iterable[Source], settings: Mapping[str, Any]
+) -> Iterator[Unit]:
+    """Yield the units of the job's plan, whose fingerprint is `settings`, in order."""
+    planned = (plan_source(s, prompts, config.variants_per_image, config.seed) for s in sources)
+    return named_by_content(cut_units(planned, config.run.unit_size), config_hash_of(settings))
+
+
 def worker_config(config: ExpandConfig, plan: Plan) -> WorkerConfig:
     """Return the settings of the job's workers."""
     return WorkerConfig(
@@ -229,7 +244,8 @@ def worker_config(config: ExpandConfig, plan: Plan) -> WorkerConfig:
         image_size=config.input.image_size,
         class_names=plan.class_names,
         seed=config.seed,
-        config_hash=plan.digest,
+        config_hash=plan.config_hash,
+        pixels_hash=plan.pixels_hash,
         output=output_url(config),
         batch_size=config.run.batch_size,
         threads=config.run.threads_per_worker,

@@ -37,15 +37,14 @@ PSNR_CEILING = 100.0  # dB, of two identical images: records cannot hold infinit
 def load_editor(config: WorkerConfig) -> DiffusionEditor:
     """Return an editor with the models of a worker, loaded on the number of CPU threads that it may use."""
     torch.set_num_threads(config.threads)
-    model = load_model(config.model)
-    model.rows = config.batch_size
-    return DiffusionEditor(config, model, load_scorer(config, rows=config.batch_size))
+    editor = DiffusionEditor(config, load_model(config.model), load_scorer(config))
+    editor.limit_rows(config.batch_size)
+    return editor
 
 
-def load_scorer(config: BatchConfig, rows: int | None = None) -> EditScorer:
-    """Return the scorer of a worker's edits, with its CLIP loaded; `rows` as in `augment.models.rows`."""
+def load_scorer(config: BatchConfig) -> EditScorer:
+    """Return the scorer of a worker's edits, with its CLIP loaded."""
     clip = load_clip(config.clip.name, config.model.device)
-    clip.rows = rows
     return EditScorer(clip, config.clip.label_templates, config.class_names)
 
 
@@ -78,8 +77,9 @@ class DiffusionEditor:
             )
         self._sampler = checked_schedule(self._model, self.config.editing, "editing", size).name
 
-    def release_memory(self) -> None:
-        """Return cached memory to the device."""
+    def limit_rows(self, rows: int) -> None:
+        """Run the networks on `rows` images at once from now on (`augment.models.rows`), and return cached memory."""
+        self._model.rows = self._scorer.clip.rows = rows
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -169,12 +169,28 @@ class DiffusionEditor:
                     "inversion_status": str(result.status[i]),
                     **self._editing_fields(),
                 },
-                aug_ids=self._aug_ids(image, dtype),
+                aug_ids=self._aug_ids(image.planned, image.sha256, dtype),
             )
             for i, image in enumerate(batch)
         ]
 
-    def _aug_ids(self, image: DecodedImage, dtype: str) -> tuple[str, ...]:
+    def aug_ids(self, planned: PlannedSource, sha256: str) -> list[tuple[str, ...]]:
+        """Return for each edit of a source the ids that it may have: it is made in float32 where it has to be."""
+        dtypes = dict.fromkeys((self.config.model.dtype, "float32"))
+        return list(zip(*(self._aug_ids(planned, sha256, dtype) for dtype in dtypes), strict=True))
+
+    def score(self, image: DecodedImage, edits: np.ndarray) -> list[dict[str, float]]:
+        """Return the scores of edits that were made before, uint8 [K, H, W, 3]: one for each variant of the source."""
+        variants = image.planned.variants
+        return self._scorer.score(
+            to_images(image.pixels[None]).to(self._model.device),
+            to_images(edits).to(self._model.device),
+            owners=[0] * len(variants),
+            labels=[image.planned.source.label] * len(variants),
+            prompts=[variant.prompt for variant in variants],
+        )
+
+    def _aug_ids(self, planned: PlannedSource, sha256: str, dtype: str) -> tuple[str, ...]:
         """Return for each edit of a source the hash of all that determines its pixels.
 
         Noise that a sampler adds is drawn from a seed made of the run's seed and the image's hash.
@@ -182,10 +198,10 @@ class DiffusionEditor:
         # The solver and the sampler as they ran, defaults included.
         settings = self.config.editing.model_dump(mode="json") | self._editing_fields()
         model, config = self._model, self.config
-        common = (image.sha256, model.model_id, model.revision, dtype, config.image_size, as_json_text(settings))
+        common = (sha256, model.model_id, model.revision, dtype, config.image_size, as_json_text(settings))
         ids = []
-        for variant in image.planned.variants:
-            parts = (*common, config.seed, image.planned.source_prompt, variant.prompt, variant.index)
+        for variant in planned.variants:
+            parts = (*common, config.seed, planned.source_prompt, variant.prompt)
             ids.append(hashlib.sha256(repr(parts).encode()).hexdigest()[:32])
         return tuple(ids)
 

@@ -125,4 +125,6 @@ def publish_run(
     )
     if result.changed or not all(ledger.store.exists(name) for name in FILES):
         write_overview(ledger, result.manifest, locators)
+    if (plan := ledger.read_plan()) is not None:
+        ledger.forget_other_plans(plan)
     return result.manifest

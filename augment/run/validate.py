@@ -179,7 +179,7 @@ def _output_problems(config: ExpandConfig, settings: dict[str, Any] | None) -> I
         if plan is None and held:
             yield f"{url} already has {', '.join(held)}, but no plan: it is not this job's. Choose another output.path."
         if plan and settings and held:
-            ledger.check_fingerprint(plan, settings)
+            ledger.check_pixels(plan, settings)
     except (OutputError, OSError) as error:
         yield str(error)
     except Exception as error:  # object stores have errors of their own for missing buckets and credentials

@@ -74,13 +74,13 @@ def samples_of(unit: Unit, config_hash: str) -> list[tuple[str, dict[str, bytes]
 
 
 def commit_unit(ledger: Ledger, plan: Plan, unit: Unit) -> UnitReport:
-    samples = samples_of(unit, plan.digest)
+    samples = samples_of(unit, plan.config_hash)
     failed = sum(set(files) == {"json"} for _, files in samples)
     inverted = sum(key.endswith(RECONSTRUCTION_SUFFIX) for key, _ in samples)
     part, sha256 = ledger.write_part(unit.unit_id, samples)
     report = UnitReport(
         unit.unit_id,
-        plan.digest,
+        plan.pixels_hash,
         part,
         sha256,
         planned=unit.planned,

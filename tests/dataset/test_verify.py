@@ -257,7 +257,7 @@ def test_an_edit_that_is_planned_twice(tmp_path: Path) -> None:
     """Nothing can be right then, but it is said where it began."""
     ledger = finished_ledger(tmp_path)
     units = list(ledger.units())
-    plan = tmp_path / "plan" / "units-000000.jsonl"
+    (plan,) = (tmp_path / "plan").glob("units-*-000000.jsonl")
     publish_dataset(ledger, judge=judge, judge_settings={}, limits=ShardLimits())
     lines = plan.read_text().splitlines()
     plan.write_text("\n".join([lines[0], lines[0].replace("u000000", "u000001"), lines[2]]) + "\n")
