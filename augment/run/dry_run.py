@@ -160,7 +160,7 @@ def dry_run(config: ExpandConfig, price_per_hour: float | None = None) -> PlanRe
     growth = _growth(ledger, config, lambda: planned_units(config, prompts, sources, wanted), wanted)
     units = sum(1 for _ in cut(sources, run.unit_size, lambda source: source.key))
     workers = 1 if run.executor == "local" else None if run.num_workers == "all" else run.num_workers
-    todo = work_estimate(growth.new, units, workers, measured) if measured else None
+    todo = work_estimate(growth.new, growth.units, workers, measured) if measured else None
     if todo and todo.hours is None:
         notes.append("run.num_workers is `all`: divide the hours by the number of workers that the cluster gives")
     counts = Counter(source.class_name for source in sources)
@@ -193,7 +193,7 @@ def _growth(
     done = ledger.committed() if ledger.read_plan() is not None else {}
     done = {unit_id: report for unit_id, report in done.items() if ledger.has_part(report)}
     reuse = [Ledger(absolute(out)) for out in config.reuse]
-    unit_ids = [unit.unit_id for unit in units()] if done else []
+    unit_ids = [unit.unit_id for unit in units()]
     return compare(ledger, unit_ids, units(), done, pixels_hash_of(settings), reuse=reuse)
 
 

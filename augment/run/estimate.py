@@ -113,6 +113,8 @@ def work_estimate(edits: int, units: int, workers: int | None, measured: Measure
     Args:
         workers: number of workers; None if it is not known.
     """
+    if not units:
+        return Work(0.0, 0.0)
     seconds = edits * measured.seconds_per_edit
     used = min(workers, units) if workers else None  # a worker without a unit is not started
     worker_hours = (seconds + measured.setup_seconds * (used or 1)) / 3600

@@ -25,18 +25,15 @@ class Growth:
         new: edits to make, those that failed before and are tried again among them.
         kept: edits that stay, failed ones in units that are not tried again among them.
         dropped: edits made before that are not wanted any more.
+        units: units to make, those of which every edit is found again among them.
         found_in: unit id -> the parts that hold some of the unit's edits.
     """
 
     new: int = 0
     kept: int = 0
     dropped: int = 0
+    units: int = 0
     found_in: Mapping[str, tuple[FinishedPart, ...]] = field(default_factory=dict)
-
-    @property
-    def changes(self) -> bool:
-        """Return whether edits of an earlier plan are kept or dropped by units that are made."""
-        return bool(self.found_in or self.dropped)
 
     def line(self) -> str:
         """Return one line for a person."""
@@ -127,7 +124,7 @@ def compare(
                 parts |= {} if part is None else {part: None}
         if parts:
             found_in[unit.unit_id] = tuple(parts)
-    return Growth(new, kept, dropped + len(before) - len(taken), found_in)
+    return Growth(new, kept, dropped + len(before) - len(taken), len(unit_ids) - len(stay), found_in)
 
 
 def _identity(planned: PlannedSource, variant: Variant) -> int:
