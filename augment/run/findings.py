@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from augment.distribute.config import ignored_settings
 from augment.errors import ConfigError
+from augment.filters import FilterConfig
 from augment.inputs.class_words import misread_keys
 from augment.inputs.duplicates import same_pictures
 from augment.models.text_readers import TextReader, clip_reader, model_readers
@@ -60,7 +61,7 @@ def find(
     lost, shortened = length_findings(cut, counted, readers)
     where = f"{config.prompts}: "
     return Findings(
-        (*_filter_problems(config, class_names), *(where + text for text in lost)),
+        (*filter_problems(config.filters, class_names), *(where + text for text in lost)),
         (
             *_key_warnings(config, sources),
             *(f"input: {text}" for text in word_findings(class_names)),
@@ -72,11 +73,12 @@ def find(
     )
 
 
-def _filter_problems(config: ExpandConfig, class_names: Mapping[int, str]) -> Iterator[str]:
+def filter_problems(filters: FilterConfig, class_names: Mapping[int, str]) -> Iterator[str]:
+    """Yield which thresholds decide nothing on a dataset with these words (label -> word)."""
     words, _ = distinct_words(class_names)
-    if len(words) == 1 and config.filters.min_label_probability is not None:
+    if len(words) == 1 and filters.min_label_probability is not None:
         yield (
-            f"filters.min_label_probability: {config.filters.min_label_probability:g} filters nothing, because the "
+            f"filters.min_label_probability: {filters.min_label_probability:g} filters nothing, because the "
             f"dataset has the one class word {words[0]!r} and label_probability compares class words: with one it is "
             "always 1. Set filters.min_label_probability to null, and filters.min_text_alignment to a threshold that "
             "`augment preview` suggests"
