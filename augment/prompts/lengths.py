@@ -85,8 +85,19 @@ def cut_prompts(
             class_name = planned.source.class_name
             wanted.setdefault(planned.source_prompt, "" if planned.source.caption else class_name)
             wanted |= {variant.prompt: class_name for variant in planned.variants}
+    return cut_among(wanted, readers), len(wanted)
+
+
+def cut_among(wanted: Mapping[str, str], readers: Sequence[Reader]) -> list[CutPrompt]:
+    """Return which of some prompts are cut; none if there is no reader to ask.
+
+    Args:
+        wanted: prompt -> the class whose word it must keep, or "".
+    """
+    if not readers:
+        return []
     found = [cut_prompt(text, class_name, readers) for text, class_name in wanted.items()]
-    return [cut for cut in found if cut is not None], len(wanted)
+    return [cut for cut in found if cut is not None]
 
 
 def length_findings(cut: Sequence[CutPrompt], counted: int, readers: Sequence[Reader]) -> tuple[list[str], list[str]]:

@@ -17,7 +17,7 @@ from augment.prompts.lengths import cut_prompt, cut_prompts, length_findings
 from augment.prompts.syntax import syntax_findings
 from augment.prompts.templates import fill
 from augment.prompts.words import distinct_words, word_findings
-from augment.run.config import ExpandConfig
+from augment.run.config import ExpandConfig, InputConfig
 from augment.types import Source
 
 _SHOWN = 3
@@ -63,9 +63,7 @@ def find(
     return Findings(
         (*filter_problems(config.filters, class_names), *(where + text for text in lost)),
         (
-            *_key_warnings(config, sources),
-            *(f"input: {text}" for text in word_findings(class_names)),
-            *(f"input: {text}" for text in _duplicate_warnings(sources)),
+            *dataset_warnings(config.input, sources, class_names),
             *(where + text for text in (*syntax_findings(prompts), *shortened)),
             *_label_warnings(config, class_names, clip),
             *ignored_settings(config.run),
@@ -85,12 +83,19 @@ def filter_problems(filters: FilterConfig, class_names: Mapping[int, str]) -> It
         )
 
 
-def _key_warnings(config: ExpandConfig, sources: Sequence[Source]) -> Iterator[str]:
+def dataset_warnings(config: InputConfig, sources: Sequence[Source], class_names: Mapping[int, str]) -> Iterator[str]:
+    """Yield what is odd about the words for the classes (label -> word), and about the files."""
+    yield from _key_warnings(config, sources)
+    yield from (f"input: {text}" for text in word_findings(class_names))
+    yield from (f"input: {text}" for text in _duplicate_warnings(sources))
+
+
+def _key_warnings(config: InputConfig, sources: Sequence[Source]) -> Iterator[str]:
     """Yield how class folders were read where they can be read in two ways."""
-    if config.input.format != "imagefolder":
+    if config.format != "imagefolder":
         return
     one_of_each = {s.label: s for s in reversed(sources)}.values()
-    if not config.input.class_names:
+    if not config.class_names:
         found = [(re.search(_NUMBERED_FOLDER.format(re.escape(s.class_name)), s.locator), s) for s in one_of_each]
         cut = [(match.group(1), s.class_name) for match, s in found if match]
         if cut:
@@ -101,7 +106,7 @@ def _key_warnings(config: ExpandConfig, sources: Sequence[Source]) -> Iterator[s
             )
         return
     own = {s.label: s.key.partition("/")[0] for s in one_of_each}  # numbers are kept in keys as they are
-    if misread := misread_keys(config.input.class_names, own):
+    if misread := misread_keys(config.class_names, own):
         label = {name: label for label, name in own.items()}[misread[0]]
         yield (
             f"input.class_names: the keys are taken for the names of class folders, not for labels: {misread[0]} is "
