@@ -96,7 +96,7 @@ class Worker:
             DeviceError: if the device is broken; this process should end.
         """
         unit, clock = task.unit, _Clock()
-        in_flight = InFlight(self._ledger.store, unit.unit_id, task.attempt)
+        in_flight = InFlight(self._ledger.store, unit.unit_id, task.attempt, task.in_driver)
         by_key = {planned.source.key: planned for planned in unit.sources}
         with clock.stage("alone"):
             for key in task.alone:
