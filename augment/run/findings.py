@@ -13,7 +13,7 @@ from augment.inputs.class_words import misread_keys
 from augment.inputs.duplicates import same_pictures
 from augment.models.text_readers import TextReader, clip_reader, model_readers
 from augment.prompts import PromptConfig
-from augment.prompts.lengths import cut_prompt, cut_prompts, length_findings
+from augment.prompts.lengths import cut_among, cut_prompts, length_findings, too_long
 from augment.prompts.syntax import syntax_findings
 from augment.prompts.templates import fill
 from augment.prompts.words import distinct_words, word_findings
@@ -21,7 +21,7 @@ from augment.run.config import ExpandConfig, InputConfig
 from augment.types import Source
 
 _SHOWN = 3
-_NUMBERED_FOLDER = r"[/:](\d+\s*[._-]\s*{})/"  # input.class_names was not given, and the number is not in the word
+_NUMBERED_FOLDER = re.compile(r"[/:]((\d+\s*[._-]\s*)[^/]*)(?=/)")
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,12 @@ def _key_warnings(config: InputConfig, sources: Sequence[Source]) -> Iterator[st
         return
     one_of_each = {s.label: s for s in reversed(sources)}.values()
     if not config.class_names:
-        found = [(re.search(_NUMBERED_FOLDER.format(re.escape(s.class_name)), s.locator), s) for s in one_of_each]
-        cut = [(match.group(1), s.class_name) for match, s in found if match]
+        cut = [
+            (folder, s.class_name)
+            for s in one_of_each
+            for folder, number in _NUMBERED_FOLDER.findall(s.locator)
+            if folder == number + s.class_name  # and so the number is not part of the word
+        ]
         if cut:
             some = ", ".join(f"{folder!r} is {word!r}" for folder, word in cut[:_SHOWN])
             yield (
@@ -136,11 +140,12 @@ def _label_warnings(config: ExpandConfig, class_names: Mapping[int, str], clip: 
     """Yield what the scoring model does not read of the texts for the label score."""
     if clip is None:
         return
-    texts = {fill(t, name, {}): name for name in distinct_words(class_names)[0] for t in config.clip.label_templates}
-    cut = [found for text, name in texts.items() if (found := cut_prompt(text, name, [clip]))]
+    words, templates = distinct_words(class_names)[0], config.clip.label_templates
+    cut = cut_among({fill(t, word, {}): word for t in too_long(templates, words, clip, {}) for word in words}, [clip])
     if cut:
+        count = len(words) * len(templates)
         yield (
-            f"clip.label_templates: {len(cut)} of {len(texts)} texts for the label score are longer than "
+            f"clip.label_templates: {len(cut)} of {count} texts for the label score are longer than "
             f"{config.clip.name!r} reads ({clip.length} tokens): of {cut[0].text[:120]!r} it reads "
             f"{cut[0].read['clip']!r}. Shorten them, or the words in input.class_names"
         )
