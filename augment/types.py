@@ -115,6 +115,7 @@ class UnitTask:
         quarantined: keys of inputs that are not to be touched -> why.
         batch_size: at most so many images at once; 0: as many as the config says.
         replaces: commit over the marker that the unit has already, rather than let the first one count.
+        in_driver: whether the worker is the driver's own process, and dies with it and for the same reason.
     """
 
     unit: Unit
@@ -123,6 +124,7 @@ class UnitTask:
     quarantined: dict[str, str] = field(default_factory=dict)
     batch_size: int = 0
     replaces: bool = False
+    in_driver: bool = False
 
 
 @dataclass(frozen=True, slots=True)

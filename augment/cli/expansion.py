@@ -107,11 +107,13 @@ def finalize(
     No GPU needed.
     """
     with messages(as_json):
-        from augment.report.outcome import counts
+        from augment.report.outcome import counts, problems
         from augment.run.finalize import finalize as run
 
         summary = run(out, overrides or [], config)
-        show({"out": summary.out, **counts(summary.manifest)}, summary.lines(), as_json)
+        found = problems(summary.manifest, summary.out)
+        content = {"out": summary.out, **counts(summary.manifest), "problems": found}
+        show(content, summary.lines(), as_json, [f"error: {problem}" for problem in found])
 
 
 def verify(out: Output, as_json: AsJson = False) -> None:

@@ -8,19 +8,20 @@ from dataclasses import dataclass
 
 from augment.distribute.config import ignored_settings
 from augment.errors import ConfigError
+from augment.filters import FilterConfig
 from augment.inputs.class_words import misread_keys
 from augment.inputs.duplicates import same_pictures
 from augment.models.text_readers import TextReader, clip_reader, model_readers
 from augment.prompts import PromptConfig
-from augment.prompts.lengths import cut_prompt, cut_prompts, length_findings
+from augment.prompts.lengths import cut_among, cut_prompts, length_findings, too_long
 from augment.prompts.syntax import syntax_findings
 from augment.prompts.templates import fill
 from augment.prompts.words import distinct_words, word_findings
-from augment.run.config import ExpandConfig
+from augment.run.config import ExpandConfig, InputConfig
 from augment.types import Source
 
 _SHOWN = 3
-_NUMBERED_FOLDER = r"[/:](\d+\s*[._-]\s*{})/"  # input.class_names was not given, and the number is not in the word
+_NUMBERED_FOLDER = re.compile(r"[/:]((\d+\s*[._-]\s*)[^/]*)(?=/)")
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,9 @@ def find(
     lost, shortened = length_findings(cut, counted, readers)
     where = f"{config.prompts}: "
     return Findings(
-        (*_filter_problems(config, class_names), *(where + text for text in lost)),
+        (*filter_problems(config.filters, class_names), *(where + text for text in lost)),
         (
-            *_key_warnings(config, sources),
-            *(f"input: {text}" for text in word_findings(class_names)),
-            *(f"input: {text}" for text in _duplicate_warnings(sources)),
+            *dataset_warnings(config.input, sources, class_names),
             *(where + text for text in (*syntax_findings(prompts), *shortened)),
             *_label_warnings(config, class_names, clip),
             *ignored_settings(config.run),
@@ -72,25 +71,37 @@ def find(
     )
 
 
-def _filter_problems(config: ExpandConfig, class_names: Mapping[int, str]) -> Iterator[str]:
+def filter_problems(filters: FilterConfig, class_names: Mapping[int, str]) -> Iterator[str]:
+    """Yield which thresholds decide nothing on a dataset with these words (label -> word)."""
     words, _ = distinct_words(class_names)
-    if len(words) == 1 and config.filters.min_label_probability is not None:
+    if len(words) == 1 and filters.min_label_probability is not None:
         yield (
-            f"filters.min_label_probability: {config.filters.min_label_probability:g} filters nothing, because the "
+            f"filters.min_label_probability: {filters.min_label_probability:g} filters nothing, because the "
             f"dataset has the one class word {words[0]!r} and label_probability compares class words: with one it is "
             "always 1. Set filters.min_label_probability to null, and filters.min_text_alignment to a threshold that "
             "`augment preview` suggests"
         )
 
 
-def _key_warnings(config: ExpandConfig, sources: Sequence[Source]) -> Iterator[str]:
+def dataset_warnings(config: InputConfig, sources: Sequence[Source], class_names: Mapping[int, str]) -> Iterator[str]:
+    """Yield what is odd about the words for the classes (label -> word), and about the files."""
+    yield from _key_warnings(config, sources)
+    yield from (f"input: {text}" for text in word_findings(class_names))
+    yield from (f"input: {text}" for text in _duplicate_warnings(sources))
+
+
+def _key_warnings(config: InputConfig, sources: Sequence[Source]) -> Iterator[str]:
     """Yield how class folders were read where they can be read in two ways."""
-    if config.input.format != "imagefolder":
+    if config.format != "imagefolder":
         return
     one_of_each = {s.label: s for s in reversed(sources)}.values()
-    if not config.input.class_names:
-        found = [(re.search(_NUMBERED_FOLDER.format(re.escape(s.class_name)), s.locator), s) for s in one_of_each]
-        cut = [(match.group(1), s.class_name) for match, s in found if match]
+    if not config.class_names:
+        cut = [
+            (folder, s.class_name)
+            for s in one_of_each
+            for folder, number in _NUMBERED_FOLDER.findall(s.locator)
+            if folder == number + s.class_name  # and so the number is not part of the word
+        ]
         if cut:
             some = ", ".join(f"{folder!r} is {word!r}" for folder, word in cut[:_SHOWN])
             yield (
@@ -99,7 +110,7 @@ def _key_warnings(config: ExpandConfig, sources: Sequence[Source]) -> Iterator[s
             )
         return
     own = {s.label: s.key.partition("/")[0] for s in one_of_each}  # numbers are kept in keys as they are
-    if misread := misread_keys(config.input.class_names, own):
+    if misread := misread_keys(config.class_names, own):
         label = {name: label for label, name in own.items()}[misread[0]]
         yield (
             f"input.class_names: the keys are taken for the names of class folders, not for labels: {misread[0]} is "
@@ -129,11 +140,12 @@ def _label_warnings(config: ExpandConfig, class_names: Mapping[int, str], clip: 
     """Yield what the scoring model does not read of the texts for the label score."""
     if clip is None:
         return
-    texts = {fill(t, name, {}): name for name in distinct_words(class_names)[0] for t in config.clip.label_templates}
-    cut = [found for text, name in texts.items() if (found := cut_prompt(text, name, [clip]))]
+    words, templates = distinct_words(class_names)[0], config.clip.label_templates
+    cut = cut_among({fill(t, word, {}): word for t in too_long(templates, words, clip, {}) for word in words}, [clip])
     if cut:
+        count = len(words) * len(templates)
         yield (
-            f"clip.label_templates: {len(cut)} of {len(texts)} texts for the label score are longer than "
+            f"clip.label_templates: {len(cut)} of {count} texts for the label score are longer than "
             f"{config.clip.name!r} reads ({clip.length} tokens): of {cut[0].text[:120]!r} it reads "
             f"{cut[0].read['clip']!r}. Shorten them, or the words in input.class_names"
         )

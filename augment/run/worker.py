@@ -79,7 +79,7 @@ class Worker:
             DeviceError: if the device is broken; this process should end.
         """
         unit, clock = task.unit, Clock()
-        in_flight = InFlight(self._ledger.store, unit.unit_id, task.attempt)
+        in_flight = InFlight(self._ledger.store, unit.unit_id, task.attempt, task.in_driver)
         before = FinishedEdits(self._ledger.store, unit.found_in, self.config.config_hash)
         kept = {p.source.key: self._find(p, before, in_flight, clock) for p in unit.sources if unit.found_in}
         by_key = {p.source.key: without(p, kept.get(p.source.key, {})) for p in unit.sources}

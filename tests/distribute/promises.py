@@ -55,7 +55,7 @@ class Promises(RuleBasedStateMachine):
 
     def alone_in_flight(self) -> list[str]:
         records = (json.loads(self.store.read(name)) for name in self.store.list("run/in_flight"))
-        return [key for record in records if record["alone"] for key in record["keys"]]
+        return [key for record in records if record["alone"] and record["in_driver"] for key in record["keys"]]
 
     def valid(self) -> dict[str, UnitReport]:
         ledger = Ledger(self.store)

@@ -48,7 +48,7 @@ class Settings:
 def run_unit(client: Client, task: UnitTask, digest: str) -> Steps:
     """Do a unit; yield wherever the process might die, with the inputs at work and whether there is one alone."""
     ledger, unit = Ledger(client), task.unit
-    in_flight = InFlight(client, unit.unit_id, task.attempt)
+    in_flight = InFlight(client, unit.unit_id, task.attempt, task.in_driver)
     yield (), False
     for key in task.alone:
         in_flight.begin([key], alone=True)
@@ -143,7 +143,7 @@ class Driver:
         if self.again:
             Suspects(self.client).reset(unit for unit in UNITS if unit.unit_id in self.again)
         settings = Settings(self.plan.config_hash, self.plan.pixels_hash)
-        self.queue = TaskQueue(settings, todo, RUN, self.again, store=self.client)
+        self.queue = TaskQueue(settings, todo, RUN, self.again, store=self.client, in_driver=self.kind == "local")
         if self.kind == "local":
             self.queue.merge_in_flight()
         else:
