@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
@@ -140,8 +140,22 @@ def load_expand_config(path: Path | str, overrides: Sequence[str] = ()) -> Expan
     return config.model_copy(update={"prompts": (folder / config.prompts).absolute()})
 
 
-def job_sources(config: ExpandConfig) -> tuple[list[Source], dict[int, str]]:
-    """Return the job's images in plan order, and label -> class name of the whole dataset, whatever `limit` leaves.
+class JobSources(NamedTuple):
+    """The images of a job.
+
+    Attributes:
+        sources: the job's images, in plan order.
+        class_names: label -> class name of the whole dataset, whatever `limit` leaves.
+        left_out: kind -> number of the files of the dataset that are not among its images.
+    """
+
+    sources: list[Source]
+    class_names: dict[int, str]
+    left_out: Mapping[str, int]
+
+
+def job_sources(config: ExpandConfig) -> JobSources:
+    """Return the job's images, and what else the listing of the dataset says.
 
     The order is that of `in_plan_order`, so the images that `limit` leaves are a random sample of the dataset.
     Locators are absolute, because workers may have another working directory.
@@ -162,8 +176,10 @@ def job_sources(config: ExpandConfig) -> tuple[list[Source], dict[int, str]]:
                 "for images. Choose a folder elsewhere."
             )
     named = config.input.class_names
-    sources = list_sources(located[0] if len(located) == 1 else located, config.input.format, named, config.input.split)
-    return in_plan_order(sources)[: config.input.limit], {s.label: s.class_name for s in sources}
+    place = located[0] if len(located) == 1 else located
+    listing = list_sources(place, config.input.format, named, config.input.split)
+    chosen = in_plan_order(listing.sources)[: config.input.limit]
+    return JobSources(chosen, {s.label: s.class_name for s in listing.sources}, listing.left_out)
 
 
 def check_class_names(config: ExpandConfig, prompts: PromptConfig, class_names: Mapping[int, str]) -> None:

@@ -90,7 +90,7 @@ def interpolate_dataset(config: InterpolateConfig) -> dict[str, Any]:
     """
     config = config.model_copy(update={"model": pinned(config.model)})
     output = OutputConfig(path=str(config.output))
-    sources, _ = job_sources(ExpandConfig(input=config.input, output=output, prompts=config.prompts))
+    sources, *_ = job_sources(ExpandConfig(input=config.input, output=output, prompts=config.prompts))
     pairs = choose_pairs(sources, load_config(config.prompts, PromptConfig), config.pairs_per_class, config.seed)
     images = {s.key: _decoded(s, config.input.image_size) for pair in pairs for s in (pair.a, pair.b)}
     model = load_model(config.model)

@@ -40,7 +40,7 @@ def write(path: Path, rows: Rows) -> Path:
 
 
 def listed(path: object, class_names: dict[int, str] | None = None, split: str | None = None) -> list[Source]:
-    return list_sources(path, "manifest", class_names, split)  # type: ignore[arg-type]
+    return list_sources(path, "manifest", class_names, split).sources  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", FORMATS)
