@@ -26,15 +26,15 @@ _FORMATS: dict[str, tuple[str, bytes]] = {
     "BMP": ("bmp", rb"BM.{12}[\x0c-\x80]\0\0\0"),
     "PPM": ("ppm pgm pbm pnm pfm", rb"P[1-6fy][\s#]"),
     "TGA": ("tga icb vda vst", rb"(?!)"),  # has no signature: see `_is_tga`
-    "ICO": ("ico", rb"\0\0\1\0[^\0]"),
-    "CUR": ("cur", rb"\0\0\2\0[^\0]"),
+    "ICO": ("ico", rb"\0\0\x01\0[^\0]"),
+    "CUR": ("cur", rb"\0\0\x02\0[^\0]"),
     "ICNS": ("icns", rb"icns"),
     "DDS": ("dds", rb"DDS "),
     "PSD": ("psd", rb"8BPS"),
     "QOI": ("qoi", rb"qoif"),
-    "SGI": ("sgi rgb rgba bw", rb"\x01\xda[\0\1][\1\2]"),
+    "SGI": ("sgi rgb rgba bw", rb"\x01\xda[\0\x01][\x01\x02]"),
     "SUN": ("ras", rb"\x59\xa6\x6a\x95"),
-    "PCX": ("pcx", rb"\x0a[\0\2\3\5][\0\1][\1\2\4\x08]"),
+    "PCX": ("pcx", rb"\x0a[\0\x02\x03\x05][\0\x01][\x01\x02\x04\x08]"),
     "DCX": ("dcx", rb"\xb1\x68\xde\x3a"),
     "PIXAR": ("pxr", rb"\x80\xe8\0\0"),
     "MSP": ("msp", rb"DanM|LinS"),
@@ -112,7 +112,7 @@ def unread_format(data: bytes) -> str:
 
 
 def _is_tga(data: bytes) -> bool:
-    """Return whether a whole file is TGA: the second version ends in a mark, others are as long as their header says."""
+    """Return whether a whole file is TGA: it ends in the mark of that format, or is as long as its header says."""
     if len(data) < 18:
         return False
     skipped, has_map, kind, _, map_length, map_depth, _, _, width, height, depth, _ = struct.unpack(
