@@ -92,7 +92,7 @@ def _rows(ledger: Ledger, locators: Mapping[str, str]) -> list[list[Tile]]:
     sources = [planned for _, some in chosen for planned in some]
     with ledger.store.open("index.parquet") as file:
         index = read_rows(file, [edit_key(p.source.key, v.index) for p in sources for v in p.variants])
-    originals = _keep_sources(ledger.store, [p.source for p in sources], locators, plan.fingerprint["input.image_size"])
+    originals = _keep_sources(ledger.store, [p.source for p in sources], locators, plan.fingerprint)
     rows = []
     for unit_id, some in chosen:
         samples = dict(read_samples(ledger, ledger.report_of(unit_id)))
@@ -101,14 +101,14 @@ def _rows(ledger: Ledger, locators: Mapping[str, str]) -> list[list[Tile]]:
 
 
 def _keep_sources(
-    store: Store, sources: Sequence[Source], locators: Mapping[str, str], size: int
+    store: Store, sources: Sequence[Source], locators: Mapping[str, str], settings: Mapping[str, Any]
 ) -> Mapping[str, bytes]:
     """Return the sources as PNG by key: those kept by an earlier call, and the others, read now and kept."""
     try:
         kept = {key: files["png"] for key, files in iter_tar(io.BytesIO(store.read(KEPT_SOURCES)))}
     except FileNotFoundError:
         kept = {}
-    found = {s.key: png for s in sources if s.key not in kept and (png := _read_source(s, locators, size))}
+    found = {s.key: png for s in sources if s.key not in kept and (png := _read_source(s, locators, settings))}
     kept |= found
     if found:
         with store.scratch() as folder:
@@ -117,11 +117,12 @@ def _keep_sources(
     return kept
 
 
-def _read_source(source: Source, locators: Mapping[str, str], size: int) -> bytes:
+def _read_source(source: Source, locators: Mapping[str, str], settings: Mapping[str, Any]) -> bytes:
     """Return a source as the model saw it, as PNG; b"" if it is gone or damaged."""
+    size, colour = settings["input.image_size"], settings.get("input.colour", "srgb")
     here = replace(source, locator=locators.get(source.key, source.locator))
     try:
-        return encode_png(np.asarray(decode_image(read_bytes(here), size)))
+        return encode_png(np.asarray(decode_image(read_bytes(here), size, colour=colour)))
     except (InputError, ImageError):
         return b""
 

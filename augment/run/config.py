@@ -9,12 +9,13 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from augment.config import load_config
+from augment.config import ExpandedPath, PathText, load_config
 from augment.dataset.shards import ShardLimits
 from augment.distribute.config import RunConfig
 from augment.editing.config import EditConfig
 from augment.errors import ConfigError, OutputError
 from augment.filters import FilterConfig
+from augment.inputs.colour import ColourName
 from augment.inputs.locate import absolute, is_url
 from augment.inputs.packaged import packaged_path
 from augment.inputs.readers import InputFormat, list_sources
@@ -42,9 +43,9 @@ class InputConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: Annotated[str, Field(min_length=1)] | tuple[Annotated[str, Field(min_length=1)], ...] = Field(
-        description="folder, tar(s) or manifest, relative to the working directory, or a URL like s3://bucket/folder; "
-        "`embedded:train` is the split that ships"
+    path: PathText | tuple[PathText, ...] = Field(
+        description="folder, tar(s) or manifest, relative to the working directory, or a URL like s3://bucket/folder, "
+        "with `~` and `$VARIABLES`; `embedded:train` is the split that ships"
     )
     format: InputFormat = Field(
         description="`imagefolder`, `webdataset`, `manifest` (CSV, JSONL or Parquet) or `flat` (one class)"
@@ -53,6 +54,10 @@ class InputConfig(BaseModel):
     image_size: int = Field(gt=0, description="side in pixels to which images are resized and cropped; the model's own")
     limit: int | None = Field(
         default=None, gt=0, description="only so many images, drawn by a hash of the key; a larger limit keeps them"
+    )
+    colour: ColourName = Field(
+        default="srgb",
+        description="`srgb` converts colours from the profile in a file to sRGB, `ignore` takes numbers as they are",
     )
     class_names: dict[Annotated[str, BeforeValidator(_as_text), Field(min_length=1)], ClassName] = Field(
         default={},
@@ -64,8 +69,7 @@ class InputConfig(BaseModel):
 class OutputConfig(ShardLimits):
     """Where the output goes, and how large its shards may grow."""
 
-    path: str = Field(
-        min_length=1,
+    path: PathText = Field(
         description="output folder, relative to the working directory, or a URL like s3://bucket/folder; one per run",
     )
 
@@ -78,7 +82,7 @@ class ExpandConfig(BaseModel):
     input: InputConfig
     output: OutputConfig
     model: ModelConfig = ModelConfig()
-    prompts: Path = Field(description="YAML file of prompts, relative to this file")
+    prompts: ExpandedPath = Field(description="YAML file of prompts, relative to this file")
     variants_per_image: int = Field(default=4, gt=0, description="edits wanted of each image")
     editing: EditConfig = EditConfig()
     clip: ClipConfig = ClipConfig()
@@ -97,6 +101,7 @@ class BatchConfig(BaseModel):
     editing: EditConfig
     clip: ClipConfig
     image_size: int = Field(gt=0, description="side in pixels to which sources are resized and cropped")
+    colour: ColourName = Field(default="srgb", description="whether profiles in files count")
     class_names: dict[int, str] = Field(min_length=1, description="label -> class name, of the whole dataset")
     seed: int = Field(description="seed of the run")
     config_hash: str = Field(description="digest of the plan, kept in every record")
@@ -222,6 +227,8 @@ def fingerprint(
                 "classes": len(class_names),  # the label score compares all of them
                 "class_names": digest_of(class_names),
                 "image_size": config.input.image_size,
+                # Left out as long as it is `srgb`: earlier plans of pictures without profiles mean the same.
+                **({} if config.input.colour == "srgb" else {"colour": config.input.colour}),
             },
             # The device may change, the model may not.
             "model": config.model.model_dump(mode="json", exclude={"device"}),
@@ -243,6 +250,7 @@ def worker_config(config: ExpandConfig, plan: Plan) -> WorkerConfig:
         editing=config.editing,
         clip=config.clip,
         image_size=config.input.image_size,
+        colour=config.input.colour,
         class_names=plan.class_names,
         seed=config.seed,
         config_hash=plan.digest,

@@ -131,7 +131,7 @@ def dry_run(config: ExpandConfig, price_per_hour: float | None = None) -> PlanRe
     prompts = load_config(config.prompts, PromptConfig)
     sources, class_names, left_out = job_sources(config)
     check_class_names(config, prompts, class_names)
-    findings = find(config, prompts, sources, class_names)
+    findings = find(config, prompts, sources, class_names, left_out)
     findings.raise_any()
     settings = relevant_settings(fingerprint(config, prompts, sources, class_names), config)
     url, notes = output_url(config), list(findings.warnings)

@@ -14,7 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from augment.config import load_config
+from augment.config import ExpandedPath, load_config
 from augment.editing import EditConfig
 from augment.editing.edits import checked_schedule, full_schedule
 from augment.editing.interpolate import generate, invert_images
@@ -50,9 +50,9 @@ class InterpolateConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     input: InputConfig
-    output: Path = Field(description="output folder, relative to the working directory")
+    output: ExpandedPath = Field(description="output folder, relative to the working directory")
     model: ModelConfig = ModelConfig()
-    prompts: Path = Field(description="YAML file of prompts, relative to this file; every pair draws one")
+    prompts: ExpandedPath = Field(description="YAML file of prompts, relative to this file; every pair draws one")
     editing: EditConfig = EditConfig(strength=1.0)
     pairs_per_class: int = Field(default=1, ge=1, description="pairs of images, different ones, of each class")
     weights: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
@@ -92,7 +92,7 @@ def interpolate_dataset(config: InterpolateConfig) -> dict[str, Any]:
     output = OutputConfig(path=str(config.output))
     sources, *_ = job_sources(ExpandConfig(input=config.input, output=output, prompts=config.prompts))
     pairs = choose_pairs(sources, load_config(config.prompts, PromptConfig), config.pairs_per_class, config.seed)
-    images = {s.key: _decoded(s, config.input.image_size) for pair in pairs for s in (pair.a, pair.b)}
+    images = {s.key: _decoded(s, config.input) for pair in pairs for s in (pair.a, pair.b)}
     model = load_model(config.model)
     if config.input.image_size % model.factor:
         raise InputError(
@@ -211,8 +211,8 @@ def _png(image: Tensor) -> bytes:
     return encode_png(to_pixels(image[None])[0])
 
 
-def _decoded(source: Source, size: int) -> np.ndarray:
+def _decoded(source: Source, config: InputConfig) -> np.ndarray:
     try:
-        return np.asarray(decode_image(read_bytes(source), size))
+        return np.asarray(decode_image(read_bytes(source), config.image_size, colour=config.colour))
     except ImageError as error:
         raise InputError(f"{source.place}: {error}; remove it from the dataset") from error

@@ -110,7 +110,7 @@ def validate(path: Path | str, overrides: Sequence[str] = ()) -> Validation:
     findings = Findings()
     if listing and prompts and model and {"clip", "filters", "variants_per_image", "seed", "run"} <= sound:
         try:
-            findings = find(config.model_copy(update={"model": model}), prompts, sources, class_names)
+            findings = find(config.model_copy(update={"model": model}), prompts, sources, class_names, left_out)
         except ModelError as error:
             problems.append(str(error))
         problems += findings.problems

@@ -142,7 +142,7 @@ class Worker:
             return self._failed(planned, "read", _without_place(error, planned))
         sha256 = hashlib.sha256(data).hexdigest()
         try:
-            picture = decode_image(data, self.config.image_size)
+            picture = decode_image(data, self.config.image_size, colour=self.config.colour)
         except ImageError as error:
             return self._failed(planned, "decode", _without_place(error, planned), sha256)
         return DecodedImage(planned, sha256, np.asarray(picture))
