@@ -81,9 +81,19 @@ def _not_read(data: bytes) -> str:
 
 
 def _reduce(file: Image.Image, size: int) -> None:
-    """Let a JPEG file be decoded at a reduced scale, if that leaves each side `_REDUCED_SIDE` times the size wanted."""
-    if file.format in ("JPEG", "MPO"):
-        file.draft(None, (_REDUCED_SIDE * size, _REDUCED_SIDE * size))
+    """Let a JPEG file be decoded at a reduced scale, if that leaves each side `_REDUCED_SIDE` times the size wanted.
+
+    Only by what divides both sides, as it does those of cameras: otherwise the picture would be stretched by a part of
+    a pixel.
+    """
+    if file.format not in ("JPEG", "MPO"):
+        return
+    for scale in (8, 4, 2):
+        width, height = file.width // scale, file.height // scale
+        even = (width * scale, height * scale) == file.size
+        if even and min(width, height) >= _REDUCED_SIDE * size:
+            file.draft(None, (width, height))
+            return
 
 
 def _silence_pillow() -> None:

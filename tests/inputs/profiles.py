@@ -52,9 +52,10 @@ def _profile(
     for name, data in tags.items():
         table += name + struct.pack(">II", start + len(content), len(data))
         content += data + bytes(-len(data) % 4)
-    header = struct.pack(
-        ">I4xI4s4s4s12x4s", start + len(content), 0x02400000, kind, space, space_of_connection, b"acsp"
-    )
+    names = (kind, space, space_of_connection, b"acsp")
+    names = (kind, space, space_of_connection, b"acsp")
+    names = (kind, space, space_of_connection, b"acsp")
+    header = struct.pack(">I4xI4s4s4s12x4s", start + len(content), 0x02400000, *names)
     header = header.ljust(68, b"\0") + b"".join(map(_fixed, WHITE))
     return header.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + content
 
