@@ -35,8 +35,9 @@ class Absent:
     reason: str = ""
 
     def __str__(self) -> str:
-        of = f"{self.total}" if self.looked_at == self.total else f"{self.looked_at} (of {self.total}) looked at"
-        return f"{self.count} of {of} files are not there, the first is {self.first}: {self.reason}"
+        sample = "" if self.looked_at == self.total else f" looked at (of {self.total})"
+        files = f"{self.count} of {self.looked_at} files{sample}"
+        return f"{files} are not there, the first is {self.first}: {self.reason}"
 
 
 def absent_files(sources: Sequence[Source], manifest: str | Sequence[str]) -> Absent:
@@ -92,11 +93,17 @@ def _folders(manifest: str | Sequence[str]) -> list[str]:
 def _reason(path: str, folders: Sequence[str]) -> str:
     folder = next((f for f in folders if path.startswith(f.rstrip("/") + "/")), "")
     row = path[len(folder) :].lstrip("/") if folder else path
-    for text, what, remedy in _rewritten(row):
-        if os.path.exists(os.path.join(folder, text)):
+    ways = list(_rewritten(row))
+    for text, what, remedy in ways:
+        if what and os.path.exists(os.path.join(folder, text)):
             return f"{what}. {remedy}"
+    for text, what, remedy in ways:
         if there := _elsewhere(text, folders, path):
             how = f"{what}, and " if what else ""
+            if row.startswith("/"):
+                return (
+                    f"{how}{there} is there. Write paths relative to the manifest's folder, or absolute ones"
+                )
             return (
                 f"{how}{there} is there: relative paths are taken from the manifest's own folder, not from the working "
                 f"directory. {remedy or 'Write them so, or as absolute paths'}"
