@@ -28,6 +28,7 @@ from augment.run.editor import DiffusionEditor, load_editor
 from augment.run.expand import expand
 from augment.run.validate import validate
 from augment.run.worker import Worker
+from augment.types import PlannedSource
 
 EXAMPLE = Path(__file__).parent.parent / "configs" / "expand" / "emoji.yaml"
 CONSONANTS, VOWELS = "bcdfghjklmnprstvwz", "aeiou"
@@ -62,9 +63,17 @@ class Stopwatch:
         self._editor.edit(batch)
         raise Reached
 
-    def release_memory(self) -> None:
-        """Return cached memory to the device."""
-        self._editor.release_memory()
+    def limit_rows(self, rows: int) -> None:
+        """Run the models on `rows` images at once from now on."""
+        self._editor.limit_rows(rows)
+
+    def aug_ids(self, planned: PlannedSource, sha256: str) -> list[tuple[str, ...]]:
+        """Return the ids of a source's edits."""
+        return self._editor.aug_ids(planned, sha256)
+
+    def score(self, image: DecodedImage, edits: np.ndarray) -> list[dict[str, float]]:
+        """Return the scores of edits that were made before."""
+        return self._editor.score(image, edits)
 
 
 def class_word(number: int) -> str:

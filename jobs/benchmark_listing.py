@@ -76,7 +76,7 @@ def measure(manifest: Path) -> Figures:
     """List a manifest and write its plan, in this process."""
     prompts = load_config(PROMPTS, PromptConfig)
     start = time.perf_counter()
-    sources = in_plan_order(list_sources(manifest, "manifest"))
+    sources = in_plan_order(list_sources(manifest, "manifest").sources)
     listed = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(folder)

@@ -93,8 +93,7 @@ def _rows(ledger: Ledger, locators: Mapping[str, str]) -> list[list[Tile]]:
     with ledger.store.open("index.parquet") as file:
         index = read_rows(file, [edit_key(p.source.key, v.index) for p in sources for v in p.variants])
     names = {p.source.key: _kept_name(p, index) for p in sources}
-    size = plan.fingerprint["input.image_size"]
-    originals = _keep_sources(ledger.store, [p.source for p in sources], names, locators, size)
+    originals = _keep_sources(ledger.store, [p.source for p in sources], names, locators, plan.fingerprint)
     rows = []
     for unit_id, some in chosen:
         samples = dict(read_samples(ledger, ledger.report_of(unit_id)))
@@ -109,7 +108,11 @@ def _kept_name(planned: PlannedSource, index: Mapping[str, dict[str, Any]]) -> s
 
 
 def _keep_sources(
-    store: Store, sources: Sequence[Source], names: Mapping[str, str], locators: Mapping[str, str], size: int
+    store: Store,
+    sources: Sequence[Source],
+    names: Mapping[str, str],
+    locators: Mapping[str, str],
+    settings: Mapping[str, Any],
 ) -> Mapping[str, bytes]:
     """Return the sources as PNG by key: those kept by an earlier call, and the others, read now and kept.
 
@@ -122,7 +125,7 @@ def _keep_sources(
         before = {}
     kept = {name: before[name] for name in names.values() if name in before}
     for source in sources:
-        if names[source.key] not in kept and (png := _read_source(source, locators, size)):
+        if names[source.key] not in kept and (png := _read_source(source, locators, settings)):
             kept[names[source.key]] = png
     if kept != before:
         with store.scratch() as folder:
@@ -131,11 +134,12 @@ def _keep_sources(
     return {key: kept[name] for key, name in names.items() if name in kept}
 
 
-def _read_source(source: Source, locators: Mapping[str, str], size: int) -> bytes:
+def _read_source(source: Source, locators: Mapping[str, str], settings: Mapping[str, Any]) -> bytes:
     """Return a source as the model saw it, as PNG; b"" if it is gone or damaged."""
+    size, colour = settings["input.image_size"], settings.get("input.colour", "srgb")
     here = replace(source, locator=locators.get(source.key, source.locator))
     try:
-        return encode_png(np.asarray(decode_image(read_bytes(here), size)))
+        return encode_png(np.asarray(decode_image(read_bytes(here), size, colour=colour)))
     except (InputError, ImageError):
         return b""
 

@@ -3,45 +3,37 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from augment.errors import InputError
+from augment.inputs.formats import HIDDEN, is_hidden
 from augment.inputs.keys import unique_keys
-from augment.inputs.locate import (
-    files_below,
-    is_image,
-    is_url,
-    join,
-    list_folder,
-    plain,
-    what_is_in,
-)
+from augment.inputs.listing import Listing
+from augment.inputs.locate import is_url, join, plain
+from augment.inputs.walk import File, files_below, list_folder, only_images, what_is_in
 from augment.types import Source
 
 
-def list_image_folder(path: Path | str | Sequence[str]) -> list[Source]:
+def list_image_folder(path: Path | str | Sequence[str]) -> Listing:
     """List the images of a folder with one folder per class, in no order; a label is an index into the sorted classes.
 
     Raises:
         InputError: if there is no such folder, no image in it or in a class, or an image outside of the classes.
     """
     root = _one_folder(path, "imagefolder")
-    entries = sorted(list_folder(root).items())
-    classes = [name for name, is_folder in entries if is_folder]
-    if loose := [name for name, is_folder in entries if not is_folder and is_image(name)]:
-        raise InputError(
-            f"{root}: {len(loose)} image file(s) outside any class folder, the first is {loose[0]}; "
-            "put every image into a folder named after its class"
-        )
-    if foreign := [name for name in classes if any("\udc80" <= char <= "\udcff" for char in name)]:
-        raise InputError(f"{root}: the name of the class folder {foreign[0]!r} is not UTF-8, so no prompt; rename it")
-    found = [
-        (f"{class_name}/{name}", size, label)
-        for label, class_name in enumerate(classes)
-        for name, size in files_below(join(root, class_name))
-        if is_image(name)
-    ]
+    classes, left_out = _classes(root)
+    label_of: dict[str, int] = {}
+    files: list[File] = []
+    for label, class_name in enumerate(classes):
+        below, others = files_below(join(root, class_name))
+        files += [(f"{class_name}/{name}", size) for name, size in below]
+        label_of[class_name] = label
+        left_out += others
+    images, others = only_images(root, files)
+    left_out += others
+    found = [(name, size, label_of[name.partition("/")[0]]) for name, size in images]
     if not found:
         raise InputError(f"no image in {root}: {what_is_in(root)}")
     if empty := [classes[label] for label in sorted(set(range(len(classes))) - {label for _, _, label in found})]:
@@ -49,10 +41,32 @@ def list_image_folder(path: Path | str | Sequence[str]) -> list[Source]:
             f"{root}: no image in the class folder(s) {', '.join(empty)}; remove or fill them, because labels are "
             "places in the sorted list of class folders"
         )
-    return _sources(root, found, dict(enumerate(classes)))
+    return Listing(_sources(root, found, dict(enumerate(classes))), left_out)
 
 
-def list_flat_folder(path: Path | str | Sequence[str], class_names: Mapping[int, str]) -> list[Source]:
+def _classes(root: str) -> tuple[list[str], Counter[str]]:
+    """Return the sorted class folders, and counts of what else lies beside them."""
+    entries = list_folder(root)
+    visible = {name: size for name, size in sorted(entries.items()) if not is_hidden(name)}
+    classes = [name for name, size in visible.items() if size is None]
+    beside = [(name, size) for name, size in visible.items() if size is not None]
+    if broken := [name for name, _ in beside if not is_url(root) and not os.path.exists(join(root, name))]:
+        raise InputError(
+            f"{root}: {broken[0]} is a link that leads nowhere; mend or remove it, because labels are places in the "
+            "sorted list of class folders"
+        )
+    loose, left_out = only_images(root, beside)
+    if loose:
+        raise InputError(
+            f"{root}: {len(loose)} image file(s) outside any class folder, the first is {loose[0][0]}; "
+            "put every image into a folder named after its class"
+        )
+    if foreign := [name for name in classes if any("\udc80" <= char <= "\udcff" for char in name)]:
+        raise InputError(f"{root}: the name of the class folder {foreign[0]!r} is not UTF-8, so no prompt; rename it")
+    return classes, left_out + Counter({HIDDEN: len(entries) - len(visible)})
+
+
+def list_flat_folder(path: Path | str | Sequence[str], class_names: Mapping[int, str]) -> Listing:
     """List the images of a folder, at any depth and in no order, all of the one class that is given.
 
     Raises:
@@ -67,10 +81,11 @@ def list_flat_folder(path: Path | str | Sequence[str], class_names: Mapping[int,
     root = _one_folder(path, "flat")
     list_folder(root)  # says what is wrong with it, should it be no folder
     (label,) = class_names
-    found = [(name, size, label) for name, size in files_below(root) if is_image(name)]
-    if not found:
+    files, left_out = files_below(root)
+    images, others = only_images(root, files)
+    if not images:
         raise InputError(f"no image in {root}: {what_is_in(root)}")
-    return _sources(root, found, class_names)
+    return Listing(_sources(root, [(name, size, label) for name, size in images], class_names), left_out + others)
 
 
 def _one_folder(path: Path | str | Sequence[str], format: str) -> str:

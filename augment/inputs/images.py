@@ -10,12 +10,13 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from augment.errors import ImageError
+from augment.inputs.colour import ColourName, grey_of_eight_bits, is_deep, to_srgb
+from augment.inputs.formats import FORMATS, image_format, unread_format
 
-# Named, so that no file can reach Pillow's other plugins: some of them start programs (EPS calls Ghostscript).
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM")  # MPO files open as the JPEG that they begin with
-IMAGE_EXTENSIONS = ("png", "jpg", "jpeg", "webp", "gif", "tif", "tiff", "bmp", "ppm", "pgm")
 MAX_PIXELS = 89_478_485  # a quarter of a gigabyte once decoded; Pillow's own limit for "decompression bombs"
 
+# Of the side wanted: a JPEG file is decoded at a half, a quarter or an eighth of its size while that leaves so much.
+_REDUCED_SIDE = 2
 _PILLOW = re.compile(r"PIL\.")
 # EXIF orientation -> the operation that turns the image upright; 1 needs none.
 _OPERATIONS = {
@@ -29,34 +30,41 @@ _OPERATIONS = {
 }
 
 
-def decode_image(data: bytes, size: int | None = None) -> Image.Image:
+def decode_image(data: bytes, size: int | None = None, *, colour: ColourName = "srgb") -> Image.Image:
     """Decode an image file to 8-bit RGB; every other mode is converted by the rules below.
 
-    The EXIF orientation is applied; transparency is laid over white; 16-bit and floating-point grey are scaled to
-    8 bits; palettes and CMYK are converted, that of JPEG files read as Adobe writes it, inverted; of an animation the
-    first frame is taken. Colour profiles are ignored, and so is metadata that cannot be read.
+    The format is known by the content, see `augment.inputs.formats`. The EXIF orientation is applied; transparency is
+    laid over white; 16-bit and floating-point grey are scaled to 8 bits; palettes and CMYK are converted, that of JPEG
+    files read as Adobe writes it, inverted; of an animation the first frame is taken. Metadata that cannot be read is
+    ignored. A JPEG file much larger than `size` is decoded at a reduced scale, to at least twice the size.
 
     Args:
         data: the file's content.
         size: side in pixels of the square wanted (shorter side resized, centre cropped), or None for the image's own.
+        colour: `srgb` converts colours from an embedded profile to sRGB, `ignore` takes the numbers as they are.
 
     Raises:
         ImageError: for zero bytes, a truncated or damaged file, another kind of file, or more than `MAX_PIXELS`.
     """
     if not data:
         raise ImageError("the file has zero bytes")
+    format = image_format(data)
+    if format is None:
+        raise ImageError(_not_read(data))
     _silence_pillow()
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as file:
+        # Only the plugin that the first bytes ask for.
+        with Image.open(io.BytesIO(data), formats=[format]) as file:
             if file.width * file.height > MAX_PIXELS:
                 raise ImageError(f"{file.width}x{file.height} pixels are more than the {MAX_PIXELS} allowed")
+            if size is not None:
+                _reduce(file, size)
             file.load()
-            image = _to_rgb(_upright(file))
+            image = _to_rgb(_upright(file), file, data, colour)
     except ImageError:
         raise
     except Image.UnidentifiedImageError:
-        kinds = f"not an image, or not one of {', '.join(FORMATS)}"
-        raise ImageError(f"{kinds}, or damaged at its beginning, {data[:12]!r}") from None
+        raise ImageError(_not_read(data)) from None
     except Image.DecompressionBombError:
         raise ImageError(f"more than the {MAX_PIXELS} pixels allowed") from None
     except Exception as error:  # damaged files make Pillow's decoders raise a dozen different types
@@ -64,6 +72,28 @@ def decode_image(data: bytes, size: int | None = None) -> Image.Image:
     if size is not None and image.size != (size, size):
         image = ImageOps.fit(image, (size, size), method=Image.Resampling.BICUBIC)
     return image
+
+
+def _not_read(data: bytes) -> str:
+    if kind := unread_format(data):
+        return f"not an image of a format that is read, but {kind}; convert it to PNG or JPEG"
+    return f"not an image, or not one of {', '.join(FORMATS)}, or damaged at its beginning, {data[:12]!r}"
+
+
+def _reduce(file: Image.Image, size: int) -> None:
+    """Let a JPEG file be decoded at a reduced scale, if that leaves each side `_REDUCED_SIDE` times the size wanted.
+
+    Only by what divides both sides, as it does those of cameras: otherwise the picture would be stretched by a part of
+    a pixel.
+    """
+    if file.format not in ("JPEG", "MPO"):
+        return
+    for scale in (8, 4, 2):
+        width, height = file.width // scale, file.height // scale
+        even = (width * scale, height * scale) == file.size
+        if even and min(width, height) >= _REDUCED_SIDE * size:
+            file.draft(None, (width, height))
+            return
 
 
 def _silence_pillow() -> None:
@@ -85,31 +115,28 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if operation is None else image.transpose(operation)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        return _scale_grey(np.asarray(image), image.info.get("transparency")).convert("RGB")
-    if image.mode == "LAB":
+def _to_rgb(image: Image.Image, file: Image.Image, data: bytes, colour: ColourName) -> Image.Image:
+    """Return an upright image as RGB.
+
+    Args:
+        image: upright.
+        file: as opened; what it says about its pixels is there.
+        data: its content.
+        colour: whether an embedded profile counts.
+    """
+    if is_deep(image):
+        image = grey_of_eight_bits(file, np.asarray(image), data)
+    elif image.mode == "LAB":
         raise ImageError("CIELAB colours are not read; convert it to RGB")
-    if image.has_transparency_data:
+    elif image.has_transparency_data:
         image = image.convert("RGBA")
+    elif image.mode not in ("L", "CMYK"):
+        image = image.convert("RGB")
+    if colour == "srgb":
+        image = to_srgb(image, file.info.get("icc_profile"))
+    if image.mode == "RGBA":
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image.convert("RGB")
-
-
-def _scale_grey(values: np.ndarray, transparent: int | None) -> Image.Image:
-    """Convert grey of more than 8 bits to 8 bits.
-
-    Pillow's own conversion cuts off at 255: nearly all of a 16-bit image becomes white.
-    """
-    low, high = float(values.min()), float(values.max())
-    whole = 255.0 if values.dtype.itemsize > 2 and high <= 255 else 65535.0
-    limit = 1.0 if values.dtype.kind == "f" else whole
-    if not (low >= 0 and high <= limit):  # written so that NaN fails too
-        raise ImageError(f"{values.dtype} pixels from {low:g} to {high:g}, expected 0 to {limit:g}")
-    scaled = (values.astype(np.float32) * np.float32(255.0 / limit) + np.float32(0.5)).astype(np.uint8)
-    if transparent is not None:
-        scaled[values == transparent] = 255
-    return Image.fromarray(scaled)
 
 
 def encode_png(array: np.ndarray, *, optimize: bool = False) -> bytes:

@@ -1,26 +1,21 @@
-"""Paths and URLs as people write them, turned into files that exist; their bytes; and messages where they do not.
+"""Paths and URLs as people write them, the bytes of files, and messages where there are none.
 
-A URL is anything with `://`; whatever fsspec has a file system for will do. `file://` is the local path in it. Names of
-hidden files and folders, which begin with a dot, are never listed.
+A URL is anything with `://`; whatever fsspec has a file system for will do. `file://` is the local path in it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import glob
 import itertools
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import fsspec
-from braceexpand import braceexpand
 
 from augment.errors import InputError
-from augment.inputs.images import IMAGE_EXTENSIONS
 
 # Bytes per request of a remote file that is read in order with gaps, such as a tar's headers: a request takes about as
 # long as reading so many bytes.
@@ -129,56 +124,6 @@ def version_of(path: str) -> str:
         return str(fs.ukey(inside))
 
 
-def list_folder(folder: str) -> dict[str, bool]:
-    """Return the names directly in a folder -> whether each is a folder. Raises InputError if there is none such."""
-    if not is_url(folder):
-        if not os.path.isdir(folder):
-            raise InputError(
-                f"{folder} is a file, not a folder of images" if os.path.exists(folder) else missing(folder)
-            )
-        with reaching(folder), os.scandir(folder) as entries:
-            return {entry.name: _is_folder(entry) for entry in entries if not entry.name.startswith(".")}
-    fs, inside = filesystem(folder)
-    with reaching(folder):
-        fs.invalidate_cache()
-        found = fs.ls(inside, detail=True)
-    names = {_below(inside, info["name"]): info["type"] == "directory" for info in found}
-    return {name: is_folder for name, is_folder in names.items() if name and not name.startswith(".")}
-
-
-def files_below(folder: str) -> Iterator[tuple[str, int]]:
-    """Yield name relative to the folder, with slashes, and bytes of every file in it at any depth; in no order."""
-    if not is_url(folder):
-        yield from _walk(folder, "")
-        return
-    fs, inside = filesystem(folder)
-    with reaching(folder):
-        fs.invalidate_cache()
-        found = fs.find(inside, detail=True)
-    for path, info in found.items():
-        name = _below(inside, path)
-        if info["type"] == "file" and name and not name.startswith(".") and "/." not in name:
-            yield name, int(info.get("size") or 0)
-
-
-def _walk(folder: str, prefix: str) -> Iterator[tuple[str, int]]:
-    with reaching(folder), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if not _is_folder(entry):
-                yield prefix + entry.name, file_size(entry.path)
-            elif not entry.is_symlink():  # which might lead back up
-                yield from _walk(entry.path, f"{prefix}{entry.name}/")
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself is found out when it is read, like one that leads nowhere
-        return False
-
-
 def file_size(path: str) -> int:
     """Return the bytes of a local file; 0 if there is none: what is wrong with it is reported when it is read."""
     try:
@@ -192,6 +137,11 @@ def join(folder: str, name: str) -> str:
     return f"{folder}/{name}" if is_url(folder) else os.path.join(folder, name)
 
 
+def below(root: str, path: str) -> str:
+    """Return a path of an fsspec file system relative to one of its folders; "" for the folder itself."""
+    return path[len(root.rstrip("/")) :].strip("/")
+
+
 def relative_names(paths: Sequence[str]) -> list[str]:
     """Return the paths, local ones or URLs, relative to the deepest folder that all of them are in."""
     parts = [(path if is_url(path) else os.path.abspath(path)).split("/") for path in paths]
@@ -200,99 +150,9 @@ def relative_names(paths: Sequence[str]) -> list[str]:
     return ["/".join(p[common:]) for p in parts]
 
 
-def expand_shards(path: Path | str | Sequence[str]) -> list[str]:
-    """Return the tars that a tar, a folder, a pattern or a list of these stands for; see `expand_files`."""
-    return expand_files(path, (".tar",), "shards")
-
-
-def expand_files(path: Path | str | Sequence[str], extensions: tuple[str, ...], what: str) -> list[str]:
-    """Return the files that a file, a folder, a pattern (`*`, `{000..009}`) or a list of these stands for, sorted.
-
-    A URL that ends in one of the extensions and has no `*` is taken to exist: asking for each of many takes long.
-    In URLs `*` is the only wildcard, because `?` and `[` may be part of one.
-
-    Args:
-        extensions: extensions, with their dots, of the files wanted in a folder or by a pattern.
-        what: what the files are called in messages.
-
-    Raises:
-        InputError: if something named does not exist, or if nothing is found.
-    """
-    found: set[str] = set()
-    for pattern in [path] if isinstance(path, Path | str) else list(path):
-        for one in _expand_braces(plain(pattern)):
-            found.update((_expand_url if is_url(one) else _expand_local)(one, extensions))
-    if not found:
-        raise InputError(f"no file given: the list of {what} is empty")
-    return sorted(found)
-
-
-def _expand_local(path: str, extensions: tuple[str, ...]) -> list[str]:
-    if os.path.isdir(path):
-        return _directly_in(path, extensions)
-    if os.path.exists(path):
-        return [path]
-    if matches := [match for match in glob.glob(path) if match.endswith(extensions)]:
-        return matches
-    raise InputError(missing(path))
-
-
-def _expand_url(url: str, extensions: tuple[str, ...]) -> list[str]:
-    if "*" in url:
-        folder = url.partition("*")[0].rpartition("/")[0]
-        if folder.endswith("/"):
-            raise InputError(f"{url}: the first name after :// must be written out")
-        (fs, pattern), (_, root) = filesystem(url), filesystem(folder)
-        with reaching(url):
-            fs.invalidate_cache()
-            names = [_below(root, path) for path in fs.glob(pattern) if path.endswith(extensions)]
-        matches = [join(folder, name) for name in names if not name.startswith(".") and "/." not in name]
-        if not matches:
-            raise InputError(f"{url}: nothing there has such a name")
-        return matches
-    return [url] if url.endswith(extensions) else _directly_in(url, extensions)
-
-
-def _directly_in(folder: str, extensions: tuple[str, ...]) -> list[str]:
-    names = [name for name, is_folder in list_folder(folder).items() if not is_folder and name.endswith(extensions)]
-    if not names:
-        raise InputError(f"no {' or '.join(extensions)} file in the folder {folder}: {what_is_in(folder)}")
-    return [join(folder.rstrip("/"), name) for name in names]
-
-
-def _below(root: str, path: str) -> str:
-    """Return a path of an fsspec file system relative to one of its folders; "" for the folder itself."""
-    return path[len(root.rstrip("/")) :].strip("/")
-
-
-def _expand_braces(pattern: str) -> Iterator[str]:
-    try:
-        yield from braceexpand(pattern)
-    except ValueError as error:
-        raise InputError(f"{pattern}: {error}; a set of shards is written like train-{{000..009}}.tar") from error
-
-
-def is_image(name: str) -> bool:
-    """Return whether a file counts as an image, by its name."""
-    return name.rpartition(".")[2].lower() in IMAGE_EXTENSIONS
-
-
 def missing(path: str) -> str:
     """Return a message that a local path does not exist, with the nearest folder above it that does."""
     parent = Path(path).parent
     while not parent.exists():
         parent = parent.parent
     return f"{path} does not exist (the nearest folder that does is {parent.resolve()})"
-
-
-def what_is_in(folder: str) -> str:
-    """Return a message that says what a folder holds instead of what was looked for, and what to do next."""
-    kinds = Counter(os.path.splitext(name)[1].lower() or "no extension" for name, _ in files_below(folder))
-    if not kinds:
-        return "it holds no file at all"
-    found = "it holds " + ", ".join(f"{count} file(s) with {kind}" for kind, count in kinds.most_common(3))
-    if ".tar" in kinds:
-        return f"{found}; for tars set the format to 'webdataset'"
-    if any(kind.removeprefix(".") in IMAGE_EXTENSIONS for kind in kinds):
-        return f"{found}; for one folder of images per class set the format to 'imagefolder'"
-    return f"{found}; images are read with the extensions {', '.join(IMAGE_EXTENSIONS)}"

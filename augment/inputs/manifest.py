@@ -19,28 +19,27 @@ import re
 from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
+from decimal import Decimal
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from augment.errors import InputError
 from augment.inputs.class_words import ClassNames, by_label
 from augment.inputs.keys import unique_keys
-from augment.inputs.locate import (
-    expand_files,
-    file_size,
-    is_url,
-    plain,
-    relative_names,
-)
+from augment.inputs.listing import OTHER_SPLIT, Listing
+from augment.inputs.locate import file_size, is_url, plain, relative_names
 from augment.inputs.manifest_rows import EXTENSIONS, Problems, read_manifest_rows
+from augment.inputs.patterns import expand_files
 from augment.types import MAX_LABEL, Source
 
 _SHOWN = 10
+_EXPECTED = "expected a class index such as 3, or a class name"
 _BY_PATH, _BY_FULL_PATH, _BY_ID = range(3)  # what identifies an image: a relative path, an absolute one, an id
 _NO_ATTRIBUTES: dict[str, str] = {}  # shared by all sources: a million empty ones would be 60 MB
 
 
-def list_manifest(path: Path | str | Sequence[str], class_names: ClassNames, split: str | None) -> list[Source]:
+def list_manifest(path: Path | str | Sequence[str], class_names: ClassNames, split: str | None) -> Listing:
     """List the images that some manifests name, in no order. The class name is empty where only an index is given.
 
     Args:
@@ -52,7 +51,7 @@ def list_manifest(path: Path | str | Sequence[str], class_names: ClassNames, spl
     Raises:
         InputError: with the first ten of the problems, if any row has one; or if there is no row.
     """
-    table = _Table(expand_files(path, EXTENSIONS, "manifests"))
+    table = _Table(expand_files(path, EXTENSIONS, "manifests")[0])
     table.read(split)
     index = table.class_index(class_names)
     keys = unique_keys(table.names, table.full_name, table.where)
@@ -65,7 +64,7 @@ def list_manifest(path: Path | str | Sequence[str], class_names: ClassNames, spl
             size = 0 if is_url(locator) else file_size(locator)
         class_name = label if isinstance(label, str) else ""
         sources.append(Source(key, locator, size, index[label], class_name, prompt, _NO_ATTRIBUTES))
-    return sources
+    return Listing(sources, {OTHER_SPLIT: table.of_other_splits})
 
 
 class _Table:
@@ -74,6 +73,7 @@ class _Table:
     Attributes:
         names: id, or path without extension. locators: where the images are. prompts: or "".
         labels: an index or a name, as given. sizes: bytes, -1 if not given.
+        of_other_splits: number of rows that were left out.
     """
 
     def __init__(self, files: Sequence[str]) -> None:
@@ -82,6 +82,7 @@ class _Table:
         self.labels: list[int | str] = []
         self.prompts: list[str] = []
         self.sizes: list[int] = []
+        self.of_other_splits = 0
         self._files = files
         self._folders = [file.rpartition("/")[0] if is_url(file) else os.path.dirname(file) for file in files]
         self._short_folders = [posixpath.dirname(name) for name in relative_names(files)]
@@ -160,6 +161,7 @@ class _Table:
         label = self._label(label, file, line)
         row_split = _text(row_split, "split")
         if split is not None and row_split != split:
+            self.of_other_splits += 1
             return row_split
         path, kind = _path(path)
         locator = f"{self._folders[file]}/{path}" if kind == _BY_PATH and self._folders[file] else path
@@ -187,17 +189,33 @@ class _Table:
 
 
 def _parse_label(value: Any) -> int | str:
+    """Return a class index or name. Raises ValueError for anything else.
+
+    Parquet and JSON have numbers of several types: what is a whole number is an index. In a text only digits are one:
+    `int` would read `1_0` as 10, and digits of other scripts.
+    """
+    if isinstance(value, Real | Decimal):
+        return _index(value)
     text = _text(value, "label")
     if not text:
         raise ValueError("no label")
-    if re.fullmatch(r"\d+", text) and int(text) <= MAX_LABEL:
+    if re.fullmatch(r"[0-9]+", text) and int(text) <= MAX_LABEL:
         return int(text)
     try:
         float(text)
     except ValueError:
         return text
-    # -1, 3.0, nan: a number that is no index, and hardly a name.
-    raise ValueError(f"label is {value!r}, expected a class index such as 3, or a class name")
+    # -1, 3.0, nan, 1_0: a number that is no index, and hardly a name.
+    raise ValueError(f"label is {value!r}, {_EXPECTED}")
+
+
+def _index(value: Any) -> int:
+    if value != value:  # NaN, which is how some programs write that there is none
+        raise ValueError("label is nan, so there is no label")
+    number = float(value)
+    if not (0 <= value <= MAX_LABEL and number.is_integer()):
+        raise ValueError(f"label is {value}, {_EXPECTED}")
+    return int(value)
 
 
 def _path(value: Any) -> tuple[str, int]:

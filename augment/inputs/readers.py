@@ -1,7 +1,7 @@
 """Datasets, on disk or in a store, listed as sorted `Source` rows; and the bytes of one of them.
 
-Listing looks at names and at small texts (manifests, the text members of tars), never at pixels: a damaged image is
-listed like any other, and becomes an error row where it is decoded.
+Listing looks at names, at small texts (manifests, the text members of tars) and at the first bytes of files whose names
+say nothing, never at pixels: a damaged image is listed like any other, and becomes an error row where it is decoded.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Literal
 from augment.errors import InputError
 from augment.inputs.class_words import ClassNames, by_label, given_words, nearest_key, without_numbers
 from augment.inputs.folders import list_flat_folder, list_image_folder
+from augment.inputs.listing import Listing, by_count
 from augment.inputs.locate import read_file
 from augment.inputs.manifest import list_manifest
 from augment.inputs.shard_listing import list_shards, read_member
@@ -32,8 +33,8 @@ def list_sources(
     format: InputFormat,
     class_names: ClassNames | None = None,
     split: str | None = None,
-) -> list[Source]:
-    """List a dataset, sorted by key.
+) -> Listing:
+    """List a dataset, its images sorted by key, and count what is left out.
 
     Keys come from the path inside the dataset, or from the record's key, and match `[A-Za-z0-9_/-]+`. A name with other
     characters, or one that several images share, gets eight hexadecimal digits of a hash of its full name appended.
@@ -59,20 +60,20 @@ def list_sources(
         raise InputError(f"input.split is {split!r}, but only the format 'manifest' has splits; leave it out")
     given: ClassNames = class_names or {}
     if format == "imagefolder":
-        sources = list_image_folder(path)
+        listing = list_image_folder(path)
     elif format == "flat":
-        sources = list_flat_folder(path, by_label(given))
+        listing = list_flat_folder(path, by_label(given))
     elif format == "webdataset":
-        sources = list_shards(path)
+        listing = list_shards(path)
     elif format == "manifest":
-        sources = list_manifest(path, given, split)
+        listing = list_manifest(path, given, split)
     else:
         raise InputError(
             f"unknown input format {format!r}; known are 'imagefolder', 'webdataset', 'manifest' and 'flat'"
         )
-    _name_classes(sources, given, format)
-    sources.sort(key=attrgetter("key"))
-    return sources
+    _name_classes(listing.sources, given, format)
+    listing.sources.sort(key=attrgetter("key"))
+    return Listing(listing.sources, by_count(listing.left_out))
 
 
 def read_bytes(source: Source) -> bytes:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import tarfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -12,39 +14,44 @@ from pathlib import Path
 from typing import Any
 
 from augment.errors import InputError
-from augment.inputs.keys import unique_keys
-from augment.inputs.locate import (
-    expand_shards,
-    is_url,
-    open_file,
-    reaching,
-    read_range,
-    relative_names,
-    version_of,
+from augment.inputs.formats import (
+    HEAD_BYTES,
+    HIDDEN,
+    IMAGE_EXTENSIONS,
+    is_hidden,
+    kind_of_head,
+    kind_of_name,
 )
+from augment.inputs.keys import unique_keys
+from augment.inputs.listing import LINK, MORE_IMAGES, Listing
+from augment.inputs.locate import is_url, open_file, reaching, read_range, relative_names, version_of
+from augment.inputs.patterns import expand_files
+from augment.inputs.tar_problems import apart, how_to_unpack, no_tar
 from augment.storage.tar import StrictTarInfo, split_member_name
 from augment.types import MAX_LABEL, Source
 
-SHARD_IMAGE_EXTENSIONS = ("png", "jpg", "jpeg", "webp")  # in this order, should a sample have several
+_PREFERRED = ("png", "jpg", "jpeg", "webp", *IMAGE_EXTENSIONS)  # should a sample have several
 _TEXT_EXTENSIONS = ("cls", "txt", "json")
 _REMOTE_AT_ONCE = 8  # tars listed at the same time: each mostly waits for the network
 
 
-def list_shards(path: Path | str | Sequence[str]) -> list[Source]:
+def list_shards(path: Path | str | Sequence[str]) -> Listing:
     """List the samples of some tars, in no order. Classes that no sample names have an empty name.
 
     Raises:
         InputError: if a tar is missing, not readable or empty, or has a sample without image or class.
     """
-    shards = expand_shards(path)
+    shards, left_out = expand_files(path, (".tar",), "shards")
     if foreign := [shard for shard in shards if not shard.endswith(".tar")]:
-        raise InputError(f"{foreign[0]}: only uncompressed files named *.tar are read; unpack it first")
+        raise InputError(f"{foreign[0]}: only uncompressed files named *.tar are read{how_to_unpack(foreign[0])}")
     if any(map(is_url, shards)):
         with ThreadPoolExecutor(_REMOTE_AT_ONCE) as pool:
             listed = list(pool.map(_list_shard, shards))
     else:
         listed = list(map(_list_shard, shards))
-    found = [(i, source) for i, sources in enumerate(listed) for source in sources]
+    found = [(i, source) for i, shard in enumerate(listed) for source in shard.sources]
+    for shard in listed:
+        left_out.update(shard.left_out)
     if not found:
         raise InputError(f"no sample in {len(shards)} tar(s), the first is {shards[0]}; expected files like 0001.png")
     short = relative_names(shards)
@@ -54,14 +61,14 @@ def list_shards(path: Path | str | Sequence[str]) -> list[Source]:
         lambda i: f"a sample in {shards[found[i][0]]}",
     )
     class_names: dict[int, str] = {}
-    for shard, source in found:
+    for place, source in found:
         name = class_names.setdefault(source.label, source.class_name) if source.class_name else ""
         if name != source.class_name:
             raise InputError(
-                f"{shards[shard]}: sample {source.key!r}: class {source.label} is called {source.class_name!r} here, "
+                f"{shards[place]}: sample {source.key!r}: class {source.label} is called {source.class_name!r} here, "
                 f"but {name!r} in an earlier sample"
             )
-    return [replace(source, key=key) for key, (_, source) in zip(keys, found, strict=True)]
+    return Listing([replace(source, key=key) for key, (_, source) in zip(keys, found, strict=True)], left_out)
 
 
 def read_member(place: str, size: int) -> bytes:
@@ -105,50 +112,105 @@ def _is_header(block: bytes, name: str, size: int) -> bool:
 @lru_cache(maxsize=256)
 def _member_index(shard: str, version: str) -> dict[str, tuple[int, int]]:
     """Return offset and size of every file in a tar, by name. A tar of another version is read anew."""
-    return {member.name: (member.offset, member.size) for member in _members(shard)}
+    return {m.name: (m.offset, m.size) for m in _members(shard) if not m.is_link}
 
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """A file in a tar, and its content if that was wanted, else b""."""
+    """A file in a tar, or a link (which has no bytes); its content, or the beginning, if that was wanted, else b""."""
 
     name: str
     offset: int
     size: int
     content: bytes
+    is_link: bool = False
 
 
-def _members(shard: str, text_extensions: Sequence[str] = ()) -> Iterator[_Member]:
-    """Yield the files in a tar, in its order, with the content of those that have one of the extensions."""
+def _nothing(name: str) -> int:
+    return 0
+
+
+def _members(shard: str, wanted: Callable[[str], int] = _nothing) -> Iterator[_Member]:
+    """Yield what is in a tar, in its order, without folders.
+
+    Args:
+        shard: path or URL.
+        wanted: name -> number of bytes of the content to read in passing, -1 for all: a remote file should not be gone
+            through twice.
+    """
     with reaching(shard), open_file(shard) as file:
+        problem = no_tar(shard, file.read(tarfile.BLOCKSIZE))
+        if problem:
+            raise InputError(problem)
+        file.seek(0)
         try:
             with tarfile.open(fileobj=file, mode="r:", tarinfo=StrictTarInfo) as tar:
                 for member in tar:
                     if not member.isreg():
+                        if not member.isdir():
+                            yield _Member(member.name, 0, 0, b"", is_link=True)
                         continue
-                    split = split_member_name(member.name)
-                    # Read in passing: a remote file should not be gone through twice.
-                    content = tar.extractfile(member) if split and split[1] in text_extensions else None
-                    data = content.read() if content else b""
-                    yield _Member(member.name, member.offset_data, member.size, data)
+                    size = wanted(member.name)
+                    content = tar.extractfile(member) if size else None
+                    yield _Member(member.name, member.offset_data, member.size, content.read(size) if content else b"")
         except tarfile.TarError as error:
             raise InputError(f"{shard}: not a readable, uncompressed tar: {error}") from error
 
 
-def _list_shard(shard: str) -> list[Source]:
+def _list_shard(shard: str) -> Listing:
     """Return the samples of a tar, still under the record's own key."""
     samples: list[tuple[str, dict[str, _Member]]] = []  # by extension, neighbours with one key together
-    for member in _members(shard, _TEXT_EXTENSIONS):
-        split = split_member_name(member.name)
-        if split is None:
+    left_out: Counter[str] = Counter()
+    for member in _members(shard, _bytes_wanted):
+        key, extension = split_member_name(member.name) or (member.name, "")
+        kind = _kind(member, extension)
+        if kind not in ("image", "part"):
+            left_out[kind] += 1
             continue
-        if not samples or samples[-1][0] != split[0]:
-            samples.append((split[0], {}))
-        samples[-1][1][split[1]] = member
-    return [_source_from_record(key, shard, members) for key, members in samples]
+        if not samples or samples[-1][0] != key:
+            samples.append((key, {}))
+        samples[-1][1][extension] = member
+    runs = Counter(key for key, _ in samples)
+    sources = []
+    for key, members in samples:
+        images = image_extensions(members)
+        if runs[key] > 1 and not (images and "cls" in members):
+            names = [m.name for other, parts in samples if other == key for m in parts.values()]
+            raise InputError(apart(shard, key, names))
+        if images or "cls" in members:
+            sources.append(_source_from_record(key, shard, members, images))
+            left_out[MORE_IMAGES] += len(images) - 1
+        else:
+            left_out["text"] += len(members)  # a README, say
+    return Listing(sources, left_out)
 
 
-def _source_from_record(key: str, shard: str, members: Mapping[str, _Member]) -> Source:
+def _bytes_wanted(name: str) -> int:
+    extension = (split_member_name(name) or ("", ""))[1]
+    return -1 if extension in _TEXT_EXTENSIONS else 0 if kind_of_name(name) else HEAD_BYTES
+
+
+def _kind(member: _Member, extension: str) -> str:
+    """Return `image` or `part` for what may be used of a sample, or the kind of file that is left out."""
+    if any(is_hidden(part) for part in member.name.split("/") if part not in (".", "..")):
+        return HIDDEN
+    if member.is_link:
+        return LINK
+    if extension in _TEXT_EXTENSIONS:
+        return "part"
+    kind = kind_of_name(member.name) or kind_of_head(member.content)
+    # `0001.seg.png` is a mask of 0001, say, and not its picture.
+    return MORE_IMAGES if kind == "image" and "." in extension else kind
+
+
+def image_extensions(files: Iterable[str]) -> list[str]:
+    """Return the extensions of a sample's images, the one to use first; of its other files only `cls`, `txt` and `json`
+    may be among those given."""
+    known = [extension for extension in dict.fromkeys(_PREFERRED) if extension in files]
+    return known + sorted(set(files) - {*known, *_TEXT_EXTENSIONS})
+
+
+def _source_from_record(key: str, shard: str, members: Mapping[str, _Member], images: Sequence[str]) -> Source:
     where = f"{shard}: sample {key!r}"
 
     def parse(extension: str, convert: Callable[[bytes], Any], expected: str) -> Any:
@@ -158,17 +220,17 @@ def _source_from_record(key: str, shard: str, members: Mapping[str, _Member]) ->
         except ValueError:
             raise InputError(f"{where}: its .{extension} is {data[:40]!r}, expected {expected}") from None
 
-    image = next((extension for extension in SHARD_IMAGE_EXTENSIONS if extension in members), None)
-    if image is None or "cls" not in members:
-        lacks = f"no image ({', '.join(SHARD_IMAGE_EXTENSIONS)})" if image is None else "no .cls with the class index"
+    if not images or "cls" not in members:
+        lacks = "no .cls with the class index" if images else f"no image ({', '.join(_PREFERRED[:8])}, ...)"
         raise InputError(f"{where} has {lacks}; it has {', '.join(sorted(members))}")
-    label = parse("cls", parse_label, "a class index such as 3")
+    image = members[images[0]]
+    label = parse("cls", parse_label, "a class index such as 3: digits and nothing else")
     details = parse("json", _json_object, "a JSON object") if "json" in members else {}
     attributes = {name: value for name, value in details.items() if isinstance(value, str)}
     return Source(
         key,
-        locator=f"{shard}::{members[image].name}@{members[image].offset}",
-        size=members[image].size,
+        locator=f"{shard}::{image.name}@{image.offset}",
+        size=image.size,
         label=label,
         class_name=attributes.pop("class_name", ""),
         caption=parse("txt", bytes.decode, "UTF-8 text").strip() if "txt" in members else "",
@@ -184,8 +246,11 @@ def _json_object(data: bytes) -> dict[str, Any]:
 
 
 def parse_label(data: bytes) -> int:
-    """Return the class index in a `cls` member. Raises ValueError unless it is an integer from 0 to 2^63 - 1."""
-    label = int(data)
-    if not 0 <= label <= MAX_LABEL:
-        raise ValueError(f"class index {label} is not within 0..2^63-1")
-    return label
+    """Return the class index in a `cls` member. Raises ValueError unless it is an integer from 0 to 2^63 - 1.
+
+    `int` would read `1_0` as 10, and digits of other scripts.
+    """
+    text = data.strip()
+    if not re.fullmatch(rb"[0-9]{1,19}", text) or int(text) > MAX_LABEL:
+        raise ValueError(f"class index {data[:40]!r} is not within 0..2^63-1")
+    return int(text)

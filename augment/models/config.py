@@ -9,6 +9,7 @@ from typing import Literal
 import huggingface_hub
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from augment.config import PathText
 from augment.errors import ModelError
 from augment.models.files import check_clip_folder, check_pipeline, convert
 from augment.models.packaged import packaged_model
@@ -22,7 +23,7 @@ class ModelConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(
+    name: PathText = Field(
         default=EMBEDDED,
         description="`embedded`, `embedded-lcm` (its few-step student), a diffusers folder (on a cluster: absolute), "
         "or a Hugging Face model id",
@@ -42,7 +43,7 @@ class ClipConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(default="embedded", description="`embedded`, a folder or a hub id in CLIPModel format")
+    name: PathText = Field(default="embedded", description="`embedded`, a folder or a hub id in CLIPModel format")
     label_templates: tuple[str, ...] = Field(
         default=("a picture of {a_class}",),
         min_length=1,

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from augment.config import load_config
+from augment.config import ExpandedPath, PathText, load_config
 from augment.dataset.shards import ShardLimits
 from augment.distribute.config import RunConfig
 from augment.editing.config import EditConfig
 from augment.errors import ConfigError, OutputError
 from augment.filters import FilterConfig
+from augment.inputs.colour import ColourName
 from augment.inputs.locate import absolute, is_url
 from augment.inputs.packaged import packaged_path
 from augment.inputs.readers import InputFormat, list_sources
@@ -45,9 +46,9 @@ class InputConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: Annotated[str, Field(min_length=1)] | tuple[Annotated[str, Field(min_length=1)], ...] = Field(
-        description="folder, tar(s) or manifest, relative to the working directory, or a URL like s3://bucket/folder; "
-        "`embedded:train` is the split that ships"
+    path: PathText | tuple[PathText, ...] = Field(
+        description="folder, tar(s) or manifest, relative to the working directory, or a URL like s3://bucket/folder, "
+        "with `~` and `$VARIABLES`; `embedded:train` is the split that ships"
     )
     format: InputFormat = Field(
         description="`imagefolder`, `webdataset`, `manifest` (CSV, JSONL or Parquet) or `flat` (one class)"
@@ -56,6 +57,10 @@ class InputConfig(BaseModel):
     image_size: int = Field(gt=0, description="side in pixels to which images are resized and cropped; the model's own")
     limit: int | None = Field(
         default=None, gt=0, description="only so many images, drawn by a hash of the key; a larger limit keeps them"
+    )
+    colour: ColourName = Field(
+        default="srgb",
+        description="`srgb` converts colours from the profile in a file to sRGB, `ignore` takes numbers as they are",
     )
     class_names: dict[Annotated[str, BeforeValidator(_as_text), Field(min_length=1)], ClassName] = Field(
         default={},
@@ -67,8 +72,7 @@ class InputConfig(BaseModel):
 class OutputConfig(ShardLimits):
     """Where the output goes, and how large its shards may grow."""
 
-    path: str = Field(
-        min_length=1,
+    path: PathText = Field(
         description="output folder, relative to the working directory, or a URL like s3://bucket/folder; one per run",
     )
 
@@ -81,7 +85,7 @@ class ExpandConfig(BaseModel):
     input: InputConfig
     output: OutputConfig
     model: ModelConfig = ModelConfig()
-    prompts: Path = Field(description="YAML file of prompts, relative to this file")
+    prompts: ExpandedPath = Field(description="YAML file of prompts, relative to this file")
     variants_per_image: int = Field(default=4, gt=0, description="edits wanted of each image")
     editing: EditConfig = EditConfig()
     clip: ClipConfig = ClipConfig()
@@ -103,6 +107,7 @@ class BatchConfig(BaseModel):
     editing: EditConfig
     clip: ClipConfig
     image_size: int = Field(gt=0, description="side in pixels to which sources are resized and cropped")
+    colour: ColourName = Field(default="srgb", description="whether profiles in files count")
     class_names: dict[int, str] = Field(min_length=1, description="label -> class name, of the whole dataset")
     seed: int = Field(description="seed of the run")
     config_hash: str = Field(description="hash of the settings that pixels and scores depend on, kept in every record")
@@ -147,8 +152,22 @@ def load_expand_config(path: Path | str, overrides: Sequence[str] = ()) -> Expan
     return config.model_copy(update={"prompts": (folder / config.prompts).absolute()})
 
 
-def job_sources(config: ExpandConfig) -> tuple[list[Source], dict[int, str]]:
-    """Return the job's images in plan order, and label -> class name of the whole dataset, whatever `limit` leaves.
+class JobSources(NamedTuple):
+    """The images of a job.
+
+    Attributes:
+        sources: the job's images, in plan order.
+        class_names: label -> class name of the whole dataset, whatever `limit` leaves.
+        left_out: kind -> number of the files of the dataset that are not among its images.
+    """
+
+    sources: list[Source]
+    class_names: dict[int, str]
+    left_out: Mapping[str, int]
+
+
+def job_sources(config: ExpandConfig) -> JobSources:
+    """Return the job's images, and what else the listing of the dataset says.
 
     The order is that of `in_plan_order`, so the images that `limit` leaves are a random sample of the dataset.
     Locators are absolute, because workers may have another working directory.
@@ -169,8 +188,10 @@ def job_sources(config: ExpandConfig) -> tuple[list[Source], dict[int, str]]:
                 "for images. Choose a folder elsewhere."
             )
     named = config.input.class_names
-    sources = list_sources(located[0] if len(located) == 1 else located, config.input.format, named, config.input.split)
-    return in_plan_order(sources)[: config.input.limit], {s.label: s.class_name for s in sources}
+    place = located[0] if len(located) == 1 else located
+    listing = list_sources(place, config.input.format, named, config.input.split)
+    chosen = in_plan_order(listing.sources)[: config.input.limit]
+    return JobSources(chosen, {s.label: s.class_name for s in listing.sources}, listing.left_out)
 
 
 def check_class_names(config: ExpandConfig, prompts: PromptConfig, class_names: Mapping[int, str]) -> None:
@@ -213,6 +234,8 @@ def fingerprint(
                 "classes": len(class_names),  # the label score compares all of them
                 "class_names": digest_of(class_names),
                 "image_size": config.input.image_size,
+                # Left out as long as it is `srgb`: earlier plans of pictures without profiles mean the same.
+                **({} if config.input.colour == "srgb" else {"colour": config.input.colour}),
             },
             # The device may change, the model may not.
             "model": config.model.model_dump(mode="json", exclude={"device"}),
@@ -242,6 +265,7 @@ def worker_config(config: ExpandConfig, plan: Plan) -> WorkerConfig:
         editing=config.editing,
         clip=config.clip,
         image_size=config.input.image_size,
+        colour=config.input.colour,
         class_names=plan.class_names,
         seed=config.seed,
         config_hash=plan.config_hash,

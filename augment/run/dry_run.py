@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from augment.config import load_config
+from augment.inputs.listing import left_out_text
 from augment.inputs.locate import absolute
 from augment.ledger.ledger import Ledger
 from augment.ledger.plan import cut, fingerprint_difference, pixels_hash_of
@@ -61,6 +62,7 @@ class PlanReport:
         price: of the worker-hours, in the currency of the price per hour; None if one of the two is not known.
         has_gpu: whether each worker has a GPU.
         notes: what else to know, and what to do next.
+        left_out: kind -> number of the files of the dataset that are not among its images.
     """
 
     sources: int
@@ -76,6 +78,7 @@ class PlanReport:
     price: float | None
     has_gpu: bool
     notes: tuple[str, ...]
+    left_out: Mapping[str, int]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the content of `--json`."""
@@ -94,6 +97,7 @@ class PlanReport:
             "worker_hours": self.work.worker_hours if self.work else None,
             "hours": self.work.hours if self.work else None,
             "price": self.price,
+            "left_out": dict(self.left_out),
             "notes": list(self.notes),
         }
 
@@ -118,6 +122,8 @@ class PlanReport:
             lines.append(f"time            {duration(self.work.hours * 3600)} with {workers}")
         if self.price is not None:
             lines.append(f"price           {self.price:.2f}")
+        if self.left_out:
+            lines.insert(1, f"left out        {left_out_text(self.left_out)}")
         return lines + [f"note            {note}" for note in self.notes]
 
 
@@ -133,9 +139,9 @@ def dry_run(config: ExpandConfig, price_per_hour: float | None = None) -> PlanRe
     """
     config = config.model_copy(update={"model": pinned(config.model)})
     prompts = load_config(config.prompts, PromptConfig)
-    sources, class_names = job_sources(config)
+    sources, class_names, left_out = job_sources(config)
     check_class_names(config, prompts, class_names)
-    findings = find(config, prompts, sources, class_names)
+    findings = find(config, prompts, sources, class_names, left_out)
     findings.raise_any()
     wanted = fingerprint(config, prompts, sources, class_names)
     settings = relevant_settings(wanted, config)
@@ -178,6 +184,7 @@ def dry_run(config: ExpandConfig, price_per_hour: float | None = None) -> PlanRe
         price=todo.worker_hours * price_per_hour if todo and price_per_hour is not None else None,
         has_gpu=config.model.device.startswith("cuda"),
         notes=tuple(notes),
+        left_out=left_out,
     )
 
 

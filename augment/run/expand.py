@@ -93,9 +93,9 @@ def expand(
     config = config.model_copy(update={"model": pinned(config.model)})
     check_clip(config.clip.name)
     prompts = load_config(config.prompts, PromptConfig)
-    sources, class_names = job_sources(config)
+    sources, class_names, left_out = job_sources(config)
     check_class_names(config, prompts, class_names)
-    findings = find(config, prompts, sources, class_names)
+    findings = find(config, prompts, sources, class_names, left_out)
     findings.raise_any()
     for warning in findings.warnings:
         logger.warning("warning: %s", warning)

@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from augment.distribute.config import ignored_settings
 from augment.errors import ConfigError
 from augment.filters import FilterConfig
+from augment.inputs.absent import absent_files
 from augment.inputs.class_words import misread_keys
 from augment.inputs.duplicates import same_pictures
+from augment.inputs.formats import UNREAD
+from augment.inputs.listing import BROKEN_LINK, NOT_LOOKED_AT, UNREADABLE, left_out_text
+from augment.inputs.look import nearly_black
 from augment.models.text_readers import TextReader, clip_reader, model_readers
 from augment.prompts import PromptConfig
 from augment.prompts.lengths import cut_among, cut_prompts, length_findings, too_long
@@ -21,6 +25,7 @@ from augment.run.config import ExpandConfig, InputConfig
 from augment.types import Source
 
 _SHOWN = 3
+_MAY_BE_MEANT = (BROKEN_LINK, UNREAD, UNREADABLE, NOT_LOOKED_AT)
 _NUMBERED_FOLDER = re.compile(r"[/:]((\d+\s*[._-]\s*)[^/]*)(?=/)")
 
 
@@ -43,7 +48,11 @@ class Findings:
 
 
 def find(
-    config: ExpandConfig, prompts: PromptConfig, sources: Sequence[Source], class_names: Mapping[int, str]
+    config: ExpandConfig,
+    prompts: PromptConfig,
+    sources: Sequence[Source],
+    class_names: Mapping[int, str],
+    left_out: Mapping[str, int],
 ) -> Findings:
     """Look at the words, the prompts and the files of a run. No model is loaded.
 
@@ -52,6 +61,7 @@ def find(
         prompts: what `config.prompts` holds.
         sources: the job's images.
         class_names: label -> word, of the whole dataset.
+        left_out: kind -> number of the files that are not among its images.
 
     Raises:
         ModelError: if the files of a tokenizer are not readable.
@@ -60,15 +70,36 @@ def find(
     cut, counted = cut_prompts(prompts, sources, config.variants_per_image, config.seed, readers)
     lost, shortened = length_findings(cut, counted, readers)
     where = f"{config.prompts}: "
+    absent = absent_files(sources, config.input.path) if config.input.format == "manifest" else None
+    none_there = absent is not None and 0 < absent.count == absent.looked_at
+    missing = [f"input.path: {absent}"] if absent and absent.count else []
     return Findings(
-        (*filter_problems(config.filters, class_names), *(where + text for text in lost)),
         (
-            *dataset_warnings(config.input, sources, class_names),
+            *(missing if none_there else ()),
+            *filter_problems(config.filters, class_names),
+            *(where + text for text in lost),
+        ),
+        (
+            *(() if none_there else missing),
+            *dataset_warnings(config.input, sources, class_names, left_out),
             *(where + text for text in (*syntax_findings(prompts), *shortened)),
             *_label_warnings(config, class_names, clip),
             *ignored_settings(config.run),
         ),
     )
+
+
+def _file_warnings(sources: Sequence[Source], left_out: Mapping[str, int]) -> Iterator[str]:
+    """Yield what was left out and may have been meant, and pictures that are nearly black."""
+    if meant := {kind: count for kind, count in left_out.items() if kind in _MAY_BE_MEANT}:
+        yield f"input: left out: {left_out_text(meant)}. Mend, convert or rename them if they belong to the dataset"
+    look = nearly_black(sources)
+    if look.dark:
+        yield (
+            f"input: {len(look.dark)} of {look.looked_at} pictures looked at are nearly black, the first is "
+            f"{look.dark[0].place}. If they hold 12 bits in 16, scale their values up to 16 bits, or let the files say "
+            "so (MaxSampleValue in TIFF, sBIT in PNG)"
+        )
 
 
 def filter_problems(filters: FilterConfig, class_names: Mapping[int, str]) -> Iterator[str]:
@@ -83,8 +114,11 @@ def filter_problems(filters: FilterConfig, class_names: Mapping[int, str]) -> It
         )
 
 
-def dataset_warnings(config: InputConfig, sources: Sequence[Source], class_names: Mapping[int, str]) -> Iterator[str]:
+def dataset_warnings(
+    config: InputConfig, sources: Sequence[Source], class_names: Mapping[int, str], left_out: Mapping[str, int]
+) -> Iterator[str]:
     """Yield what is odd about the words for the classes (label -> word), and about the files."""
+    yield from _file_warnings(sources, left_out)
     yield from _key_warnings(config, sources)
     yield from (f"input: {text}" for text in word_findings(class_names))
     yield from (f"input: {text}" for text in _duplicate_warnings(sources))

@@ -15,7 +15,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from augment.config import load_config
+from augment.config import ExpandedPath, load_config
 from augment.editing import EditConfig
 from augment.editing.edits import checked_schedule, full_schedule
 from augment.editing.interpolate import generate, invert_images
@@ -57,9 +57,9 @@ class InterpolateConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     input: InputConfig
-    output: Path = Field(description="output folder, relative to the working directory")
+    output: ExpandedPath = Field(description="output folder, relative to the working directory")
     model: ModelConfig = ModelConfig()
-    prompts: Path = Field(description="YAML file of prompts, relative to this file; every pair draws one")
+    prompts: ExpandedPath = Field(description="YAML file of prompts, relative to this file; every pair draws one")
     editing: EditConfig = EditConfig(strength=1.0)
     pairs_per_class: int = Field(default=1, ge=1, description="pairs of images, different ones, of each class")
     weights: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
@@ -97,7 +97,7 @@ def interpolate_dataset(config: InterpolateConfig) -> dict[str, Any]:
     """
     config = config.model_copy(update={"model": pinned(config.model)})
     pairs = _pairs(config)
-    images = {s.key: _decoded(s, config.input.image_size) for pair in pairs for s in (pair.a, pair.b)}
+    images = {s.key: _decoded(s, config.input) for pair in pairs for s in (pair.a, pair.b)}
     model = load_model(config.model)
     if config.input.image_size % model.factor:
         raise InputError(
@@ -145,14 +145,14 @@ def _pairs(config: InterpolateConfig) -> list[Pair]:
     output = OutputConfig(path=str(config.output))
     job = ExpandConfig(input=config.input, output=output, prompts=config.prompts)
     prompts = load_config(config.prompts, PromptConfig)
-    sources, class_names = job_sources(job)
+    sources, class_names, left_out = job_sources(job)
     check_class_names(job, prompts, class_names)
     pairs = choose_pairs(sources, prompts, config.pairs_per_class, config.seed)
     lost, shortened = _length_findings(config.model, pairs)
     where = f"{config.prompts}: "
     Findings(tuple(where + text for text in lost)).raise_any()
     of_prompts = (where + text for text in (*syntax_findings(prompts), *shortened))
-    for warning in (*dataset_warnings(config.input, sources, class_names), *of_prompts):
+    for warning in (*dataset_warnings(config.input, sources, class_names, left_out), *of_prompts):
         logger.warning("warning: %s", warning)
     return pairs
 
@@ -244,8 +244,8 @@ def _png(image: Tensor) -> bytes:
     return encode_png(to_pixels(image[None])[0])
 
 
-def _decoded(source: Source, size: int) -> np.ndarray:
+def _decoded(source: Source, config: InputConfig) -> np.ndarray:
     try:
-        return np.asarray(decode_image(read_bytes(source), size))
+        return np.asarray(decode_image(read_bytes(source), config.image_size, colour=config.colour))
     except ImageError as error:
         raise InputError(f"{source.place}: {error}; remove it from the dataset") from error

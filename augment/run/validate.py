@@ -6,8 +6,8 @@ augment validate configs/expand/emoji.yaml
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,14 @@ from pydantic import ConfigDict, create_model
 
 from augment.config import load_config
 from augment.errors import ConfigError, InputError, ModelError, OutputError, PromptError
+from augment.inputs.listing import left_out_text
 from augment.ledger.lease import holder
 from augment.ledger.ledger import Ledger
 from augment.models.config import check_clip, pinned
 from augment.prompts import PromptConfig, plan_source
 from augment.run.config import (
     ExpandConfig,
+    JobSources,
     check_class_names,
     fingerprint,
     job_sources,
@@ -40,6 +42,7 @@ class Validation:
         problems: one text per problem.
         warnings: one text per thing that is pointed out and does not stop a run.
         sources, classes, planned: number of images, of classes and of edits; 0 if a problem hides it.
+        left_out: kind -> number of the files of the dataset that are not among its images.
     """
 
     problems: tuple[str, ...]
@@ -47,6 +50,7 @@ class Validation:
     classes: int = 0
     planned: int = 0
     warnings: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -56,11 +60,13 @@ class Validation:
     def as_dict(self) -> dict[str, Any]:
         """Return the content of `--json`."""
         counts = {"sources": self.sources, "classes": self.classes, "planned": self.planned}
-        return {"ok": self.ok, "problems": list(self.problems), "warnings": list(self.warnings), **counts}
+        found = {"ok": self.ok, "problems": list(self.problems), "warnings": list(self.warnings)}
+        return found | counts | {"left_out": dict(self.left_out)}
 
     def lines(self) -> list[str]:
-        """Return a line for a person; none if there are problems."""
-        return [f"ok: {self.sources} images of {self.classes} classes, {self.planned} edits"] if self.ok else []
+        """Return lines for a person: the counts if there are no problems, and what was left out."""
+        counts = [f"ok: {self.sources} images of {self.classes} classes, {self.planned} edits"] if self.ok else []
+        return counts + ([f"left out: {left_out_text(self.left_out)}"] if self.left_out else [])
 
 
 def validate(path: Path | str, overrides: Sequence[str] = ()) -> Validation:
@@ -87,8 +93,9 @@ def validate(path: Path | str, overrides: Sequence[str] = ()) -> Validation:
             listing = job_sources(config)
         except (InputError, OutputError) as error:
             problems.append(str(error))
+    sources, class_names, left_out = listing or JobSources([], {}, {})
     if listing and prompts:
-        problems += _prompt_problems(config, prompts, *listing)
+        problems += _prompt_problems(config, prompts, sources, class_names)
     model = None
     if "model" in sound:
         try:
@@ -103,19 +110,18 @@ def validate(path: Path | str, overrides: Sequence[str] = ()) -> Validation:
     findings = Findings()
     if listing and prompts and model and {"clip", "filters", "variants_per_image", "seed", "run"} <= sound:
         try:
-            findings = find(config.model_copy(update={"model": model}), prompts, *listing)
+            findings = find(config.model_copy(update={"model": model}), prompts, sources, class_names, left_out)
         except ModelError as error:
             problems.append(str(error))
         problems += findings.problems
     if "output" in sound:
         settings = None
         if listing and prompts and model and sound == ExpandConfig.model_fields.keys():
-            settings = fingerprint(config.model_copy(update={"model": model}), prompts, *listing)
+            settings = fingerprint(config.model_copy(update={"model": model}), prompts, sources, class_names)
         problems += _output_problems(config, settings)
-    sources, class_names = listing or ([], {})
     variants = config.variants_per_image if "variants_per_image" in sound else 0
     counts = len(sources), len(class_names), len(sources) * variants
-    return Validation(tuple(problems), *counts, findings.warnings)
+    return Validation(tuple(problems), *counts, findings.warnings, left_out)
 
 
 def _load(path: Path | str, overrides: Sequence[str], problems: list[str]) -> tuple[ExpandConfig, set[str]]:
@@ -125,8 +131,8 @@ def _load(path: Path | str, overrides: Sequence[str], problems: list[str]) -> tu
     except ConfigError as error:
         problems += error.problems
     sections: dict[str, Any] = {}
-    for name, field in ExpandConfig.model_fields.items():
-        fields: dict[str, Any] = {name: (field.annotation, field)}
+    for name, info in ExpandConfig.model_fields.items():
+        fields: dict[str, Any] = {name: (info.annotation, info)}
         alone = create_model(f"Only_{name}", __config__=ConfigDict(extra="ignore"), **fields)
         try:
             sections[name] = getattr(load_config(path, alone, overrides), name)

@@ -167,7 +167,7 @@ class Worker:
 
     def _decode(self, planned: PlannedSource, data: bytes, sha256: str) -> DecodedImage | EditedImage:
         try:
-            picture = decode_image(data, self.config.image_size)
+            picture = decode_image(data, self.config.image_size, colour=self.config.colour)
         except ImageError as error:
             return self._failed(planned, "decode", _without_place(error, planned), sha256)
         return DecodedImage(planned, sha256, np.asarray(picture))

@@ -60,7 +60,7 @@ def load_judge() -> AttributeClassifier:
 
 def load_split(name: str, limit: int | None = None) -> Pictures:
     """Return the first `limit` pictures of a shipped split; splits are balanced from the front."""
-    sources = list_sources(split_path(name), "webdataset")[:limit]
+    sources = list_sources(split_path(name), "webdataset").sources[:limit]
     pixels = np.stack([np.asarray(decode_image(read_bytes(s))) for s in sources])
     return Pictures(to_images(pixels), sources)
 

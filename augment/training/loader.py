@@ -33,7 +33,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from augment.errors import ImageError, InputError
 from augment.inputs.images import decode_image
-from augment.inputs.locate import expand_shards
+from augment.inputs.patterns import expand_shards
 from augment.inputs.tensors import to_images
 from augment.seeding import seed_for
 from augment.training.mixing import MixingCheck

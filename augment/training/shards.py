@@ -18,8 +18,9 @@ import webdataset as wds
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from augment.errors import InputError
+from augment.inputs.formats import IMAGE_EXTENSIONS
 from augment.inputs.locate import is_url, open_file, reaching
-from augment.inputs.shard_listing import SHARD_IMAGE_EXTENSIONS, parse_label
+from augment.inputs.shard_listing import image_extensions, parse_label
 from augment.seeding import seed_for
 
 SHUFFLE_BUFFER = 1000  # encoded images held by a stream per source
@@ -153,12 +154,12 @@ def _open(paths: Sequence[str], read_ahead: int, share: int, shares: int) -> lis
 
 def _sample(where: str, files: dict[str, bytes]) -> Sample:
     """Return a sample from its files by extension. Raises InputError if it lacks an image or a label."""
-    image = next((files[extension] for extension in SHARD_IMAGE_EXTENSIONS if extension in files), None)
-    if image is None or "cls" not in files:
+    images = image_extensions(files.keys() & set(IMAGE_EXTENSIONS))
+    if not images or "cls" not in files:
         has = ", ".join(sorted(name for name in files if not name.startswith("__")))
         raise InputError(f"{where} needs an image and a .cls; it has {has}")
     try:
         label = parse_label(files["cls"])
     except ValueError:
         raise InputError(f"{where}: its .cls is {files['cls'][:40]!r}, expected a class index") from None
-    return Sample(where, image, label)
+    return Sample(where, files[images[0]], label)

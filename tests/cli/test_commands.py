@@ -155,7 +155,7 @@ def test_validate_knows_the_output(out: Path, copy: Path) -> None:
     # The embedded model's tokenizer spells a few words letter by letter, so that some sentences are too long for it.
     assert "prompts are longer than the model reads" in prompts and "texts for the label score are longer" in labels
     assert "run.num_workers" in ignored
-    assert content == {"ok": True, "problems": [], "sources": 8, "classes": 16, "planned": 16}
+    assert content == {"ok": True, "problems": [], "sources": 8, "classes": 16, "planned": 16, "left_out": {}}
     (problem,) = configured("validate", copy, "editing.num_steps=5", code=AugmentError.exit_code)["problems"]
     assert "editing.num_steps: 4 in the plan, 5 now" in problem
     assert written(copy) == before

@@ -25,7 +25,7 @@ from augment.models.interface import LatentDiffusion
 from augment.models.load import load_model
 from augment.tiny.dataset import split_path
 
-SOURCES = list_sources(split_path("val"), "webdataset")[::24][:4]
+SOURCES = list_sources(split_path("val"), "webdataset").sources[::24][:4]
 MAX_FLOAT, MAX_LEVELS, MAX_SHARE = 1.2e-4, 1, 1e-3
 
 

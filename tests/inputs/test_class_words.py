@@ -16,7 +16,7 @@ from augment.storage.tar import write_bytes_atomic
 def words(root: Path, names: list[str], given: dict[str, str] | None = None) -> dict[int, str]:
     for name in names:
         write_bytes_atomic(root / name / "1.png", name.encode())
-    return {s.label: s.class_name for s in list_sources(root, "imagefolder", given)}
+    return {s.label: s.class_name for s in list_sources(root, "imagefolder", given).sources}
 
 
 def test_words_by_folder_name(tmp_path: Path) -> None:
@@ -75,5 +75,5 @@ def test_numbers_before_every_name_are_left_out(tmp_path: Path) -> None:
 
 def test_names_in_a_manifest(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("path,label\na.png,n02119789\nb.png,n01440764\n")
-    sources = list_sources(tmp_path / "rows.csv", "manifest", {"n02119789": "kit fox", "n01440764": "tench"})
+    sources = list_sources(tmp_path / "rows.csv", "manifest", {"n02119789": "kit fox", "n01440764": "tench"}).sources
     assert [(s.key, s.label, s.class_name) for s in sources] == [("a", 1, "kit fox"), ("b", 0, "tench")]

@@ -16,7 +16,7 @@ from augment.types import Source
 def keys(root: Path, files: dict[str, bytes]) -> tuple[list[list[str]], int, int]:
     for name, data in files.items():
         write_bytes_atomic(root / name, data)
-    found = same_pictures(list_sources(root, "imagefolder"))
+    found = same_pictures(list_sources(root, "imagefolder").sources)
     return sorted(sorted(s.key for s in group) for group in found.same), found.compared, found.candidates
 
 
@@ -40,7 +40,7 @@ def test_members_of_tars(tmp_path: Path) -> None:
         for i, data in enumerate((b"same", b"else", b"same"))
     ]
     write_tar(tmp_path / "0.tar", samples)
-    found = same_pictures(list_sources(tmp_path / "0.tar", "webdataset"))
+    found = same_pictures(list_sources(tmp_path / "0.tar", "webdataset").sources)
     assert [[s.key for s in group] for group in found.same] == [["s0", "s2"]]
 
 

@@ -6,9 +6,10 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from augment.errors import ImageError
+from augment.inputs import images
 from augment.inputs.images import decode_image, encode_png
 
 
@@ -95,3 +96,60 @@ def test_size_resizes_the_shorter_side_and_crops_the_centre() -> None:
 def test_an_image_of_the_size_wanted_is_untouched() -> None:
     array = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     np.testing.assert_array_equal(np.asarray(decode_image(encode_png(array), 32)), array)
+
+
+def photograph(width: int, height: int) -> Image.Image:
+    """Shapes of all sizes and some grain, as a photograph has."""
+    rng = np.random.default_rng(3)
+    layers = [Image.fromarray(rng.integers(0, 256, (n, n, 3), dtype=np.uint8)) for n in (3, 8, 20, 60)]
+    sums = sum(np.asarray(layer.resize((width, height), Image.Resampling.BICUBIC), float) for layer in layers) / 4
+    return Image.fromarray((sums + rng.normal(0, 4, sums.shape)).clip(0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("subsampling", [0, 2])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize(("width", "height"), [(1000, 704), (1032, 1024), (516, 2000)])
+def test_large_jpegs_at_a_reduced_scale_are_close_to_the_whole(
+    width: int, height: int, progressive: bool, subsampling: int
+) -> None:
+    data = encode(photograph(width, height), "JPEG", quality=92, progressive=progressive, subsampling=subsampling)
+    whole = decode_image(data)
+    assert whole.size == (width, height)
+    size = 64
+    expected = np.asarray(ImageOps.fit(whole, (size, size), method=Image.Resampling.BICUBIC), float)
+    error = np.asarray(decode_image(data, size), float) - expected
+    assert np.sqrt((error**2).mean()) < 1.5  # of 255: 44 dB
+    assert np.abs(error.mean(axis=(0, 1))).max() < 0.2
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "reduced"),
+    [
+        (1032, 1024, (129, 128)),
+        (1016, 1024, (254, 256)),  # an eighth of 1016 would be less than 128
+        (516, 2000, (129, 500)),
+        (257, 256, (257, 256)),  # no half of 257
+        (254, 256, (254, 256)),
+        (64, 64, (64, 64)),
+    ],
+)
+def test_a_jpeg_is_reduced_evenly_and_to_no_less_than_twice_the_size_wanted(
+    width: int, height: int, reduced: tuple[int, int]
+) -> None:
+    data = encode(photograph(width, height), "JPEG", quality=92)
+    with Image.open(io.BytesIO(data)) as file:
+        images._reduce(file, 64)
+        file.load()
+        assert file.size == reduced
+    if reduced == (width, height):  # decoded whole: nothing has changed
+        expected = ImageOps.fit(decode_image(data), (64, 64), method=Image.Resampling.BICUBIC)
+        np.testing.assert_array_equal(decode_image(data, 64), np.asarray(expected))
+
+
+def test_a_reduced_jpeg_is_turned_upright() -> None:
+    picture = Image.new("RGB", (800, 400), "black")
+    picture.paste("white", (0, 0, 400, 400))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    decoded = np.asarray(decode_image(encode(picture, "JPEG", exif=exif, quality=95), 50))
+    assert decoded[:20].min() > 250 and decoded[-20:].max() < 5

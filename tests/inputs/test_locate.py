@@ -6,16 +6,9 @@ import fsspec
 import pytest
 
 from augment.errors import InputError
-from augment.inputs.locate import (
-    expand_files,
-    expand_shards,
-    files_below,
-    list_folder,
-    open_file,
-    read_file,
-    relative_names,
-    what_is_in,
-)
+from augment.inputs.locate import open_file, read_file, relative_names
+from augment.inputs.patterns import expand_files, expand_shards
+from augment.inputs.walk import files_below, list_folder, what_is_in
 from augment.storage.tar import write_tar
 
 
@@ -44,7 +37,7 @@ def test_urls_are_expanded_in_their_store() -> None:
         assert expand_shards(place) == names
     assert expand_shards("memory://place/a-*.tar") == expand_shards("memory://place/a-{0,1}*.tar") == names[:2]
     assert expand_shards("memory://place/*/c-*") == ["memory://place/x/c-0.tar"]
-    assert expand_files("memory://place/a*", (".csv", ".tar"), "files") == [*names[:2], "memory://place/a.csv"]
+    assert expand_files("memory://place/a*", (".csv", ".tar"), "files")[0] == [*names[:2], "memory://place/a.csv"]
     with pytest.raises(
         InputError, match=r"no \.jsonl file in the folder memory://place: it holds 4 file\(s\) with \.tar"
     ):
@@ -71,13 +64,13 @@ def test_what_is_in_a_folder(tmp_path: Path) -> None:
     assert what_is_in(str(tmp_path)).startswith("it holds 2 file(s) with .txt, 1 file(s) with no extension; images are")
 
 
-def test_a_link_that_leads_to_itself_is_a_file_like_any_that_cannot_be_read(tmp_path: Path) -> None:
+def test_links_that_lead_nowhere_are_counted(tmp_path: Path) -> None:
     (tmp_path / "fox").mkdir()
     (tmp_path / "fox" / "0.png").write_bytes(b"x")
     (tmp_path / "fox" / "1.png").symlink_to("1.png")
     (tmp_path / "fox" / "2.png").symlink_to("nowhere.png")
-    assert sorted(files_below(str(tmp_path))) == [("fox/0.png", 1), ("fox/1.png", 0), ("fox/2.png", 0)]
-    assert list_folder(str(tmp_path / "fox")) == {"0.png": False, "1.png": False, "2.png": False}
+    assert files_below(str(tmp_path)) == ([("fox/0.png", 1)], {"broken link": 2})
+    assert list_folder(str(tmp_path / "fox")) == {"0.png": 1, "1.png": 0, "2.png": 0}
     with pytest.raises(InputError, match=r"1\.png: Too many levels of symbolic links"):
         read_file(str(tmp_path / "fox" / "1.png"))
 

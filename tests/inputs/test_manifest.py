@@ -40,7 +40,7 @@ def write(path: Path, rows: Rows) -> Path:
 
 
 def listed(path: object, class_names: dict[int, str] | None = None, split: str | None = None) -> list[Source]:
-    return list_sources(path, "manifest", class_names, split)  # type: ignore[arg-type]
+    return list_sources(path, "manifest", class_names, split).sources  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -187,8 +187,13 @@ def test_the_first_ten_problems_are_shown_with_their_lines_and_all_are_counted(t
         ({"path": "\ud800.png", "label": "fox"}, r"path is '\ud800.png', which no file can be called"),
         ({"path": "a.png"}, "no label"),
         ({"path": "a.png", "label": "  "}, "no label"),
-        ({"path": "a.png", "label": True}, "label is True, expected text"),
-        ({"path": "a.png", "label": 3.0}, "label is 3.0, expected text"),
+        ({"path": "a.png", "label": 3.5}, "label is 3.5, expected a class index such as 3, or a class name"),
+        ({"path": "a.png", "label": float("nan")}, "label is nan, so there is no label"),
+        ({"path": "a.png", "label": float("inf")}, "label is inf, expected a class index"),
+        ({"path": "a.png", "label": 2**63}, "label is 9223372036854775808, expected a class index"),
+        ({"path": "a.png", "label": "1_0"}, "label is '1_0', expected a class index"),
+        ({"path": "a.png", "label": "+1"}, "label is '+1', expected a class index"),
+        ({"path": "a.png", "label": "\u0661"}, "label is '\u0661', expected a class index"),
         ({"path": "a.png", "label": -1}, "label is -1, expected a class index such as 3, or a class name"),
         ({"path": "a.png", "label": "3.0"}, "label is '3.0', expected a class index such as 3, or a class name"),
         ({"path": "a.png", "label": "nan"}, "label is 'nan', expected a class index"),

@@ -33,7 +33,7 @@ def record(label: int = 0, class_name: str = "fox", **details: object) -> dict[s
 
 def test_image_folder(tmp_path: Path) -> None:
     names = ["owl/b.JPG", "owl/deep/a.webp", "fox/1.png", "fox/notes.txt", "fox/.hidden.png", ".git/x.png", "README"]
-    sources = list_sources(make_folder(tmp_path, names), "imagefolder")
+    sources = list_sources(make_folder(tmp_path, names), "imagefolder").sources
     assert [(s.key, s.label, s.class_name, s.size) for s in sources] == [
         ("fox/1", 0, "fox", 18),
         ("owl/b", 1, "owl", 18),
@@ -45,12 +45,12 @@ def test_image_folder(tmp_path: Path) -> None:
 
 def test_keys_are_safe_distinct_and_do_not_depend_on_their_neighbours(tmp_path: Path) -> None:
     names = ["fox/x.png", "fox/x.jpg", "fox/my photo.v2.png", "fox/\u732b.png", "fox/\u72ac.png"]
-    sources = list_sources(make_folder(tmp_path / "many", names), "imagefolder")
+    sources = list_sources(make_folder(tmp_path / "many", names), "imagefolder").sources
     keys = {os.path.relpath(s.locator, tmp_path / "many"): s.key for s in sources}
     assert len(set(keys.values())) == len(names)
     assert all(re.fullmatch(r"[A-Za-z0-9_/-]+", key) for key in keys.values())
     assert keys["fox/my photo.v2.png"].startswith("fox/my_photo_v2-")
-    alone = list_sources(make_folder(tmp_path / "alone", ["fox/\u732b.png"]), "imagefolder")
+    alone = list_sources(make_folder(tmp_path / "alone", ["fox/\u732b.png"]), "imagefolder").sources
     assert alone[0].key == keys["fox/\u732b.png"]
 
 
@@ -90,7 +90,7 @@ def test_tars(tmp_path: Path) -> None:
     details = {"class_name": "fox", "background": "snow", "seed": 3, "object": "fox"}
     full = {"jpg": b"jpeg", "cls": b"5\n", "txt": b" a fox on snow\n", "json": json.dumps(details).encode()}
     write_tar(tmp_path / "1.tar", [("b/2", full), ("b/1", {"webp": b"", "cls": b"5"})])
-    sources = list_sources(tmp_path, "webdataset")
+    sources = list_sources(tmp_path, "webdataset").sources
     assert sources == [
         Source("b/1", f"{tmp_path}/1.tar::b/1.webp@5632", 0, 5, "fox"),  # as the other sample of that class is called
         Source(
@@ -112,19 +112,21 @@ def test_classes_without_a_word_are_refused_until_they_are_named(tmp_path: Path)
         list_sources(tmp_path, "webdataset")
     with pytest.raises(InputError, match=r"input\.class_names lacks the label\(s\) 1 \('owl'\),"):
         list_sources(tmp_path, "webdataset", {3: "fox"})
-    named = list_sources(tmp_path, "webdataset", {3: "fox", 1: "eagle owl", 7: "not there"})
+    named = list_sources(tmp_path, "webdataset", {3: "fox", 1: "eagle owl", 7: "not there"}).sources
     assert {s.key: s.class_name for s in named} == {"a": "fox", "b": "eagle owl"}
 
 
 def test_class_folders_can_be_named_too(tmp_path: Path) -> None:
-    sources = list_sources(make_folder(tmp_path, ["n01/a.png", "n02/b.png"]), "imagefolder", {0: "fox", 1: "owl"})
+    sources = list_sources(
+        make_folder(tmp_path, ["n01/a.png", "n02/b.png"]), "imagefolder", {0: "fox", 1: "owl"}
+    ).sources
     assert [(s.key, s.class_name) for s in sources] == [("n01/a", "fox"), ("n02/b", "owl")]
 
 
 def test_file_names_are_bytes_and_need_not_be_utf8(tmp_path: Path) -> None:
     (tmp_path / "fox").mkdir()
     os.close(os.open(os.fsencode(tmp_path / "fox") + b"/\xff.png", os.O_CREAT))
-    (source,) = list_sources(tmp_path, "imagefolder")
+    (source,) = list_sources(tmp_path, "imagefolder").sources
     assert re.fullmatch("fox/_-[0-9a-f]{8}", source.key) and read_bytes(source) == b""
     os.rename(tmp_path / "fox", os.fsencode(tmp_path) + b"/\xff")
     with pytest.raises(InputError, match="is not UTF-8"):
@@ -142,7 +144,7 @@ def test_a_key_that_two_tars_share_is_made_distinct_and_survives_a_move(tmp_path
     def keys(root: Path) -> dict[str, str]:
         for name in ("a/0.tar", "b/0.tar"):
             write_tar(root / name, [("0001", record()), (name[0], record())])
-        sources = list_sources([str(root / "b"), str(root / "a")], "webdataset")
+        sources = list_sources([str(root / "b"), str(root / "a")], "webdataset").sources
         return {os.path.relpath(s.place, root): s.key for s in sources}
 
     first = keys(tmp_path / "here")
@@ -157,7 +159,7 @@ def test_a_foreign_tar_with_odd_names_is_read(tmp_path: Path) -> None:
             member = tarfile.TarInfo(name)
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
-    (source,) = list_sources(tmp_path / "odd.tar", "webdataset", {1: "cat"})
+    (source,) = list_sources(tmp_path / "odd.tar", "webdataset", {1: "cat"}).sources
     assert re.fullmatch("__my_cat-[0-9a-f]{8}", source.key.replace("/", "_")) and read_bytes(source) == b"\xff\xd8cat"
 
 
@@ -172,7 +174,7 @@ def test_a_member_is_read_where_the_listing_found_it(tmp_path: Path) -> None:
                     member = tarfile.TarInfo(f"{key}.{extension}")
                     member.size = len(content)
                     tar.addfile(member, io.BytesIO(content))
-        sources = list_sources(tmp_path / name, "webdataset", {0: "fox"})
+        sources = list_sources(tmp_path / name, "webdataset", {0: "fox"}).sources
         with (tmp_path / name).open("r+b") as file:
             file.write(bytes(512))  # without its first header nobody finds a way through
         assert sorted(read_bytes(s) for s in sources) == [b"0", b"1", b"2"]
@@ -181,7 +183,7 @@ def test_a_member_is_read_where_the_listing_found_it(tmp_path: Path) -> None:
 def test_a_tar_that_changes_is_indexed_anew(tmp_path: Path) -> None:
     path = tmp_path / "0.tar"
     write_tar(path, [("a", record())])
-    (source,) = list_sources(path, "webdataset")
+    (source,) = list_sources(path, "webdataset").sources
     write_tar(path, [("0", {"png": b"x" * 9999, "cls": b"0"}), ("a", record() | {"png": b"other"})])
     assert read_bytes(source) == b"other"
     write_tar(path, [("b", record())])
@@ -229,7 +231,7 @@ def test_unreadable_and_compressed_tars(tmp_path: Path) -> None:
 
 def test_a_flat_folder_is_of_one_class_at_any_depth(tmp_path: Path) -> None:
     make_folder(tmp_path, ["a.png", "deep/er/b.jpg", "deep/a.png", "notes.txt", ".hidden/c.png"])
-    sources = list_sources(tmp_path, "flat", {7: "fox"})
+    sources = list_sources(tmp_path, "flat", {7: "fox"}).sources
     assert [(s.key, s.label, s.class_name, s.size) for s in sources] == [
         ("a", 7, "fox", 14),
         ("deep/a", 7, "fox", 19),
@@ -261,11 +263,9 @@ def test_folders_may_be_called_like_images_and_links_may_be_broken_or_circular(t
     make_folder(tmp_path, ["fox.png/a.png/b.png", "fox.png/c.png"])
     (tmp_path / "fox.png" / "loop").symlink_to(tmp_path)
     (tmp_path / "fox.png" / "gone.png").symlink_to(tmp_path / "nowhere")
-    sources = list_sources(tmp_path, "imagefolder")
+    sources = list_sources(tmp_path, "imagefolder").sources
     assert [(s.key.partition("-")[0], s.size, s.class_name) for s in sources] == [
         ("fox_png/a_png/b", 28, "fox.png"),
         ("fox_png/c", 22, "fox.png"),
-        ("fox_png/gone", 0, "fox.png"),
     ]
-    with pytest.raises(InputError, match=r"gone\.png: No such file or directory"):
-        read_bytes(sources[2])
+    assert list_sources(tmp_path, "imagefolder").left_out == {"broken link": 1, "link that leads back up": 1}

@@ -41,12 +41,12 @@ def test_a_remote_folder_is_listed_like_a_local_one(tmp_path: Path, bucket: str)
     make_folder(tmp_path, ["owl/b c.JPG", "owl/deep/a.webp", "fox/1.png", "fox/notes.txt", "fox/.x.png", ".git/x.png"])
     upload(tmp_path, bucket)
     for format, class_names in (("imagefolder", None), ("flat", {3: "bird"})):
-        here, there = (list_sources(root, format, class_names) for root in (tmp_path, bucket))  # type: ignore[arg-type]
+        here, there = (list_sources(root, format, class_names).sources for root in (tmp_path, bucket))  # type: ignore[arg-type]
         assert len(here) == 3
         assert without_place(there, bucket) == without_place(here, str(tmp_path))
         assert [read_bytes(s) for s in there] == [read_bytes(s) for s in here]
         assert there[0].locator == f"{bucket}/fox/1.png"
-    assert list_sources(f"file://{tmp_path}", "imagefolder") == list_sources(tmp_path, "imagefolder")
+    assert list_sources(f"file://{tmp_path}", "imagefolder").sources == list_sources(tmp_path, "imagefolder").sources
 
 
 def test_remote_tars_are_listed_and_read_like_local_ones(tmp_path: Path, bucket: str) -> None:
@@ -54,7 +54,7 @@ def test_remote_tars_are_listed_and_read_like_local_ones(tmp_path: Path, bucket:
     write_tar(tmp_path / "0.tar", [("a", record() | {"png": b""}), ("b", details)])
     write_tar(tmp_path / "1.tar", [("a", record() | {"png": bytes(range(256)) * 40})])
     upload(tmp_path, bucket)
-    here = list_sources(tmp_path, "webdataset")
+    here = list_sources(tmp_path, "webdataset").sources
     assert len(here) == 3
     for place in (
         bucket,
@@ -63,7 +63,7 @@ def test_remote_tars_are_listed_and_read_like_local_ones(tmp_path: Path, bucket:
         f"{bucket}/*.tar",
         [f"{bucket}/1.tar", f"{bucket}/0.tar"],
     ):
-        there = list_sources(place, "webdataset")
+        there = list_sources(place, "webdataset").sources
         assert without_place(there, bucket) == without_place(here, str(tmp_path))
         assert [read_bytes(s) for s in there] == [read_bytes(s) for s in here]
     assert there[2].locator == f"{bucket}/0.tar::b.png@5120"
@@ -75,7 +75,7 @@ def test_a_remote_tar_that_changes_is_indexed_anew(tmp_path: Path, bucket: str) 
         upload(tmp_path, bucket)
 
     put([("a", record())])
-    (source,) = list_sources(bucket, "webdataset")
+    (source,) = list_sources(bucket, "webdataset").sources
     assert read_bytes(source) == b"picture"
     put([("0", {"png": b"x" * 9999, "cls": b"0"}), ("a", record() | {"png": b"other"})])
     assert read_bytes(source) == b"other"
@@ -124,7 +124,9 @@ def test_many_threads_may_read_at_once(tmp_path: Path, bucket: str) -> None:
     write_tar(tmp_path / "tars" / "0.tar", [(f"{i}", record() | {"png": b"%d" % i * 999}) for i in range(20)])
     upload(tmp_path, bucket)
     for root in (str(tmp_path), bucket):
-        sources = list_sources(f"{root}/images", "imagefolder") + list_sources(f"{root}/tars", "webdataset")
+        sources = (
+            list_sources(f"{root}/images", "imagefolder").sources + list_sources(f"{root}/tars", "webdataset").sources
+        )
         with ThreadPoolExecutor(4) as pool:
             assert list(pool.map(read_bytes, sources * 5)) == [read_bytes(s) for s in sources] * 5
 
@@ -139,10 +141,10 @@ def test_s3_is_listed_and_read_like_a_disk(tmp_path: Path, object_store: FreshUr
     url = object_store()
     upload(tmp_path, url)
     for format, place in (("imagefolder", "images"), ("webdataset", "tars"), ("webdataset", "tars/*.tar")):
-        here, there = (list_sources(f"{root}/{place}", format) for root in (tmp_path, url))  # type: ignore[arg-type]
+        here, there = (list_sources(f"{root}/{place}", format).sources for root in (tmp_path, url))  # type: ignore[arg-type]
         assert len(here) == 2 and without_place(there, url) == without_place(here, str(tmp_path))
         assert [read_bytes(s) for s in there] == [read_bytes(s) for s in here]
-    here, there = (list_sources(f"{root}/rows.csv", "manifest") for root in (tmp_path, url))
+    here, there = (list_sources(f"{root}/rows.csv", "manifest").sources for root in (tmp_path, url))
     assert [s.key for s in there] == [s.key for s in here]
     assert [read_bytes(s) for s in there] == [b"bytes of fox/a b.png", b"bytes of owl/deep/c.png"]
     assert [s.size for s in there] == [0, 0]  # nobody asks a store for a million sizes
@@ -159,7 +161,7 @@ def test_a_store_that_refuses_or_ignores_ranges_is_no_silent_damage(
     write_tar(tmp_path / "0.tar", [("a", record())])
     url = object_store()
     upload(tmp_path, url)
-    (source,) = list_sources(url, "webdataset")
+    (source,) = list_sources(url, "webdataset").sources
     assert read_bytes(source) == b"picture"
     faults.append(Fault("GET", "0.tar", ignores="HTTP_RANGE"))
     with pytest.raises(InputError, match=r"0\.tar: \d+ bytes came instead of the 519 from \d+ on"):

@@ -46,7 +46,7 @@ def test_prompts_are_relative_to_the_file_or_typed_relative_to_the_working_direc
 
 
 def test_a_limit_leaves_all_class_names() -> None:
-    sources, class_names = job_sources(config_of("embedded:val", limit=3))
+    sources, class_names, _ = job_sources(config_of("embedded:val", limit=3))
     assert len(sources) == 3
     assert class_names == dict(enumerate(CLASSES))
 
@@ -66,7 +66,7 @@ def test_the_order_of_a_run_does_not_depend_on_its_seed() -> None:
 
 
 def test_a_preview_is_spread_over_the_classes_in_the_order_of_the_run() -> None:
-    sources, _ = job_sources(config_of("embedded:val"))
+    sources, *_ = job_sources(config_of("embedded:val"))
     chosen = over_classes(sources, 16)
     assert {source.label for source in chosen} == set(range(16))
     assert chosen == [source for source in sources if source in chosen]
@@ -75,7 +75,7 @@ def test_a_preview_is_spread_over_the_classes_in_the_order_of_the_run() -> None:
 
 def test_class_names_of_the_whole_dataset_are_part_of_the_fingerprint() -> None:
     config = config_of("embedded:val", limit=3)
-    sources, class_names = job_sources(config)
+    sources, class_names, _ = job_sources(config)
     all_of_them, fewer = (fingerprint(config, PROMPTS, sources, c) for c in (class_names, {0: class_names[0]}))
     difference = fingerprint_difference(all_of_them, fewer)
     assert [line.split(":")[0] for line in difference] == ["input.class_names", "input.classes"]
@@ -87,7 +87,7 @@ def test_classes_are_called_what_the_config_says(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no name for the label\(s\) 3"):
         job_sources(config_of(tmp_path))
     (tmp_path / "expand.yaml").write_text(resolved_yaml(config_of(tmp_path, class_names={3: "fox"})))
-    sources, class_names = job_sources(load_config(tmp_path / "expand.yaml", ExpandConfig))
+    sources, class_names, _ = job_sources(load_config(tmp_path / "expand.yaml", ExpandConfig))
     assert (sources[0].class_name, class_names) == ("fox", {3: "fox"})
 
 

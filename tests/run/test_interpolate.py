@@ -63,7 +63,7 @@ def test_every_pair_has_an_image_per_weight(report):
 
 def test_the_shard_is_a_dataset_with_the_labels_of_its_sources(folder, report):
     shard = folder / "out" / "interpolated.tar"
-    made = list_sources(shard, "webdataset")
+    made = list_sources(shard, "webdataset").sources
     assert [s.key for s in made] == [
         f"{label:05d}-{pair:04d}-{k}" for label in (0, 1) for pair in (0, 1) for k in (0, 1)
     ]
@@ -146,7 +146,7 @@ def test_a_picture_with_nan_is_left_out_and_counted(folder, tmp_path, monkeypatc
     assert [p["failed_weights"] for p in report["pairs"]] == [[], [0.0, 0.6]]
     assert report["pairs"][1]["psnr"] == [None, None]
     assert report["mean_reconstruction_psnr"] == pytest.approx(sum(report["pairs"][0]["psnr"]) / 2)
-    assert [s.class_name for s in list_sources(tmp_path / "interpolated.tar", "webdataset")] == ["fox"] * 2
+    assert [s.class_name for s in list_sources(tmp_path / "interpolated.tar", "webdataset").sources] == ["fox"] * 2
 
 
 def test_output_inside_the_input(tmp_path: Path) -> None:

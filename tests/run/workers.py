@@ -21,7 +21,7 @@ from augment.tiny.dataset import split_path
 from augment.tiny.world import CLASSES
 from augment.types import PlannedSource, Unit, UnitReport, UnitTask, Variant
 
-SOURCES = list_sources(split_path("val"), "webdataset")[:4]
+SOURCES = list_sources(split_path("val"), "webdataset").sources[:4]
 
 
 def planned(index: int, **changes: Any) -> PlannedSource:

@@ -34,7 +34,7 @@ FONT_SHA256 = "e5899ed38b8ed83e08bd3ac5de09791e9d19d288333a796de1d35ad17396f1ec"
 
 @pytest.fixture(scope="module")
 def splits() -> dict[str, list[Source]]:
-    return {name: list_sources(split_path(name), "webdataset") for name in SPLITS}
+    return {name: list_sources(split_path(name), "webdataset").sources for name in SPLITS}
 
 
 def count(sources: list[Source], *attributes: str) -> Counter[tuple[str, ...]]:
