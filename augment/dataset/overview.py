@@ -18,6 +18,7 @@ from augment.dataset.index import read_columns, read_rows
 from augment.dataset.parts import read_samples
 from augment.dataset.record import RECONSTRUCTION_SUFFIX, edit_key
 from augment.errors import ImageError, InputError
+from augment.inputs.fit import Fit, fit_of
 from augment.inputs.images import decode_image, encode_png
 from augment.inputs.readers import read_bytes
 from augment.ledger.ledger import Ledger
@@ -92,7 +93,7 @@ def _rows(ledger: Ledger, locators: Mapping[str, str]) -> list[list[Tile]]:
     sources = [planned for _, some in chosen for planned in some]
     with ledger.store.open("index.parquet") as file:
         index = read_rows(file, [edit_key(p.source.key, v.index) for p in sources for v in p.variants])
-    originals = _keep_sources(ledger.store, [p.source for p in sources], locators, plan.fingerprint["input.image_size"])
+    originals = _keep_sources(ledger.store, [p.source for p in sources], locators, fit_of(plan.fingerprint))
     rows = []
     for unit_id, some in chosen:
         samples = dict(read_samples(ledger, ledger.report_of(unit_id)))
@@ -101,14 +102,14 @@ def _rows(ledger: Ledger, locators: Mapping[str, str]) -> list[list[Tile]]:
 
 
 def _keep_sources(
-    store: Store, sources: Sequence[Source], locators: Mapping[str, str], size: int
+    store: Store, sources: Sequence[Source], locators: Mapping[str, str], fit: Fit
 ) -> Mapping[str, bytes]:
     """Return the sources as PNG by key: those kept by an earlier call, and the others, read now and kept."""
     try:
         kept = {key: files["png"] for key, files in iter_tar(io.BytesIO(store.read(KEPT_SOURCES)))}
     except FileNotFoundError:
         kept = {}
-    found = {s.key: png for s in sources if s.key not in kept and (png := _read_source(s, locators, size))}
+    found = {s.key: png for s in sources if s.key not in kept and (png := _read_source(s, locators, fit))}
     kept |= found
     if found:
         with store.scratch() as folder:
@@ -117,11 +118,11 @@ def _keep_sources(
     return kept
 
 
-def _read_source(source: Source, locators: Mapping[str, str], size: int) -> bytes:
-    """Return a source as the model saw it, as PNG; b"" if it is gone or damaged."""
+def _read_source(source: Source, locators: Mapping[str, str], fit: Fit) -> bytes:
+    """Return a source as the model saw it, without padding, as PNG; b"" if it is gone or damaged."""
     here = replace(source, locator=locators.get(source.key, source.locator))
     try:
-        return encode_png(np.asarray(decode_image(read_bytes(here), size)))
+        return encode_png(np.asarray(decode_image(read_bytes(here), fit)))
     except (InputError, ImageError):
         return b""
 

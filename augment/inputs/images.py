@@ -7,9 +7,10 @@ import re
 import warnings
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
 from augment.errors import ImageError
+from augment.inputs.fit import Fit, Size
 
 # Named, so that no file can reach Pillow's other plugins: some of them start programs (EPS calls Ghostscript).
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM")  # MPO files open as the JPEG that they begin with
@@ -27,9 +28,10 @@ _OPERATIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SWAP_SIDES = {_OPERATIONS[orientation] for orientation in (5, 6, 7, 8)}
 
 
-def decode_image(data: bytes, size: int | None = None) -> Image.Image:
+def decode_image(data: bytes, fit: Fit | int | None = None) -> Image.Image:
     """Decode an image file to 8-bit RGB; every other mode is converted by the rules below.
 
     The EXIF orientation is applied; transparency is laid over white; 16-bit and floating-point grey are scaled to
@@ -38,14 +40,15 @@ def decode_image(data: bytes, size: int | None = None) -> Image.Image:
 
     Args:
         data: the file's content.
-        size: side in pixels of the square wanted (shorter side resized, centre cropped), or None for the image's own.
+        fit: how it is fitted to a size; a number is the side in pixels of a square with the fit `crop`; None leaves the
+            image's own size. With the fit `pad` the image comes without the padding.
 
     Raises:
         ImageError: for zero bytes, a truncated or damaged file, another kind of file, or more than `MAX_PIXELS`.
     """
     if not data:
         raise ImageError("the file has zero bytes")
-    _silence_pillow()
+    silence_pillow()
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as file:
             if file.width * file.height > MAX_PIXELS:
@@ -61,12 +64,12 @@ def decode_image(data: bytes, size: int | None = None) -> Image.Image:
         raise ImageError(f"more than the {MAX_PIXELS} pixels allowed") from None
     except Exception as error:  # damaged files make Pillow's decoders raise a dozen different types
         raise ImageError(f"damaged image: {' '.join(str(error).split()) or type(error).__name__}") from error
-    if size is not None and image.size != (size, size):
-        image = ImageOps.fit(image, (size, size), method=Image.Resampling.BICUBIC)
-    return image
+    if isinstance(fit, int):
+        fit = Fit("crop", fit)
+    return image if fit is None else fit.apply(image, image.size)
 
 
-def _silence_pillow() -> None:
+def silence_pillow() -> None:
     """Ignore Pillow's warnings in all threads and for good.
 
     They are about metadata, and about sizes that are checked here. To ignore them for a while only is not safe where
@@ -76,13 +79,25 @@ def _silence_pillow() -> None:
         warnings.filterwarnings("ignore", module=_PILLOW.pattern)
 
 
+def upright_size(file: Image.Image) -> Size:
+    """Return width and height of an open image file as they are once it is turned upright; its pixels are not read."""
+    if file.format == "PNG" and "exif" not in file.info:  # Pillow would decode the pixels to look behind them
+        return file.size
+    operation = _operation(file)
+    return file.size if operation is None or operation not in _SWAP_SIDES else (file.height, file.width)
+
+
 def _upright(image: Image.Image) -> Image.Image:
+    operation = _operation(image)
+    return image if operation is None else image.transpose(operation)
+
+
+def _operation(image: Image.Image) -> Image.Transpose | None:
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # damaged EXIF makes Pillow raise many types
-        return image
-    operation = _OPERATIONS.get(orientation) if isinstance(orientation, int) else None
-    return image if operation is None else image.transpose(operation)
+        return None
+    return _OPERATIONS.get(orientation) if isinstance(orientation, int) else None
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

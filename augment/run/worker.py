@@ -21,6 +21,8 @@ import numpy as np
 from augment.dataset.record import EDITED, failed_records
 from augment.errors import DeviceError, ImageError, InputError, OutputError
 from augment.filters import judge_edit
+from augment.inputs.fit import Fit, Size
+from augment.inputs.headers import picture_size
 from augment.inputs.images import decode_image
 from augment.inputs.readers import read_bytes
 from augment.ledger.in_flight import InFlight
@@ -67,6 +69,7 @@ class Worker:
     def __init__(self, config: WorkerConfig, make_editor: Callable[[WorkerConfig], Editor]) -> None:
         self.config = config
         self._make_editor = make_editor
+        self._fit = Fit(config.fit, config.image_size)
         self._ledger = Ledger(config.output)
         self._batch_size = config.batch_size  # halved, and never raised again, when memory runs out
         self._models = threading.Lock()
@@ -107,12 +110,13 @@ class Worker:
             key: self._failed(by_key[key], "quarantine", reason) for key, reason in task.quarantined.items()
         }  # by source key
         wanted = [planned for planned in unit.sources if planned.source.key not in results]
-        start = 0
-        while start < len(wanted):
-            batch = wanted[start : start + min(self._batch_size, task.batch_size or self._batch_size)]
-            start += len(batch)
-            in_flight.begin(planned.source.key for planned in batch)
-            results |= self._edit(batch, clock)
+        for group in self._of_one_size(wanted, clock):
+            start = 0
+            while start < len(group):
+                batch = group[start : start + min(self._batch_size, task.batch_size or self._batch_size)]
+                start += len(batch)
+                in_flight.begin(planned.source.key for planned in batch)
+                results |= self._edit(batch, clock)
         in_flight.begin(())  # a worker that dies from here on was not killed by an input
         in_order = [results[planned.source.key] for planned in unit.sources]
         with clock.stage("write"):
@@ -120,6 +124,21 @@ class Worker:
         report = self._ledger.commit(self._report(task, in_order, part, sha256, clock.seconds), task.replaces)
         in_flight.close()
         return report
+
+    def _of_one_size(self, wanted: Sequence[PlannedSource], clock: _Clock) -> list[list[PlannedSource]]:
+        """Return the sources in groups that the model can be given together, each in the order of the plan.
+
+        With buckets that are those of one bucket, as the headers of their files say; a file that has no readable header
+        fails when it is decoded, in whatever group.
+        """
+        if self._fit.name != "bucket":
+            return [list(wanted)]
+        groups: dict[Size | None, list[PlannedSource]] = {}
+        with clock.stage("read"):
+            for planned in wanted:
+                size = picture_size(planned.source)
+                groups.setdefault(size and self._fit.size_of(*size), []).append(planned)
+        return list(groups.values())
 
     def _edit(self, batch: Sequence[PlannedSource], clock: _Clock) -> dict[str, EditedImage]:
         """Read and edit some sources; return results by source key."""
@@ -142,7 +161,7 @@ class Worker:
             return self._failed(planned, "read", _without_place(error, planned))
         sha256 = hashlib.sha256(data).hexdigest()
         try:
-            picture = decode_image(data, self.config.image_size)
+            picture = decode_image(data, self._fit)
         except ImageError as error:
             return self._failed(planned, "decode", _without_place(error, planned), sha256)
         return DecodedImage(planned, sha256, np.asarray(picture))
