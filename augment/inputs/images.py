@@ -81,8 +81,8 @@ def silence_pillow() -> None:
 
 def upright_size(file: Image.Image) -> Size:
     """Return width and height of an open image file as they are once it is turned upright; its pixels are not read."""
-    if file.format == "PNG" and "exif" not in file.info:  # Pillow would decode the pixels to look behind them
-        return file.size
+    if file.format == "TIFF" or (file.format == "PNG" and "exif" not in file.info):
+        return file.size  # upright already; or Pillow would decode the pixels, to look behind them
     operation = _operation(file)
     return file.size if operation is None or operation not in _SWAP_SIDES else (file.height, file.width)
 
