@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 import fsspec
 import numpy as np
@@ -52,6 +53,18 @@ def test_shapes_range_and_labels_of_the_shipped_split() -> None:
     assert -1 <= images.min() < -0.8 and 0.8 < images.max() <= 1
     # One pass is 320 samples: every picture exactly once.
     assert Counter(torch.cat([labels for _, labels in batches]).tolist()) == dict.fromkeys(range(16), 20)
+
+
+@pytest.mark.parametrize(("fit", "column"), [("crop", [0, 0, 0]), ("pad", [255, 0, 0]), ("stretch", [255, 0, 0])])
+def test_pictures_of_any_aspect_become_squares(
+    tmp_path: Path, fit: Literal["crop", "pad", "stretch"], column: list[int]
+) -> None:
+    wide = np.zeros((8, 24, 3), np.uint8)
+    wide[:, :8] = (255, 0, 0)
+    write_tar(tmp_path / "wide.tar", [("a", {"png": encode_png(wide), "cls": b"0"})])
+    ((images, _),) = mixed_loader(tmp_path, batch_size=1, epoch_samples=1, image_size=8, fit=fit)
+    assert images.shape == (1, 3, 8, 8)
+    assert ((images[0, :, :, 0] + 1) * 127.5).round().T.tolist() == [column] * 8
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
