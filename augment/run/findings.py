@@ -26,7 +26,9 @@ from augment.types import Source
 
 _SHOWN = 3
 _HEADERS_READ = 200  # some hundredths of a second
-_MUCH_LOST = 0.3  # of the area of the median picture; a 4:3 photo loses 0.25 to the centre crop, as everybody is used to
+_MUCH_LOST = (
+    0.3  # of the area of the median picture; a 4:3 photo loses 0.25 to the centre crop, as everybody is used to
+)
 _NUMBERED_FOLDER = r"[/:](\d+\s*[._-]\s*{})/"  # input.class_names was not given, and the number is not in the word
 
 

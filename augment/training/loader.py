@@ -24,7 +24,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -33,7 +32,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from augment.errors import ImageError, InputError
-from augment.inputs.fit import Fit
+from augment.inputs.fit import Fit, FitName
 from augment.inputs.images import decode_image
 from augment.inputs.locate import expand_shards
 from augment.inputs.tensors import to_images
@@ -59,7 +58,7 @@ def mixed_loader(
     seed: int = 0,
     num_workers: int = 0,
     open_shards: int = OPEN_SHARDS,
-    fit: Literal["crop", "pad", "stretch"] = "crop",
+    fit: FitName = "crop",
     rank: int | None = None,
     world_size: int | None = None,
 ) -> MixedLoader:
@@ -80,9 +79,8 @@ def mixed_loader(
         num_workers: processes that decode; 0 decodes in this one.
         open_shards: shards that a process reads at the same time, of each source. Fewer are enough for shards that are
             mixtures; of remote shards all that are open together hold 128 MiB in memory.
-        fit: how: `crop` resizes the shorter side and cuts out the centre, `stretch` resizes both, `pad` resizes the
-            longer one and repeats the pixels of the border. Images that a run has edited with the fit `bucket` or `pad`
-            are whole, and `crop` would cut off here what was kept there.
+        fit: how: `crop`, `stretch` or `pad`. Images that a run has edited with the fit `bucket` or `pad` are whole, and
+            `crop` would cut off here what was kept there.
         rank, world_size: default to torch.distributed when it is initialised, then to RANK and WORLD_SIZE, then to one.
 
     Returns:
@@ -97,15 +95,13 @@ def mixed_loader(
     _at_least(0, num_workers=num_workers)
     if not 0 <= synthetic_ratio <= 1:
         raise ValueError(f"synthetic_ratio is {synthetic_ratio}, expected 0 to 1")
-    if fit not in ("crop", "pad", "stretch"):
-        raise ValueError(f"fit is {fit!r}, expected crop, pad or stretch: a batch has one size")
     mixture = _Mixture(
         real=tuple(expand_shards(real)),
         synthetic=tuple(expand_shards(synthetic)) if synthetic is not None else (),
         synthetic_ratio=synthetic_ratio if synthetic is not None else 0.0,
         batch_size=batch_size,
         samples=_share_of_rank(epoch_samples, world_size),
-        fit=Fit(fit, image_size),
+        fit=_square(fit, image_size),
         open_shards=open_shards,
         seed=seed,
         rank=rank,
@@ -236,6 +232,13 @@ def _images(shards: tuple[str, ...], stream: Stream, fit: Fit) -> Iterator[tuple
             continue
         damaged = 0
         yield pixels, sample.label
+
+
+def _square(fit: FitName, image_size: int) -> Fit:
+    """Return the fit. Raises ValueError if it is none that gives squares."""
+    if fit not in ("crop", "pad", "stretch"):
+        raise ValueError(f"fit is {fit!r}, expected crop, pad or stretch: a batch has one size")
+    return Fit(fit, image_size)
 
 
 def _at_least(least: int, **values: int) -> None:

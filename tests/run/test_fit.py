@@ -93,7 +93,7 @@ def test_a_run(photos: Path, tmp_path: Path, fit: FitName) -> None:
         )
         assert edit.size == reconstruction.size == EXPECTED[fit][shape]
         assert decode_image(kept[row["source_key"]]).size == edit.size
-        assert 18.0 < row["reconstruction_psnr"] < row["vae_psnr"] + 0.5
+        assert row["reconstruction_psnr"] > 18.0
         index = int(row["source_key"][-1])
         # The end where the object is: kept by all but the crop, which shows what is next to it.
         width, height = (round(side * 64 / own) for side, own in zip(edit.size, SHAPES[shape], strict=True))
