@@ -18,6 +18,7 @@ from augment.dataset.index import read_columns, read_rows
 from augment.dataset.parts import read_samples
 from augment.dataset.record import RECONSTRUCTION_SUFFIX, edit_key
 from augment.errors import ImageError, InputError
+from augment.inputs.fit import fit_of
 from augment.inputs.images import decode_image, encode_png
 from augment.inputs.readers import read_bytes
 from augment.ledger.ledger import Ledger
@@ -135,11 +136,11 @@ def _keep_sources(
 
 
 def _read_source(source: Source, locators: Mapping[str, str], settings: Mapping[str, Any]) -> bytes:
-    """Return a source as the model saw it, as PNG; b"" if it is gone or damaged."""
-    size, colour = settings["input.image_size"], settings.get("input.colour", "srgb")
+    """Return a source as the model saw it, without padding, as PNG; b"" if it is gone or damaged."""
     here = replace(source, locator=locators.get(source.key, source.locator))
+    colour = settings.get("input.colour", "srgb")
     try:
-        return encode_png(np.asarray(decode_image(read_bytes(here), size, colour=colour)))
+        return encode_png(np.asarray(decode_image(read_bytes(here), fit_of(settings), colour=colour)))
     except (InputError, ImageError):
         return b""
 

@@ -42,6 +42,7 @@ class DiffusersModel(LatentDiffusion):
         self.dtype = self.network.dtype
         self.latent_factor = 2 ** (len(self.vae.config.block_out_channels) - 1)  # pixels per latent position
         self.factor = self.latent_factor * patch_size
+        self.largest_side: int | None = None
         self._scale = float(self.vae.config.scaling_factor)
         self._shift = float(self.vae.config.shift_factor or 0.0)  # None for the families without
 
@@ -87,7 +88,7 @@ class DiffusersModel(LatentDiffusion):
         """Return how many patches of latent positions the denoiser cuts an image of that size into.
 
         Raises:
-            ValueError: if a side is not a multiple of `factor`.
+            ValueError: if a side is not a multiple of `factor`, or larger than `largest_side`.
         """
         height, width = self._sides(image_size)
         return (height // self.factor) * (width // self.factor)
@@ -99,6 +100,11 @@ class DiffusersModel(LatentDiffusion):
         if min(height, width) < 1 or height % self.factor or width % self.factor:
             raise ValueError(
                 f"model {self.model_id!r} takes images whose sides are multiples of {self.factor} pixels, "
+                f"got {height} x {width}"
+            )
+        if self.largest_side and max(height, width) > self.largest_side:
+            raise ValueError(
+                f"model {self.model_id!r} takes images of at most {self.largest_side} pixels a side, "
                 f"got {height} x {width}"
             )
         return height, width

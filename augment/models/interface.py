@@ -62,6 +62,7 @@ class LatentDiffusion(ABC):
         image_size: side in pixels of the images it was trained on.
         factor: image sides must be multiples of it: pixels per latent position, or per patch of them where the network
             works on patches.
+        largest_side: of an image, in pixels, for networks that know a limited number of positions; None for the others.
         device, dtype: of the network; latents are float32 throughout.
         rows: rows of every call of a network, see `augment.models.rows`; None: as many as there are.
     """
@@ -72,6 +73,7 @@ class LatentDiffusion(ABC):
     revision: str
     image_size: int
     factor: int
+    largest_side: int | None
     device: torch.device
     dtype: torch.dtype
     rows: int | None = None
@@ -95,7 +97,7 @@ class LatentDiffusion(ABC):
             image_size: of the image, in pixels; None for the training size, `image_size`.
 
         Raises:
-            ValueError: if a side is not a multiple of `factor`.
+            ValueError: if a side is not a multiple of `factor`, or larger than `largest_side`.
         """
 
     @abstractmethod

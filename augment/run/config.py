@@ -16,6 +16,7 @@ from augment.editing.config import EditConfig
 from augment.errors import ConfigError, OutputError
 from augment.filters import FilterConfig
 from augment.inputs.colour import ColourName
+from augment.inputs.fit import FitName
 from augment.inputs.locate import absolute, is_url
 from augment.inputs.packaged import packaged_path
 from augment.inputs.readers import InputFormat, list_sources
@@ -54,7 +55,13 @@ class InputConfig(BaseModel):
         description="`imagefolder`, `webdataset`, `manifest` (CSV, JSONL or Parquet) or `flat` (one class)"
     )
     split: str | None = Field(default=None, description="of a manifest with that column: only the rows of this split")
-    image_size: int = Field(gt=0, description="side in pixels to which images are resized and cropped; the model's own")
+    image_size: int = Field(gt=0, description="side in pixels to which images are fitted; the model's own")
+    fit: FitName = Field(
+        default="crop",
+        description="`crop`: the shorter side resized, the centre cut out; `bucket`: the nearest in aspect of some "
+        "sizes of about image_size^2 pixels; `pad`: the whole image, the longer side resized, and edits without the "
+        "padding; `stretch`: the whole image, distorted to a square",
+    )
     limit: int | None = Field(
         default=None, gt=0, description="only so many images, drawn by a hash of the key; a larger limit keeps them"
     )
@@ -106,7 +113,8 @@ class BatchConfig(BaseModel):
     model: ModelConfig
     editing: EditConfig
     clip: ClipConfig
-    image_size: int = Field(gt=0, description="side in pixels to which sources are resized and cropped")
+    image_size: int = Field(gt=0, description="side in pixels to which sources are fitted")
+    fit: FitName = Field(default="crop", description="how sources are fitted to it")
     colour: ColourName = Field(default="srgb", description="whether profiles in files count")
     class_names: dict[int, str] = Field(min_length=1, description="label -> class name, of the whole dataset")
     seed: int = Field(description="seed of the run")
@@ -236,6 +244,8 @@ def fingerprint(
                 "image_size": config.input.image_size,
                 # Left out as long as it is `srgb`: earlier plans of pictures without profiles mean the same.
                 **({} if config.input.colour == "srgb" else {"colour": config.input.colour}),
+                # Left out as long as it is `crop`, the only one there was: earlier plans mean the same.
+                **({} if config.input.fit == "crop" else {"fit": config.input.fit}),
             },
             # The device may change, the model may not.
             "model": config.model.model_dump(mode="json", exclude={"device"}),
@@ -266,6 +276,7 @@ def worker_config(config: ExpandConfig, plan: Plan) -> WorkerConfig:
         clip=config.clip,
         image_size=config.input.image_size,
         colour=config.input.colour,
+        fit=config.input.fit,
         class_names=plan.class_names,
         seed=config.seed,
         config_hash=plan.config_hash,

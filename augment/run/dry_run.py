@@ -155,6 +155,8 @@ def dry_run(config: ExpandConfig, price_per_hour: float | None = None) -> PlanRe
             + "; ".join(line.replace(" in the plan", " in the preview") for line in difference)
         )
         measured = None
+    elif config.input.fit == "bucket":
+        notes.append("few images of a preview share a bucket, so its batches were less full than those of larger units")
     ledger = Ledger(url)
     if ledger.read_plan() is not None:
         notes.append(

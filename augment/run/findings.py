@@ -12,9 +12,13 @@ from augment.filters import FilterConfig
 from augment.inputs.absent import absent_files
 from augment.inputs.class_words import misread_keys
 from augment.inputs.duplicates import same_pictures
+from augment.inputs.fit import Fit
 from augment.inputs.formats import UNREAD
+from augment.inputs.headers import picture_size
 from augment.inputs.listing import BROKEN_LINK, NOT_LOOKED_AT, UNREADABLE, left_out_text
+from augment.inputs.locate import is_url
 from augment.inputs.look import nearly_black
+from augment.models.sides import side_limits
 from augment.models.text_readers import TextReader, clip_reader, model_readers
 from augment.prompts import PromptConfig
 from augment.prompts.lengths import cut_among, cut_prompts, length_findings, too_long
@@ -22,9 +26,12 @@ from augment.prompts.syntax import syntax_findings
 from augment.prompts.templates import fill
 from augment.prompts.words import distinct_words, word_findings
 from augment.run.config import ExpandConfig, InputConfig
+from augment.seeding import spread
 from augment.types import Source
 
 _SHOWN = 3
+_HEADERS_READ = 200  # some hundredths of a second
+_MUCH_LOST = 0.3  # of the area of the median picture; a 4:3 photo loses 0.25 to the centre crop, as many are used to
 _MAY_BE_MEANT = (BROKEN_LINK, UNREAD, UNREADABLE, NOT_LOOKED_AT)
 _NUMBERED_FOLDER = re.compile(r"[/:]((\d+\s*[._-]\s*)[^/]*)(?=/)")
 
@@ -66,7 +73,9 @@ def find(
     Raises:
         ModelError: if the files of a tokenizer are not readable.
     """
-    readers, clip = model_readers(config.model), clip_reader(config.clip)
+    readers, clip, limits = model_readers(config.model), clip_reader(config.clip), side_limits(config.model)
+    fit = Fit(config.input.fit, config.input.image_size)
+    problem = limits.problem(fit, config.model.name) if limits else ""
     cut, counted = cut_prompts(prompts, sources, config.variants_per_image, config.seed, readers)
     lost, shortened = length_findings(cut, counted, readers)
     where = f"{config.prompts}: "
@@ -75,6 +84,7 @@ def find(
     missing = [f"input.path: {absent}"] if absent and absent.count else []
     return Findings(
         (
+            *filter(None, [problem]),
             *(missing if none_there else ()),
             *filter_problems(config.filters, class_names),
             *(where + text for text in lost),
@@ -82,6 +92,7 @@ def find(
         (
             *(() if none_there else missing),
             *dataset_warnings(config.input, sources, class_names, left_out),
+            *_fit_warnings(fit, sources),
             *(where + text for text in (*syntax_findings(prompts), *shortened)),
             *_label_warnings(config, class_names, clip),
             *ignored_settings(config.run),
@@ -167,6 +178,24 @@ def _duplicate_warnings(sources: Sequence[Source]) -> Iterator[str]:
     yield (
         f"{len(found.same)} picture(s) in more than one class{limit}: {some}"
         f"{'; ...' if len(found.same) > _SHOWN else ''}. Keep each in the class that it shows"
+    )
+
+
+def _fit_warnings(fit: Fit, sources: Sequence[Source]) -> Iterator[str]:
+    """Yield what the fit cuts off, if that is much: judged by the headers of some local files."""
+    local = [source for source in sources if not is_url(source.locator)]
+    sized = [(s, size) for s in spread(local, _HEADERS_READ, "fit") if (size := picture_size(s)) is not None]
+    lost = sorted(fit.share_lost(*size) for _, size in sized)
+    if not lost or lost[len(lost) // 2] <= _MUCH_LOST:
+        return
+    worst, (width, height) = max(sized, key=lambda found: fit.share_lost(*found[1]))
+    others = "pad (the whole picture)"
+    if fit.name == "crop":
+        others = f"bucket (edits of each picture's own aspect) or {others}"
+    yield (
+        f"input.fit: {fit.name} cuts off more than {_MUCH_LOST:.0%} of {sum(share > _MUCH_LOST for share in lost)} of "
+        f"{len(lost)} pictures looked at, most of all {fit.share_lost(width, height):.0%} of {worst.place} "
+        f"({width}x{height}). Take {others}, if what the class names may lie there"
     )
 
 

@@ -21,6 +21,8 @@ from augment.editing.edits import checked_schedule, full_schedule
 from augment.editing.interpolate import generate, invert_images
 from augment.editing.pairs import Pair, choose_pairs
 from augment.errors import ImageError, InputError
+from augment.inputs.colour import ColourName
+from augment.inputs.fit import Fit
 from augment.inputs.images import decode_image, encode_png
 from augment.inputs.readers import read_bytes
 from augment.inputs.tensors import to_images, to_pixels
@@ -95,9 +97,15 @@ def interpolate_dataset(config: InterpolateConfig) -> dict[str, Any]:
         ConfigError, InputError, OutputError, PromptError, ModelError: if the config or an image cannot be used; before
             anything is written.
     """
+    fit = Fit(config.input.fit, config.input.image_size)
+    if fit.sizes_differ:
+        raise InputError(
+            f"input.fit {fit.name!r} gives images of different sizes, and there is nothing between two of those; "
+            "take `crop` or `stretch`"
+        )
     config = config.model_copy(update={"model": pinned(config.model)})
     pairs = _pairs(config)
-    images = {s.key: _decoded(s, config.input) for pair in pairs for s in (pair.a, pair.b)}
+    images = {s.key: _decoded(s, fit, config.input.colour) for pair in pairs for s in (pair.a, pair.b)}
     model = load_model(config.model)
     if config.input.image_size % model.factor:
         raise InputError(
@@ -244,8 +252,8 @@ def _png(image: Tensor) -> bytes:
     return encode_png(to_pixels(image[None])[0])
 
 
-def _decoded(source: Source, config: InputConfig) -> np.ndarray:
+def _decoded(source: Source, fit: Fit, colour: ColourName) -> np.ndarray:
     try:
-        return np.asarray(decode_image(read_bytes(source), config.image_size, colour=config.colour))
+        return np.asarray(decode_image(read_bytes(source), fit, colour=colour))
     except ImageError as error:
         raise InputError(f"{source.place}: {error}; remove it from the dataset") from error

@@ -17,6 +17,8 @@ import numpy as np
 from augment.dataset.record import EDITED, failed_records
 from augment.errors import ImageError, InputError, OutputError
 from augment.filters import judge_edit
+from augment.inputs.fit import Fit, Size
+from augment.inputs.headers import picture_size
 from augment.inputs.images import decode_image
 from augment.inputs.readers import read_bytes
 from augment.ledger.in_flight import InFlight
@@ -52,6 +54,7 @@ class Worker:
     def __init__(self, config: WorkerConfig, make_editor: Callable[[WorkerConfig], Editor]) -> None:
         self.config = config
         self._make_editor = make_editor
+        self._fit = Fit(config.fit, config.image_size)
         self._ledger = Ledger(config.output)
         self._batch_size = config.batch_size  # halved, and never raised again, when memory runs out
 
@@ -94,12 +97,13 @@ class Worker:
         for key, reason in task.quarantined.items():
             if (planned := wanted.pop(key, None)) is not None:
                 results[key] = self._failed(planned, "quarantine", reason)
-        todo = list(wanted.values())
-        while todo:
-            size = self._size(task.batch_size)
-            batch, todo = todo[:size], todo[size:]
-            in_flight.begin(planned.source.key for planned in batch)
-            results |= self._edit(batch, clock, task.batch_size)
+        for group in self._of_one_size(list(wanted.values()), clock):
+            todo = group
+            while todo:
+                size = self._size(task.batch_size)
+                batch, todo = todo[:size], todo[size:]
+                in_flight.begin(planned.source.key for planned in batch)
+                results |= self._edit(batch, clock, task.batch_size)
         in_flight.begin(())  # a worker that dies from here on was not killed by an input
         in_order = [
             merged(p, kept[p.source.key], before.reconstruction(p), results[p.source.key])
@@ -144,6 +148,21 @@ class Worker:
         pairs = zip(image.planned.variants, scores, strict=True)
         return found | {variant.index: found[variant.index].scored(score) for variant, score in pairs}
 
+    def _of_one_size(self, wanted: Sequence[PlannedSource], clock: Clock) -> list[list[PlannedSource]]:
+        """Return the sources in groups that the model can be given together, each in the order of the plan.
+
+        With buckets that are those of one bucket, as the headers of their files say; a file that has no readable header
+        fails when it is decoded, in whatever group.
+        """
+        if self._fit.name != "bucket":
+            return [list(wanted)]
+        groups: dict[Size | None, list[PlannedSource]] = {}
+        with clock.stage("read"):
+            for planned in wanted:
+                size = picture_size(planned.source)
+                groups.setdefault(size and self._fit.size_of(*size), []).append(planned)
+        return list(groups.values())
+
     def _edit(self, batch: Sequence[PlannedSource], clock: Clock, limit: int) -> dict[str, EditedImage]:
         """Read and edit some sources, at most `limit` at once if it is not 0; return results by source key."""
         results: dict[str, EditedImage] = {}
@@ -167,7 +186,7 @@ class Worker:
 
     def _decode(self, planned: PlannedSource, data: bytes, sha256: str) -> DecodedImage | EditedImage:
         try:
-            picture = decode_image(data, self.config.image_size, colour=self.config.colour)
+            picture = decode_image(data, self._fit, colour=self.config.colour)
         except ImageError as error:
             return self._failed(planned, "decode", _without_place(error, planned), sha256)
         return DecodedImage(planned, sha256, np.asarray(picture))

@@ -102,6 +102,34 @@ def test_the_same_picture_in_two_classes(tmp_path: Path) -> None:
     assert "owl/2.png ('owl')" in warning
 
 
+def test_what_the_fit_cuts_off(tmp_path: Path) -> None:
+    dataset(tmp_path)
+    for i, name in enumerate(CLASSES):
+        Image.new("RGB", (192, 64), (40 * i, 9, 7)).save(tmp_path / "data" / name / "1.png")
+    (warning,) = checked(tmp_path).warnings
+    assert warning.startswith(
+        "input.fit: crop cuts off more than 30% of 2 of 2 pictures looked at, most of all 67% of "
+    )
+    assert "(192x64). Take bucket (edits of each picture's own aspect) or pad (the whole picture)" in warning
+    for fit in ("bucket", "pad", "stretch"):
+        assert checked(tmp_path, input__fit=fit).warnings == ()
+    for i, name in enumerate(CLASSES):
+        Image.new("RGB", (80, 60), (40 * i, 9, 7)).save(tmp_path / "data" / name / "1.png")  # as most photos are
+    assert checked(tmp_path).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("size", "fit", "words"),
+    [
+        (60, "crop", "input.image_size 60 is not a multiple of 8, as images for 'embedded' must be; take 56 or 64"),
+        (32, "bucket", "input.image_size 32 gives buckets with sides such as 20, which are no multiples of 8"),
+    ],
+)
+def test_sizes_that_the_model_cannot_take(tmp_path: Path, size: int, fit: str, words: str) -> None:
+    (problem,) = checked(dataset(tmp_path), input__image_size=size, input__fit=fit).problems
+    assert problem.startswith(words)
+
+
 def test_a_class_alone_and_a_filter_that_compares_classes(tmp_path: Path) -> None:
     (problem,) = checked(dataset(tmp_path, ("fox",))).problems
     assert problem.startswith(

@@ -120,6 +120,12 @@ def test_a_config_that_cannot_be_used(override, words):
         load_interpolate_config(CONFIG, [override])
 
 
+@pytest.mark.parametrize("fit", ["pad", "bucket"])
+def test_images_of_different_sizes(folder: Path, tmp_path: Path, fit: str) -> None:
+    with pytest.raises(InputError, match=f"input.fit '{fit}' gives images of different sizes"):
+        interpolate_dataset(load_interpolate_config(CONFIG, overrides(tmp_path, f"input.fit={fit}")))
+
+
 def test_a_size_the_model_cannot_take(folder, tmp_path):
     with pytest.raises(InputError, match=r"image_size 60 is not a multiple of 8"):
         interpolate_dataset(
