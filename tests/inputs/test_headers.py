@@ -40,7 +40,7 @@ def test_it_is_the_size_of_the_decoded_picture(tmp_path: Path, kind: str, orient
 
 
 def test_files_in_tars() -> None:
-    for found in list_sources(split_path("val"), "webdataset")[:3]:
+    for found in list_sources(split_path("val"), "webdataset").sources[:3]:
         assert picture_size(found) == decode_image(read_bytes(found)).size == (64, 64)
 
 

@@ -18,7 +18,7 @@ from augment.models.rows import in_rows, padded_chunks
 from augment.scoring.edit_scores import EditScorer
 from augment.tiny.dataset import split_path
 
-SOURCES = list_sources(split_path("val"), "webdataset")[::20][:10]
+SOURCES = list_sources(split_path("val"), "webdataset").sources[::20][:10]
 WORDS = {s.label: s.class_name for s in SOURCES}
 
 

@@ -84,7 +84,7 @@ def test_a_run(photos: Path, tmp_path: Path, fit: FitName) -> None:
     rows = list(read_index(tmp_path / "index.parquet"))
     assert len(rows) == 4
     ledger = Ledger(tmp_path)
-    kept = {key: files["png"] for key, files in iter_tar(tmp_path / KEPT_SOURCES)}
+    kept = {name.rpartition("-")[0]: files["png"] for name, files in iter_tar(tmp_path / KEPT_SOURCES)}
     samples = dict(sample for unit in ledger.units() for sample in read_samples(ledger, ledger.report_of(unit.unit_id)))
     for row in rows:
         shape = str(re.search(r"wide|high|square", row["source_key"])[0])  # type: ignore[index]
@@ -120,9 +120,9 @@ class Loaded:
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     config = worker_config(tmp_path_factory.mktemp("models"))
-    model = load_model(config.model)
-    model.rows = config.batch_size
-    return Loaded(model, load_scorer(config, rows=config.batch_size))
+    loaded = Loaded(load_model(config.model), load_scorer(config))
+    loaded.model.rows = loaded.scorer.clip.rows = config.batch_size
+    return loaded
 
 
 def fitted(out: Path, fit: FitName) -> WorkerConfig:
