@@ -20,6 +20,7 @@ class Source:
         class_name: the word that edits must keep.
         caption: source prompt that came with the image, or "".
         attributes: what is known about the scene (for example `background: snow`), or empty.
+        version: tells a content from an earlier one with the same key and size; "" as long as there was none.
     """
 
     key: str
@@ -29,6 +30,7 @@ class Source:
     class_name: str
     caption: str = ""
     attributes: dict[str, str] = field(default_factory=dict)
+    version: str = ""
 
     @property
     def place(self) -> str:

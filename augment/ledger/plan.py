@@ -22,7 +22,8 @@ PLAN_FORMAT = 2
 # Keys of a fingerprint, or beginnings of them. Which edits are wanted: whatever changes here, the edits that are still
 # wanted are the same. What scores depend on: another value gives the same edits other scores. All other keys change
 # the pixels of every edit.
-_WANTED = ("input.count", "input.listing", "input.order", "prompts.", "variants_per_image", "run.unit_size")
+VERSIONS = "input.versions"  # tells plans apart, and is no part of what they want: see `Source.version`
+_WANTED = ("input.count", "input.listing", "input.order", VERSIONS, "prompts.", "variants_per_image", "run.unit_size")
 _SCORED = ("clip.", "input.classes", "input.class_names")
 # On average the cut starts anew after so many full units. Fewer: one more source changes fewer units, and more units
 # are short.
@@ -55,9 +56,14 @@ class Plan:
         return len(self.unit_ids)
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """Return the fingerprint as far as it is the same whatever happened to the dataset before."""
+        return {key: value for key, value in self.fingerprint.items() if key != VERSIONS}
+
+    @property
     def digest(self) -> str:
-        """Return the hash of the fingerprint: the name of the plan."""
-        return digest_of(self.fingerprint)
+        """Return the hash of the settings, by which a published dataset says which plan it is of."""
+        return digest_of(self.settings)
 
     @property
     def config_hash(self) -> str:
@@ -168,7 +174,7 @@ def named_by_content(units: Iterable[Unit], config_hash: str) -> Iterator[Unit]:
         state = hashlib.sha256(config_hash.encode())
         for p in unit.sources:
             variants = [[v.index, v.prompt, v.attributes] for v in p.variants]
-            row = [*_identity(p.source), p.source_prompt, variants]
+            row = [*_identity(p.source), p.source_prompt, variants, *filter(None, [p.source.version])]
             state.update(json.dumps(row, sort_keys=True).encode() + b"\n")
         yield dataclasses.replace(unit, unit_id=f"u{state.hexdigest()[:16]}")
 

@@ -67,7 +67,7 @@ def write_plan(
         _refuse_results(store)
     # Through JSON once, so that the plan just made equals the plan read back (tuples become lists).
     plain = json.loads(json.dumps(dict(fingerprint)))
-    prefix = _prefix(digest_of(plain))
+    prefix = _prefix(plain)
     store.remove(name for name in store.list("plan") if name.startswith(prefix))  # of a driver that was killed
     lines: list[str] = []
     unit_ids: list[str] = []
@@ -101,7 +101,7 @@ def read_units(store: Store, plan: Plan | None = None) -> Iterator[Unit]:
     Raises:
         OutputError: if a line is not readable.
     """
-    prefix = _UNITS if plan is None else _prefix(plan.digest)
+    prefix = _UNITS if plan is None else _prefix(plan.fingerprint)
     for name in store.list("plan"):
         if not name.startswith(prefix):
             continue
@@ -118,13 +118,13 @@ def read_units(store: Store, plan: Plan | None = None) -> Iterator[Unit]:
 
 def remove_other_plans(store: Store, plan: Plan) -> None:
     """Remove the units of all plans but one."""
-    prefix = _prefix(plan.digest)
+    prefix = _prefix(plan.fingerprint)
     listed = store.list("plan")
     store.remove(name for name in listed if name.startswith(_UNITS) and not name.startswith(prefix))
 
 
-def _prefix(digest: str) -> str:
-    return f"{_UNITS}{digest}-"
+def _prefix(fingerprint: Mapping[str, Any]) -> str:
+    return f"{_UNITS}{digest_of(fingerprint)}-"
 
 
 def _refuse_results(store: Store) -> None:

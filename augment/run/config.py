@@ -233,11 +233,13 @@ def fingerprint(
         sources: the job's images.
         class_names: label -> class name, of the whole dataset.
     """
+    versions = {source.key: source.version for source in sources if source.version}
     return flatten(
         {
             "input": {
                 "count": len(sources),
                 "listing": sources_digest(sources),
+                **({"versions": digest_of(versions)} if versions else {}),
                 "order": "hash of the key",  # until then by key: units of such a plan hold other images
                 "classes": len(class_names),  # the label score compares all of them
                 "class_names": digest_of(class_names),

@@ -18,6 +18,7 @@ from augment.ledger.plan import cut, fingerprint_difference, pixels_hash_of
 from augment.models.config import pinned
 from augment.prompts import PromptConfig
 from augment.report.progress import duration
+from augment.run.changes import with_versions
 from augment.run.config import (
     ExpandConfig,
     check_class_names,
@@ -143,6 +144,9 @@ def dry_run(config: ExpandConfig, price_per_hour: float | None = None) -> PlanRe
     check_class_names(config, prompts, class_names)
     findings = find(config, prompts, sources, class_names, left_out)
     findings.raise_any()
+    ledger = Ledger(output_url(config))
+    if ledger.store.list("commits"):
+        sources = with_versions(ledger, sources)
     wanted = fingerprint(config, prompts, sources, class_names)
     settings = relevant_settings(wanted, config)
     url, notes = output_url(config), list(findings.warnings)
@@ -157,7 +161,6 @@ def dry_run(config: ExpandConfig, price_per_hour: float | None = None) -> PlanRe
         measured = None
     elif config.input.fit == "bucket":
         notes.append("few images of a preview share a bucket, so its batches were less full than those of larger units")
-    ledger = Ledger(url)
     if ledger.read_plan() is not None:
         notes.append(
             f"{url} has a plan already, with {len(ledger.store.list('commits'))} units done; disk is that of the whole "

@@ -27,6 +27,7 @@ from augment.models.config import check_clip, pinned
 from augment.prompts import PromptConfig
 from augment.report.progress import RunProgress
 from augment.run.budget import FailureBudget
+from augment.run.changes import record_inputs, with_versions
 from augment.run.config import (
     ExpandConfig,
     WorkerConfig,
@@ -100,14 +101,17 @@ def expand(
     for warning in findings.warnings:
         logger.warning("warning: %s", warning)
     sources = choose(sources)
-    settings = fingerprint(config, prompts, sources, class_names)
     ledger = Ledger(output_url(config))
     with ledger.lock() as lease:
         plan, done = ledger.read_plan(), ledger.recover()
+        if plan is not None and done:
+            sources = with_versions(ledger, sources)
+        settings = fingerprint(config, prompts, sources, class_names)
         if plan is not None and done and not replace:
             ledger.check_pixels(plan, settings)
         if plan is None or fingerprint_difference(plan.fingerprint, settings):
             plan = ledger.write_plan(settings, planned_units(config, prompts, sources, settings), class_names)
+        record_inputs(ledger, sources)
         ledger.write_run_file("config.resolved.yaml", resolved_yaml(config))
         locators = {s.key: s.locator for s in sources}
         began, made, failed = time.monotonic(), 0, 0

@@ -129,7 +129,8 @@ def compare(
 
 def _identity(planned: PlannedSource, variant: Variant) -> int:
     """Return a number for all that an edit's pixels depend on beside the settings, as far as a listing knows."""
-    return hash((planned.source.size, planned.source_prompt, variant.prompt))
+    source = planned.source
+    return hash((source.size, source.version, planned.source_prompt, variant.prompt))
 
 
 def _failed(ledger: Ledger, report: UnitReport) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -269,6 +270,45 @@ def test_a_repaired_image_is_made_again_with_or_without_the_flag(house: House) -
     path.write_bytes(good)
     assert house.counts() == (4, 156, 0)
     assert house.expand(retry_failed=True).edits_made == 4
+    assert published(house.out) == house.fresh()
+
+
+def test_an_image_that_changes_under_its_size(house: House) -> None:
+    """A BMP has the same size whatever it shows; a copy of the dataset has other times and changes nothing."""
+    for path in house.images.rglob("*.png"):
+        with Image.open(path) as picture:
+            picture.save(path.with_suffix(".bmp"))
+        path.unlink()
+    house.expand(replace=True)
+    path = house.images / "owl" / "004.bmp"
+    before, good = published(house.out), path.read_bytes()
+    for other in house.images.rglob("*.bmp"):
+        os.utime(other, (1, 1))
+    assert house.counts() == (0, 160, 0)
+    assert house.expand().edits_made == 0
+    path.write_bytes(good[:-20] + bytes(20))
+    assert house.counts() == (4, 156, 4)
+    assert house.expand().edits_made == 4
+    changed = published(house.out)
+    assert changed == house.fresh() != before
+    assert house.expand().edits_made == 0
+    path.write_bytes(good)
+    assert house.expand().edits_made == 4
+    assert published(house.out) == before == house.fresh()
+
+
+def test_a_change_is_not_forgotten_by_a_run_that_is_killed(house: House) -> None:
+    path = house.images / "owl" / "004.png"
+    house.expand()  # has seen it
+    path.write_bytes(path.read_bytes()[:-30] + bytes(30))
+
+    def dies(config: WorkerConfig) -> Worker:
+        raise Killed
+
+    with pytest.raises(Killed):
+        house.expand(make_worker=dies)
+    assert house.counts() == (4, 156, 4)
+    house.expand()
     assert published(house.out) == house.fresh()
 
 
