@@ -101,9 +101,7 @@ def _reason(path: str, folders: Sequence[str]) -> str:
         if there := _elsewhere(text, folders, path):
             how = f"{what}, and " if what else ""
             if row.startswith("/"):
-                return (
-                    f"{how}{there} is there. Write paths relative to the manifest's folder, or absolute ones"
-                )
+                return f"{how}{there} is there. Write paths relative to the manifest's folder, or absolute ones"
             return (
                 f"{how}{there} is there: relative paths are taken from the manifest's own folder, not from the working "
                 f"directory. {remedy or 'Write them so, or as absolute paths'}"
