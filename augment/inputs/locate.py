@@ -9,6 +9,7 @@ import contextlib
 import errno
 import itertools
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -87,11 +88,19 @@ def open_file(path: str, block_size: int = _BLOCK_SIZE) -> BinaryIO:
         return cast(BinaryIO, fs.open(inside, "rb", block_size=block_size))
 
 
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file for reading; a pipe too, without waiting for somebody to write into it."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def read_file(path: str) -> bytes:
     """Return the content of a file. Raises InputError if it cannot be read."""
     with reaching(path):
         if not is_url(path):
-            return Path(path).read_bytes()
+            with open(path, "rb", opener=_without_waiting) as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise InputError(f"{path} is a device or a pipe, not a file")  # which may never end
+                return file.read()
         fs, inside = filesystem(path)
         return bytes(fs.cat_file(inside))
 

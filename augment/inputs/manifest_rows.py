@@ -122,13 +122,22 @@ def _parquet_rows(file: str, problems: Problems) -> Iterator[Row]:
             wanted = [name for name in COLUMNS if name in table.schema_arrow.names]
             row = 0
             for batch in table.iter_batches(_PARQUET_ROWS, columns=wanted):
-                columns = batch.to_pydict()
+                columns = _columns(batch, file, row)
                 absent = [None] * batch.num_rows
                 for values in zip(*(columns.get(name, absent) for name in COLUMNS), strict=True):
                     row += 1
                     yield row, values
         except pyarrow.ArrowException as error:
             raise InputError(f"{file}: not a readable Parquet file: {' '.join(str(error).split())}") from error
+
+
+def _columns(batch: pyarrow.RecordBatch, file: str, first: int) -> dict[str, list[Any]]:
+    """Return the values of a batch by column. Raises InputError for what Python cannot hold, say text not in UTF-8."""
+    try:
+        return dict(batch.to_pydict())
+    except (ValueError, OverflowError) as error:
+        rows = f"one of the rows {first + 1} to {first + batch.num_rows}"
+        raise InputError(f"{file}: a value in {rows} cannot be read: {' '.join(str(error).split())}") from error
 
 
 def _open_text(file: str) -> io.TextIOWrapper:
