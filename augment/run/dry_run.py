@@ -150,17 +150,8 @@ def dry_run(config: ExpandConfig, price_per_hour: float | None = None) -> PlanRe
     wanted = fingerprint(config, prompts, sources, class_names)
     settings = relevant_settings(wanted, config)
     url, notes = output_url(config), list(findings.warnings)
-    measured = read_measured(open_store(f"{url}/{PREVIEW_FOLDER}"))
-    if measured is None:
-        notes.append("run `augment preview` with this config first: its speed gives hours, and its pictures a look")
-    elif difference := fingerprint_difference(measured.settings, settings):
-        notes.append(
-            "the last preview had other settings, so run `augment preview` again: "
-            + "; ".join(line.replace(" in the plan", " in the preview") for line in difference)
-        )
-        measured = None
-    elif config.input.fit == "bucket":
-        notes.append("few images of a preview share a bucket, so its batches were less full than those of larger units")
+    measured, about_it = _last_preview(url, settings)
+    notes += about_it
     if ledger.read_plan() is not None:
         notes.append(
             f"{url} has a plan already, with {len(ledger.store.list('commits'))} units done; disk is that of the whole "
@@ -191,6 +182,23 @@ def dry_run(config: ExpandConfig, price_per_hour: float | None = None) -> PlanRe
         notes=tuple(notes),
         left_out=left_out,
     )
+
+
+def _last_preview(url: str, settings: Mapping[str, Any]) -> tuple[Measured | None, list[str]]:
+    """Return what the last preview measured, None if it is not to be had, and notes about it.
+
+    Args:
+        settings: as in `relevant_settings`.
+    """
+    measured = read_measured(open_store(f"{url}/{PREVIEW_FOLDER}"))
+    if measured is None:
+        return None, ["run `augment preview` with this config first: its speed gives hours, and its pictures a look"]
+    if difference := fingerprint_difference(measured.settings, settings):
+        changed = "; ".join(line.replace(" in the plan", " in the preview") for line in difference)
+        return None, [f"the last preview had other settings, so run `augment preview` again: {changed}"]
+    if settings.get("input.fit") == "bucket":
+        return measured, ["few images of a preview share a bucket: larger units fill their batches better than it did"]
+    return measured, []
 
 
 def _growth(

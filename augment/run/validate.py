@@ -72,9 +72,9 @@ class Validation:
 def validate(path: Path | str, overrides: Sequence[str] = ()) -> Validation:
     """Check all that `expand` checks before it starts a worker, and go on after a problem.
 
-    Reads the listing of the input, and of its images only some that could be the same picture in two classes; loads no
-    model; writes nothing. The permissions of a local folder are checked, those of a bucket are not, because only
-    writing tells: `augment doctor OUT` does that.
+    Reads the listing of the input, and of its images only some that could be the same picture in two classes, and the
+    headers of some; loads no model; writes nothing. The permissions of a local folder are checked, those of a bucket
+    are not, because only writing tells: `augment doctor OUT` does that.
 
     Args:
         path: YAML file.

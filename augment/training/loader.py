@@ -79,8 +79,7 @@ def mixed_loader(
         num_workers: processes that decode; 0 decodes in this one.
         open_shards: shards that a process reads at the same time, of each source. Fewer are enough for shards that are
             mixtures; of remote shards all that are open together hold 128 MiB in memory.
-        fit: how: `crop`, `stretch` or `pad`. Images that a run has edited with the fit `bucket` or `pad` are whole, and
-            `crop` would cut off here what was kept there.
+        fit: `crop`, `stretch` or `pad`; of edits that a run made with `bucket` or `pad`, `crop` loses what those kept.
         rank, world_size: default to torch.distributed when it is initialised, then to RANK and WORLD_SIZE, then to one.
 
     Returns:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from augment.inputs.fit import MAX_ASPECT, Area, Fit, bucket_step, buckets, fit_of
+from augment.inputs.fit import MAX_ASPECT, Area, Fit, FitName, bucket_step, buckets, fit_of
 from augment.inputs.images import decode_image, encode_png
 from tests.inputs.test_images import encode
 
@@ -85,6 +85,22 @@ def test_pixels_of_a_wide_picture() -> None:
     expected = np.asarray(Image.fromarray(WIDE).resize((8, 3), Image.Resampling.BICUBIC))
     np.testing.assert_array_equal(pad, expected)
     np.testing.assert_array_equal(stretch, np.asarray(Image.fromarray(WIDE).resize((8, 8), Image.Resampling.BICUBIC)))
+
+
+@pytest.mark.parametrize("name", ["crop", "pad", "stretch", "bucket"])
+def test_a_large_jpeg_file_is_reduced_as_it_is_decoded_and_fitted_to_the_same_size(name: FitName) -> None:
+    """Also if it is to be turned, when its own sides are the other way round."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    y, x = np.mgrid[:480, :1600]
+    smooth = Image.fromarray(np.stack([x / 8, y / 2, x / 16], axis=-1).astype(np.uint8))
+    for options in ({}, {"exif": exif}):
+        data, fit = encode(smooth, "JPEG", quality=95, **options), Fit(name, 64)
+        whole = decode_image(data)
+        reduced = decode_image(data, fit)
+        assert reduced.size == fit.size_of(*whole.size)
+        difference = np.abs(np.asarray(reduced, int) - np.asarray(fit.apply(whole, whole.size), int))
+        assert 0 < difference.max() <= 4 and difference.mean() < 1
 
 
 def test_padding_repeats_the_border_and_the_area_undoes_it() -> None:

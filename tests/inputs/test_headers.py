@@ -31,12 +31,20 @@ def turned(orientation: int, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "MPO"])
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
 def test_it_is_the_size_of_the_decoded_picture(tmp_path: Path, kind: str, orientation: int) -> None:
     data = turned(orientation, kind)
     size = picture_size(source(tmp_path / "a.bin", data))
     assert size == decode_image(data).size == ((20, 40) if orientation in (6, 8) else (40, 20))
+
+
+@pytest.mark.parametrize("kind", ["TGA", "BMP", "GIF", "JPEG2000", "PPM", "SGI", "PCX", "ICO", "DDS", "QOI"])
+def test_formats_without_orientation(tmp_path: Path, kind: str) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (32, 16)).save(buffer, kind)
+    data = buffer.getvalue()
+    assert picture_size(source(tmp_path / "a.bin", data)) == decode_image(data).size
 
 
 def test_files_in_tars() -> None:

@@ -114,7 +114,8 @@ class Loaded:
 
     def worker(self, out: Path, fit: FitName) -> Worker:
         config = fitted(out, fit)
-        return make_worker(config, lambda _: DiffusionEditor(config, self.model, self.scorer))
+        editor = DiffusionEditor(config, self.model, self.scorer)
+        return make_worker(config, lambda _: editor)
 
 
 @pytest.fixture(scope="module")
