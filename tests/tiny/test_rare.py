@@ -20,9 +20,10 @@ from augment.evaluation.rare_concepts import (
 from augment.models.clip import load_clip
 from augment.tiny import networks, rare
 from augment.tiny.evaluate import Pictures, load_judge, load_split
+from augment.tiny.glyphs import find_font
 from augment.tiny.packaged import WEIGHTS
 from augment.tiny.stages import SceneCache
-from augment.tiny.world import BACKGROUNDS, CLASSES, find_font
+from augment.tiny.world import BACKGROUNDS, CLASSES
 from tests.run.runs import ROOT
 
 CONFIG = ROOT / "configs" / "interpolate" / "rare.yaml"

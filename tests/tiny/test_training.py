@@ -157,7 +157,7 @@ def test_caption_dropout_empties_its_share_of_captions():
 
 
 def test_rendered_scenes_are_cached_and_repeatable(tmp_path):
-    from augment.tiny.world import find_font
+    from augment.tiny.glyphs import find_font
 
     try:
         find_font()
