@@ -14,13 +14,33 @@ import torch
 import yaml
 
 from augment.tiny import networks, stages
+from augment.tiny.autoencoder import build_glyph_classifier, glyph_loss, vae_loss
 from augment.tiny.captions import vocabulary
 from augment.tiny.distillation import distillation_loss, student_from
 from augment.tiny.training import TrainConfig, train_stage, weights_digest
 from augment.tiny.world import CLASSES
 from augment.training.classifier import AttributeClassifier
 
-STAGES = ("vae", "judge", "clip", "unet", "student")
+STAGES = ("glyphs", "vae", "judge", "clip", "unet", "student")
+
+
+def train_autoencoder(config: TrainConfig, *, only_glyphs: bool) -> None:
+    """Train the perceptual network and, with it, the autoencoder; write `vae/` under `config.output_dir`."""
+    cache = stages.render_scenes(config.work_dir, config.num_scenes, config.seed, "textured")
+    torch.manual_seed(config.seed)
+    loss = glyph_loss(cache, config.device)
+    classifier = build_glyph_classifier().to(memory_format=torch.channels_last)
+    perceptual = train_stage("glyphs", classifier, loss, config.glyphs, config)
+    if only_glyphs:
+        return
+    vae = networks.build_vae()
+    if config.vae_init:
+        vae = networks.start_from(vae, config.vae_init)
+    vae = vae.to(memory_format=torch.channels_last)
+    loss = vae_loss(cache, perceptual, config.device, config.vae_terms, compiled=config.compile_vae)
+    upstream = f"{weights_digest(perceptual)} {config.vae_terms} {weights_digest(vae)}"
+    vae = train_stage("vae", vae, loss, config.vae, config, upstream=upstream)
+    networks.save_vae(config.output_dir / "vae", vae)
 
 
 def train(config: TrainConfig, selected: tuple[str, ...] = STAGES) -> None:
@@ -28,10 +48,15 @@ def train(config: TrainConfig, selected: tuple[str, ...] = STAGES) -> None:
     torch.manual_seed(config.seed)  # the initial weights; every later random number has its own generator
     device = config.device
     tokenizer = networks.build_tokenizer(vocabulary(CLASSES))
-    vae, unet, text_encoder = networks.build_vae(), networks.build_unet(), networks.build_text_encoder(tokenizer)
+    unet, text_encoder = networks.build_unet(), networks.build_text_encoder(tokenizer)
     clip, judge = networks.build_clip(tokenizer), AttributeClassifier(stages.ATTRIBUTES)
-    cache = stages.render_scenes(config.work_dir, config.num_scenes, config.seed)
     output = config.output_dir
+
+    if {"glyphs", "vae"} & set(selected):
+        train_autoencoder(config, only_glyphs="vae" not in selected)
+    if set(selected) <= {"glyphs", "vae"}:
+        return
+    cache = stages.render_scenes(config.work_dir, config.num_scenes, config.seed)
 
     if "judge" in selected:
         judge = train_stage("judge", judge, stages.judge_loss(cache, device), config.judge, config)
