@@ -56,7 +56,8 @@ def vae_loss(
         decoded = model.decode(mean + (0.5 * logvar).exp() * noise).sample.float()
         kl = 0.5 * (mean.square() + logvar.exp() - 1.0 - logvar).mean()
         total = F.mse_loss(decoded, pixels) + weights.kl * kl + weights.edges * edge_difference(decoded, pixels)
-        return total + weights.perceptual * feature_difference(perceptual, decoded, pixels)
+        half = slice(None, None, 2)  # the features cost as much as the autoencoder; half the pictures are enough
+        return total + weights.perceptual * feature_difference(perceptual, decoded[half], pixels[half])
 
     evaluate = torch.compile(terms) if compiled else terms
 
@@ -76,16 +77,24 @@ def edge_difference(one: Tensor, other: Tensor) -> Tensor:
     return across.abs().mean() + down.abs().mean()
 
 
-def feature_difference(network: AttributeClassifier, one: Tensor, other: Tensor) -> Tensor:
-    """Return the mean over layers of the squared distance between a network's unit features of two batches."""
-    count = len(one)
-    features = network.stem(torch.cat([one, other]))
-    differences = []
+def feature_difference(network: AttributeClassifier, made: Tensor, wanted: Tensor) -> Tensor:
+    """Return the mean over layers of the squared distance between a network's unit features of two batches.
+
+    The gradient goes to `made` only.
+    """
+    with torch.no_grad():
+        targets = _unit_features(network, wanted)
+    pairs = zip(_unit_features(network, made), targets, strict=True)
+    return torch.stack([(one - other).square().sum(dim=1).mean() for one, other in pairs]).mean()
+
+
+def _unit_features(network: AttributeClassifier, images: Tensor) -> list[Tensor]:
+    """Return the features of every block, [B, C, H, W], of unit length over the channels."""
+    features, found = network.stem(images), []
     for block in network.blocks:
         features = block(features)
-        unit = F.normalize(features.float(), dim=1, eps=1e-4)
-        differences.append((unit[:count] - unit[count:]).square().sum(dim=1).mean())
-    return torch.stack(differences).mean()
+        found.append(F.normalize(features.float(), dim=1, eps=1e-4))
+    return found
 
 
 def _half_mirrored(pixels: Tensor) -> Tensor:

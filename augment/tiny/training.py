@@ -62,7 +62,9 @@ class TrainConfig(BaseModel):
     anonymous: float = Field(default=0.1, ge=0, lt=1, description="share of the known objects captioned without a word")
     vae_terms: VaeTerms = VaeTerms()
     compile_vae: bool = Field(default=False, description="torch.compile the autoencoder's step")
-    vae_init: Path | None = Field(default=None, description="autoencoder to begin with, of as many latent channels or fewer")
+    vae_init: Path | None = Field(
+        default=None, description="autoencoder to begin with, of as many latent channels or fewer"
+    )
     vae_from: Path | None = Field(default=None, description="finished autoencoder, taken instead of training one")
     snr_gamma: float = Field(default=5.0, gt=0, description="min-SNR loss weighting (Hang et al. 2023, eq. 9)")
     glyphs: StageConfig = StageConfig(steps=1400, batch_size=48, learning_rate=2e-3, ema_decay=0.99)
