@@ -63,7 +63,7 @@ def marked_sprite(name: str, mark: Mark) -> Image.Image:
 
 @lru_cache(maxsize=2048)
 def mark_centre(name: str, shape: str) -> tuple[float, float]:
-    """Return a mark's centre in its glyph's frame, x and y in 0..1: the place nearest to its own that has ink enough."""
+    """Return a mark's centre in its glyph's frame, x and y in 0..1: the nearest place to its own with ink."""
     wanted_x, wanted_y, half_width, half_height = MARK_PLACES[shape]
     coverage = sprite(name).getchannel("A").resize((64, 64), Image.Resampling.BOX)
     filled = np.asarray(coverage.filter(ImageFilter.BoxBlur(64 * max(half_width, half_height))), np.float32)

@@ -34,9 +34,8 @@ MAX_TOKENS = 16
 def build_tokenizer(words: list[str]) -> CLIPTokenizer:
     """Return a CLIP byte-pair tokenizer in which each given word is one token; anything else is spelt by letters.
 
-    A word is merged from its last letter to the first. Two words of one ending then share their merges, and no merge
-    of one word can take a letter from the middle of another: a piece that has the end of a word in it occurs nowhere
-    else. From the front, `rocket` broke on the `ke` of no word of its own.
+    A word is merged from its last letter to its first, so that every merge has the end of the word on its right side.
+    A word has one end: no merge of another word can take letters from its middle, as merges from the front do.
     """
     alphabet = [chr(c) for c in range(33, 127)]
     tokens = alphabet + [c + "</w>" for c in alphabet]

@@ -66,11 +66,6 @@ class SceneCache:
         object_ = CLASSES[row[0]] if named and row[0] != UNNAMED else None
         return caption(object_, BACKGROUNDS[row[1]], CONDITIONS[row[2]], rng)
 
-    def named(self) -> SceneCache:
-        """Return the scenes whose object has a word."""
-        keep = np.flatnonzero(self.labels[:, 0] != UNNAMED)
-        return SceneCache(self.images[keep], self.labels[keep])
-
     def pixels(self, indices: np.ndarray, device: str) -> Tensor:
         """Return some pictures, float32 [B, 3, 64, 64] in -1..1."""
         return to_images(torch.from_numpy(self.images[indices]).to(device))
@@ -115,7 +110,10 @@ def render_scenes(path: Path, count: int, seed: int, sampler: str = "named") -> 
 
 
 def judge_loss(cache: SceneCache, device: str) -> LossFn:
-    """Return the sum of the cross-entropies of object, background and condition, on pictures with slight noise."""
+    """Return the sum of the cross-entropies of object, background and condition, on pictures with slight noise.
+
+    An object without a word counts for background and condition only.
+    """
 
     def loss(model: nn.Module, random: StepRandom, batch_size: int) -> Tensor:
         indices = np.sort(random.numpy.integers(len(cache.images), size=batch_size))
@@ -124,7 +122,10 @@ def judge_loss(cache: SceneCache, device: str) -> LossFn:
         level = torch.rand(batch_size, 1, 1, 1, generator=random.torch).to(device) * 0.15
         logits = model(pixels + level * random.normal(tuple(pixels.shape), device))
         labels = torch.from_numpy(cache.labels[indices]).to(device)
-        losses = [F.cross_entropy(logits[name].float(), labels[:, i]) for i, name in enumerate(ATTRIBUTES)]
+        losses = [
+            F.cross_entropy(logits[name].float(), labels[:, i], ignore_index=UNNAMED if name == "object" else -100)
+            for i, name in enumerate(ATTRIBUTES)
+        ]
         return torch.stack(losses).sum()
 
     return loss
@@ -138,6 +139,7 @@ def clip_loss(cache: SceneCache, tokenizer: CLIPTokenizer, device: str) -> LossF
         ids = tokenize(tokenizer, cache.captions(indices, random.numpy)).to(device)
         output = model(input_ids=ids, pixel_values=cache.pixels(indices, device))
         labels = torch.from_numpy(cache.labels[indices]).to(device)
+        labels = labels[:, : len(ATTRIBUTES)]
         same = (labels[:, None] == labels[None]).all(dim=2).float()
         target = same / same.sum(dim=1, keepdim=True)
         logits = output.logits_per_image.float()
@@ -162,7 +164,7 @@ class ConditionedDenoiser(nn.Module):
 
 @torch.no_grad()
 def encode_scenes(vae: AutoencoderKL, cache: SceneCache, device: str, batch_size: int = 64) -> tuple[Tensor, float]:
-    """Return latents of every training picture, of unit standard deviation, fp16 [N, 16, 8, 8], and their factor.
+    """Return latents of every training picture, of unit standard deviation, fp16 [N, C, 8, 8], and their factor.
 
     The latents are on the CPU; `vae.config.scaling_factor` is set to the factor that they were multiplied with.
     """
@@ -186,6 +188,7 @@ def unet_loss(
     device: str,
     *,
     caption_dropout: float,
+    anonymous: float = 0.0,
     snr_gamma: float,
 ) -> LossFn:
     """Return the loss of noise prediction (Ho et al. 2020, eq. 14) with min-SNR weights (Hang et al. 2023).
@@ -196,7 +199,7 @@ def unet_loss(
 
     def loss(model: nn.Module, random: StepRandom, batch_size: int) -> Tensor:
         indices = np.sort(random.numpy.integers(len(latents), size=batch_size))
-        ids = tokenize(tokenizer, cache.captions(indices, random.numpy, caption_dropout)).to(device)
+        ids = tokenize(tokenizer, cache.captions(indices, random.numpy, caption_dropout, anonymous)).to(device)
         clean = latents[torch.from_numpy(indices)].to(device).float()
         noise = random.normal(tuple(clean.shape), device)
         timesteps = torch.from_numpy(random.numpy.integers(len(alphas_cumprod), size=batch_size)).to(device)

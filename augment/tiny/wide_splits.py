@@ -77,7 +77,9 @@ def render_wide_split(name: str, limit: int | None = None) -> Iterator[tuple[str
         place, label = divmod(index, len(classes))
         # The test pictures of an unknown object stand on other backgrounds than its validation pictures.
         count = label * WIDE_PER_CLASS[name] + place + (4 if name == "unknown_test" else 0)
-        scene = _scene(classes[label], count, rng)
+        background = BACKGROUNDS[count % len(BACKGROUNDS)]
+        condition = CONDITIONS[(count + count // len(BACKGROUNDS)) % len(CONDITIONS)]
+        scene = class_scene(classes[label], rng, background=background, condition=condition)
         word = None if name.startswith("unknown") else scene.object
         details = {
             "class_name": classes[label],
@@ -98,10 +100,10 @@ def render_wide_split(name: str, limit: int | None = None) -> Iterator[tuple[str
         )
 
 
-def _scene(class_name: str, count: int, rng: np.random.Generator) -> Scene:
-    """Return the scene of a class that is the `count`-th of its split, counting class by class."""
+def class_scene(
+    class_name: str, rng: np.random.Generator, *, background: str | None = None, condition: str | None = None
+) -> Scene:
+    """Draw a scene of one of `UNKNOWN_CLASSES` or `MARK_CLASSES`; whatever is not given is uniform over the world."""
     object_, _, mark = class_name.partition(" with a ")
-    background = BACKGROUNDS[count % len(BACKGROUNDS)]
-    condition = CONDITIONS[(count + count // len(BACKGROUNDS)) % len(CONDITIONS)]
     scene = sample_scene(rng, object=object_, background=background, condition=condition)
     return replace(scene, mark=MARKED_OBJECTS[object_]) if mark else scene
