@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -103,15 +103,7 @@ def expand(
     sources = choose(sources)
     ledger = Ledger(output_url(config))
     with ledger.lock() as lease:
-        plan, done = ledger.read_plan(), ledger.recover()
-        if plan is not None and done:
-            sources = with_versions(ledger, sources)
-        settings = fingerprint(config, prompts, sources, class_names)
-        if plan is not None and done and not replace:
-            ledger.check_pixels(plan, settings)
-        if plan is None or fingerprint_difference(plan.fingerprint, settings):
-            plan = ledger.write_plan(settings, planned_units(config, prompts, sources, settings), class_names)
-        record_inputs(ledger, sources)
+        plan, done = _planned(ledger, config, prompts, sources, class_names, replace=replace)
         ledger.write_run_file("config.resolved.yaml", resolved_yaml(config))
         locators = {s.key: s.locator for s in sources}
         began, made, failed = time.monotonic(), 0, 0
@@ -122,6 +114,28 @@ def expand(
         seconds = time.monotonic() - began
         manifest = publish_run(ledger, config, locators)
     return Summary(ledger.store.url, manifest, made, seconds, failed)
+
+
+def _planned(
+    ledger: Ledger,
+    config: ExpandConfig,
+    prompts: PromptConfig,
+    sources: Sequence[Source],
+    class_names: Mapping[int, str],
+    *,
+    replace: bool,
+) -> tuple[Plan, dict[str, UnitReport]]:
+    """Return the plan, written if it is new or another one, and the reports of all that is done in the folder."""
+    plan, done = ledger.read_plan(), ledger.recover()
+    if plan is not None and done:
+        sources = with_versions(ledger, sources)
+    settings = fingerprint(config, prompts, sources, class_names)
+    if plan is not None and done and not replace:
+        ledger.check_pixels(plan, settings)
+    if plan is None or fingerprint_difference(plan.fingerprint, settings):
+        plan = ledger.write_plan(settings, planned_units(config, prompts, sources, settings), class_names)
+    record_inputs(ledger, sources)
+    return plan, done
 
 
 def _todo(
