@@ -20,6 +20,7 @@ class Source:
         class_name: the word that edits must keep.
         caption: source prompt that came with the image, or "".
         attributes: what is known about the scene (for example `background: snow`), or empty.
+        version: tells a content from an earlier one with the same key and size; "" as long as there was none.
     """
 
     key: str
@@ -29,6 +30,7 @@ class Source:
     class_name: str
     caption: str = ""
     attributes: dict[str, str] = field(default_factory=dict)
+    version: str = ""
 
     @property
     def place(self) -> str:
@@ -56,11 +58,30 @@ class PlannedSource:
 
 
 @dataclass(frozen=True, slots=True)
+class FinishedPart:
+    """A part that an earlier run committed, in which edits may be found again.
+
+    Attributes:
+        part, sha256: its file name in `parts/`, and hash.
+        out: the output folder that it lies in, as a path or a URL; "" for the run's own.
+    """
+
+    part: str
+    sha256: str
+    out: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Unit:
-    """The atom of work, retry and statistics: a fixed set of sources, whoever runs it."""
+    """The atom of work, retry and statistics: a fixed set of sources, whoever runs it.
+
+    Attributes:
+        found_in: parts that hold some of its edits already; no part of the plan.
+    """
 
     unit_id: str
     sources: tuple[PlannedSource, ...]
+    found_in: tuple[FinishedPart, ...] = ()
 
     @property
     def planned(self) -> int:
@@ -96,6 +117,7 @@ class UnitTask:
         quarantined: keys of inputs that are not to be touched -> why.
         batch_size: at most so many images at once; 0: as many as the config says.
         replaces: commit over the marker that the unit has already, rather than let the first one count.
+        in_driver: whether the worker is the driver's own process, and dies with it and for the same reason.
     """
 
     unit: Unit
@@ -104,6 +126,7 @@ class UnitTask:
     quarantined: dict[str, str] = field(default_factory=dict)
     batch_size: int = 0
     replaces: bool = False
+    in_driver: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +134,9 @@ class UnitReport:
     """What a worker says when a unit is committed.
 
     Attributes:
-        plan: digest of the unit's plan. part, sha256: the tar with its edits.
+        pixels: hash of the settings that the pixels of its edits depend on. part, sha256: the tar with its edits.
         planned, edited, failed: edits; the last two add up to the first.
+        kept: those of the edited ones that an earlier run had made.
         seconds: by stage: `alone` (suspects), `read`, `wait` (for the model to be free), `model`, `encode`, `write`;
             and `idle`, in which the model had waited for this unit's batches.
         psnr_sum, vae_psnr_sum: dB over the `inverted` images.
@@ -123,7 +147,7 @@ class UnitReport:
     """
 
     unit_id: str
-    plan: str
+    pixels: str
     part: str
     sha256: str
     planned: int
@@ -138,3 +162,4 @@ class UnitReport:
     planned_by_class: dict[str, int] = field(default_factory=dict)
     provisional: dict[str, int] = field(default_factory=dict)
     batch_size: int = 0
+    kept: int = 0

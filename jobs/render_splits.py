@@ -1,4 +1,4 @@
-"""Render the three splits of emoji world again (needs the Noto Color Emoji font; the shipped ones do not).
+"""Render the splits of emoji world again (needs the Noto Color Emoji font; the shipped ones do not).
 
 python -m jobs.render_splits FOLDER
 """
@@ -15,8 +15,8 @@ from augment.tiny.dataset import write_splits
 
 def main() -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(description="Render the three splits of emoji world.")
-    parser.add_argument("folder", type=Path, help="where train.tar, val.tar and test.tar go")
+    parser = argparse.ArgumentParser(description="Render the splits of emoji world.")
+    parser.add_argument("folder", type=Path, help="where train.tar, val.tar, test.tar and the smaller ones go")
     folder = parser.parse_args().folder
     try:
         counts = write_splits(folder)

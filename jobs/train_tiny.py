@@ -8,87 +8,140 @@ Run it again after an interruption and it goes on from the last checkpoint. `--s
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import yaml
 
 from augment.tiny import networks, stages
+from augment.tiny.autoencoder import build_glyph_classifier, glyph_loss, vae_loss
 from augment.tiny.captions import vocabulary
 from augment.tiny.distillation import distillation_loss, student_from
 from augment.tiny.training import TrainConfig, train_stage, weights_digest
 from augment.tiny.world import CLASSES
 from augment.training.classifier import AttributeClassifier
 
-STAGES = ("vae", "judge", "clip", "unet", "student")
 
-
-def train(config: TrainConfig, selected: tuple[str, ...] = STAGES) -> None:
-    """Train the selected parts and write `pipeline/`, `clip/`, `judge/` and `student/` under `config.output_dir`."""
+def train_glyphs(config: TrainConfig) -> AttributeClassifier:
+    """Train the network whose features the autoencoder learns from, and return it; it is no part of the result."""
     torch.manual_seed(config.seed)  # the initial weights; every later random number has its own generator
-    device = config.device
-    tokenizer = networks.build_tokenizer(vocabulary(CLASSES))
-    vae, unet, text_encoder = networks.build_vae(), networks.build_unet(), networks.build_text_encoder(tokenizer)
-    clip, judge = networks.build_clip(tokenizer), AttributeClassifier(stages.ATTRIBUTES)
-    cache = stages.render_scenes(config.work_dir, config.num_scenes, config.seed)
-    output = config.output_dir
+    cache = stages.render_scenes(config.work_dir, config.num_scenes, config.seed, "textured")
+    classifier = build_glyph_classifier().to(memory_format=torch.channels_last)
+    return train_stage("glyphs", classifier, glyph_loss(cache, config.device), config.glyphs, config)
 
-    if "judge" in selected:
-        judge = train_stage("judge", judge, stages.judge_loss(cache, device), config.judge, config)
-        judge.save(output / "judge")
-    if "clip" in selected:
-        clip = train_stage("clip", clip, stages.clip_loss(cache, tokenizer, device), config.clip, config)
-        networks.save_clip(output / "clip", clip, tokenizer)
-    if "vae" in selected or "unet" in selected:
-        loss = stages.vae_loss(cache, device, config.kl_weight, compiled=config.compile_vae)
-        vae = train_stage("vae", vae, loss, config.vae, config)
-    if "unet" in selected:
-        latents, factor = stages.encode_scenes(vae, cache, device)
-        print(f"scaling_factor {factor:.4f}", flush=True)
-        loss = stages.unet_loss(
-            latents,
-            cache,
-            tokenizer,
-            networks.build_scheduler(),
-            device,
-            caption_dropout=config.caption_dropout,
-            snr_gamma=config.snr_gamma,
-        )
-        denoiser = stages.ConditionedDenoiser(unet, text_encoder)
-        denoiser = train_stage("unet", denoiser, loss, config.unet, config, upstream=weights_digest(vae))
-        networks.save_pipeline(
-            output / "pipeline",
-            vae=vae,
-            text_encoder=denoiser.text_encoder,
-            tokenizer=tokenizer,
-            unet=denoiser.unet,
-        )
-    if "student" in selected:
-        pipeline = networks.load_pipeline(output / "pipeline", device)
-        latents, _ = stages.encode_scenes(pipeline.vae, cache, device)
-        teacher = stages.ConditionedDenoiser(pipeline.unet, pipeline.text_encoder)
-        loss = distillation_loss(
-            latents,
-            cache,
-            pipeline.tokenizer,
-            teacher,
-            device,
-            guidance_max=config.guidance_max,
-            stride=config.distillation_stride,
-        )
-        unet = student_from(pipeline.unet, networks.build_unet(time_cond_proj_dim=networks.GUIDANCE_WIDTH))
-        settings = (config.guidance_max, config.distillation_stride)
-        upstream = f"{weights_digest(teacher)} {weights_digest(pipeline.vae)} {settings}"
-        unet = train_stage("student", unet, loss, config.student, config, upstream=upstream)
-        networks.save_student(output / "student", unet)
-    print(f"revision {networks.write_revision(output)}", flush=True)
+
+def train_vae(config: TrainConfig) -> None:
+    """Train the autoencoder and write `vae/`, unless the config names a finished one."""
+    if config.vae_from:
+        return
+    perceptual = train_glyphs(config)
+    torch.manual_seed(config.seed)
+    cache = stages.render_scenes(config.work_dir, config.num_scenes, config.seed, "textured")
+    vae = networks.build_vae()
+    if config.vae_init:
+        vae = networks.start_from(vae, config.vae_init)
+    vae = vae.to(memory_format=torch.channels_last)
+    loss = vae_loss(cache, perceptual, config.device, config.vae_terms, compiled=config.compile_vae)
+    upstream = f"{weights_digest(perceptual)} {config.vae_terms} {weights_digest(vae)}"
+    vae = train_stage("vae", vae, loss, config.vae, config, upstream=upstream)
+    networks.save_vae(config.output_dir / "vae", vae)
+
+
+def train_judge(config: TrainConfig) -> None:
+    """Train the judge of generated pictures, on renders only, and write `judge/`."""
+    torch.manual_seed(config.seed)
+    judge = AttributeClassifier(stages.ATTRIBUTES)
+    loss = stages.judge_loss(_scenes(config), config.device)
+    train_stage("judge", judge, loss, config.judge, config).save(config.output_dir / "judge")
+
+
+def train_clip(config: TrainConfig) -> None:
+    """Train the CLIP pair and write `clip/`."""
+    torch.manual_seed(config.seed)
+    tokenizer = networks.build_tokenizer(vocabulary(CLASSES))
+    loss = stages.clip_loss(_scenes(config), tokenizer, config.device)
+    clip = train_stage("clip", networks.build_clip(tokenizer), loss, config.clip, config)
+    networks.save_clip(config.output_dir / "clip", clip, tokenizer)
+
+
+def train_unet(config: TrainConfig) -> None:
+    """Train text encoder and UNet on the finished autoencoder's latents and write `pipeline/`."""
+    torch.manual_seed(config.seed)
+    tokenizer, cache = networks.build_tokenizer(vocabulary(CLASSES)), _scenes(config)
+    denoiser = stages.ConditionedDenoiser(networks.build_unet(), networks.build_text_encoder(tokenizer))
+    vae = networks.load_vae(config.vae_from or config.output_dir / "vae").to(config.device)
+    latents, factor = stages.encode_scenes(vae, cache, config.device)
+    print(f"scaling_factor {factor:.4f}", flush=True)
+    loss = stages.unet_loss(
+        latents,
+        cache,
+        tokenizer,
+        networks.build_scheduler(),
+        config.device,
+        caption_dropout=config.caption_dropout,
+        anonymous=config.anonymous,
+        snr_gamma=config.snr_gamma,
+    )
+    denoiser = train_stage("unet", denoiser, loss, config.unet, config, upstream=weights_digest(vae))
+    networks.save_pipeline(
+        config.output_dir / "pipeline",
+        vae=vae,
+        text_encoder=denoiser.text_encoder,
+        tokenizer=tokenizer,
+        unet=denoiser.unet,
+    )
+
+
+def train_student(config: TrainConfig) -> None:
+    """Distil the finished pipeline into its few-step student and write `student/`."""
+    torch.manual_seed(config.seed)
+    pipeline, cache = networks.load_pipeline(config.output_dir / "pipeline", config.device), _scenes(config)
+    latents, _ = stages.encode_scenes(pipeline.vae, cache, config.device)
+    teacher = stages.ConditionedDenoiser(pipeline.unet, pipeline.text_encoder)
+    loss = distillation_loss(
+        latents,
+        cache,
+        pipeline.tokenizer,
+        teacher,
+        config.device,
+        guidance_max=config.guidance_max,
+        stride=config.distillation_stride,
+        anonymous=config.anonymous,
+    )
+    unet = student_from(pipeline.unet, networks.build_unet(time_cond_proj_dim=networks.GUIDANCE_WIDTH))
+    settings = (config.guidance_max, config.distillation_stride)
+    upstream = f"{weights_digest(teacher)} {weights_digest(pipeline.vae)} {settings}"
+    unet = train_stage("student", unet, loss, config.student, config, upstream=upstream)
+    networks.save_student(config.output_dir / "student", unet)
+
+
+STAGES: dict[str, Callable[[TrainConfig], object]] = {
+    "vae": train_vae,
+    "judge": train_judge,
+    "clip": train_clip,
+    "unet": train_unet,
+    "student": train_student,
+}
+
+
+def train(config: TrainConfig, selected: tuple[str, ...] = tuple(STAGES)) -> None:
+    """Train the selected parts, in the recipe's order, and write their folders under `config.output_dir`."""
+    for name, stage in STAGES.items():
+        if name in selected:
+            stage(config)
+    print(f"revision {networks.write_revision(config.output_dir)}", flush=True)
+
+
+def _scenes(config: TrainConfig) -> stages.SceneCache:
+    return stages.render_scenes(config.work_dir, config.num_scenes, config.seed, "all")
 
 
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", type=Path)
-    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
+    parser.add_argument("--stages", nargs="+", choices=tuple(STAGES), default=tuple(STAGES))
     parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: all)")
     arguments = parser.parse_args()
     if arguments.threads:

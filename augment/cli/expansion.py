@@ -63,17 +63,24 @@ def expand(
     config: ConfigFile,
     overrides: Overrides = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="make units anew in which something failed, quarantined inputs too")
+        bool, typer.Option("--retry-failed", help="try failed edits again, quarantined inputs too")
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="make all edits again if a setting that changes their pixels has changed")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make edits of a dataset: plan, edit, publish shards. Run it again and it goes on where it stopped."""
+    """Make edits of a dataset: plan, edit, publish shards. Run it again and it goes on where it stopped.
+
+    Images, classes, prompts and variants may have changed since: only what is new is made.
+    """
     with messages(as_json):
         from augment.report.outcome import counts, problems
         from augment.run.config import load_expand_config
         from augment.run.expand import expand as run
 
-        summary = run(load_expand_config(config, overrides or []), display=live_display, retry_failed=retry_failed)
+        loaded = load_expand_config(config, overrides or [])
+        summary = run(loaded, display=live_display, retry_failed=retry_failed, replace=replace)
         found = problems(summary.manifest, summary.out)
         made = {"edits_made": summary.edits_made, "seconds": summary.seconds, "problems": found}
         content = {"out": summary.out, **counts(summary.manifest), **made}
@@ -100,11 +107,13 @@ def finalize(
     No GPU needed.
     """
     with messages(as_json):
-        from augment.report.outcome import counts
+        from augment.report.outcome import counts, problems
         from augment.run.finalize import finalize as run
 
         summary = run(out, overrides or [], config)
-        show({"out": summary.out, **counts(summary.manifest)}, summary.lines(), as_json)
+        found = problems(summary.manifest, summary.out)
+        content = {"out": summary.out, **counts(summary.manifest), "problems": found}
+        show(content, summary.lines(), as_json, [f"error: {problem}" for problem in found])
 
 
 def verify(out: Output, as_json: AsJson = False) -> None:

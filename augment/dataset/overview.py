@@ -18,6 +18,7 @@ from augment.dataset.index import read_columns, read_rows
 from augment.dataset.parts import read_samples
 from augment.dataset.record import RECONSTRUCTION_SUFFIX, edit_key
 from augment.errors import ImageError, InputError
+from augment.inputs.fit import fit_of
 from augment.inputs.images import decode_image, encode_png
 from augment.inputs.readers import read_bytes
 from augment.ledger.ledger import Ledger
@@ -92,7 +93,8 @@ def _rows(ledger: Ledger, locators: Mapping[str, str]) -> list[list[Tile]]:
     sources = [planned for _, some in chosen for planned in some]
     with ledger.store.open("index.parquet") as file:
         index = read_rows(file, [edit_key(p.source.key, v.index) for p in sources for v in p.variants])
-    originals = _keep_sources(ledger.store, [p.source for p in sources], locators, plan.fingerprint)
+    names = {p.source.key: _kept_name(p, index) for p in sources}
+    originals = _keep_sources(ledger.store, [p.source for p in sources], names, locators, plan.fingerprint)
     rows = []
     for unit_id, some in chosen:
         samples = dict(read_samples(ledger, ledger.report_of(unit_id)))
@@ -100,29 +102,45 @@ def _rows(ledger: Ledger, locators: Mapping[str, str]) -> list[list[Tile]]:
     return rows
 
 
+def _kept_name(planned: PlannedSource, index: Mapping[str, dict[str, Any]]) -> str:
+    """Return the name under which a source is kept: with the hash of its content, which may change under one key."""
+    row = index.get(edit_key(planned.source.key, planned.variants[0].index), {})
+    return f"{planned.source.key}-{row.get('source_sha256', '')[:16]}"
+
+
 def _keep_sources(
-    store: Store, sources: Sequence[Source], locators: Mapping[str, str], settings: Mapping[str, Any]
+    store: Store,
+    sources: Sequence[Source],
+    names: Mapping[str, str],
+    locators: Mapping[str, str],
+    settings: Mapping[str, Any],
 ) -> Mapping[str, bytes]:
-    """Return the sources as PNG by key: those kept by an earlier call, and the others, read now and kept."""
+    """Return the sources as PNG by key: those kept by an earlier call, and the others, read now and kept.
+
+    Args:
+        names: source key -> name under which it is kept.
+    """
     try:
-        kept = {key: files["png"] for key, files in iter_tar(io.BytesIO(store.read(KEPT_SOURCES)))}
+        before = {name: files["png"] for name, files in iter_tar(io.BytesIO(store.read(KEPT_SOURCES)))}
     except FileNotFoundError:
-        kept = {}
-    found = {s.key: png for s in sources if s.key not in kept and (png := _read_source(s, locators, settings))}
-    kept |= found
-    if found:
+        before = {}
+    kept = {name: before[name] for name in names.values() if name in before}
+    for source in sources:
+        if names[source.key] not in kept and (png := _read_source(source, locators, settings)):
+            kept[names[source.key]] = png
+    if kept != before:
         with store.scratch() as folder:
-            write_tar(folder / "sources.tar", [(key, {"png": png}) for key, png in sorted(kept.items())])
+            write_tar(folder / "sources.tar", [(name, {"png": png}) for name, png in sorted(kept.items())])
             store.put(folder / "sources.tar", KEPT_SOURCES)
-    return kept
+    return {key: kept[name] for key, name in names.items() if name in kept}
 
 
 def _read_source(source: Source, locators: Mapping[str, str], settings: Mapping[str, Any]) -> bytes:
-    """Return a source as the model saw it, as PNG; b"" if it is gone or damaged."""
-    size, colour = settings["input.image_size"], settings.get("input.colour", "srgb")
+    """Return a source as the model saw it, without padding, as PNG; b"" if it is gone or damaged."""
     here = replace(source, locator=locators.get(source.key, source.locator))
+    colour = settings.get("input.colour", "srgb")
     try:
-        return encode_png(np.asarray(decode_image(read_bytes(here), size, colour=colour)))
+        return encode_png(np.asarray(decode_image(read_bytes(here), fit_of(settings), colour=colour)))
     except (InputError, ImageError):
         return b""
 

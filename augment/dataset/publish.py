@@ -58,12 +58,12 @@ def publish(
     plan = ledger.read_plan()
     if plan is None:
         raise OutputError(f"{ledger.store} has no plan/plan.json: it is no output folder of `augment expand`.")
-    reports = ledger.recover(plan)  # again: a worker that outlived its driver may have written since
-    if missing := plan.units - len(reports):
+    done = ledger.recover()  # again: a worker that outlived its driver may have written since
+    ordered = [done[unit_id] for unit_id in plan.unit_ids if unit_id in done]
+    if missing := plan.units - len(ordered):
         raise OutputError(
             f"{ledger.store}: {missing} of {plan.units} units are not done. Run `augment expand` to go on."
         )
-    ordered = [reports[unit_id] for unit_id in sorted(reports, key=lambda unit_id: (len(unit_id), unit_id))]
     inputs = digest_of(
         [MANIFEST_FORMAT, plan.digest, [r.sha256 for r in ordered], dict(judge_settings), limits.model_dump()]
     )

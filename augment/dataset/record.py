@@ -53,7 +53,7 @@ class EditRecord:
         match_noise: 1 if the noise the sampler adds was drawn given the image; without meaning where it adds none.
         dtype: the network's number type: `float32` also where half precision gave NaN and the edit was made again.
         sampler ... dtype: empty or zero for an image that failed as a whole.
-        config_hash: fingerprint of the plan this edit belongs to.
+        config_hash: hash of the settings that pixels and scores depend on (`ledger.plan.config_hash_of`).
     """
 
     key: str

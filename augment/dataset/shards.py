@@ -147,7 +147,7 @@ class DatasetBuilder:
             "format": MANIFEST_FORMAT,
             "inputs": inputs,
             "plan": plan.digest,
-            "settings": plan.fingerprint,
+            "settings": plan.settings,
             "filters": judge_settings,
             "planned": sum(self.counts.values()),
             **{status.value: self.counts[status] for status in EditStatus},

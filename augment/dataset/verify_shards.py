@@ -12,6 +12,7 @@ from typing import Any
 from augment.dataset.record import SAMPLE_FILES, EditRecord
 from augment.dataset.verification import Verification
 from augment.errors import ImageError, RecordError
+from augment.inputs.fit import fit_of
 from augment.inputs.images import decode_image
 from augment.ledger.plan import Plan
 from augment.storage.store import Store
@@ -69,7 +70,12 @@ class PublishedShards:
 
     def close(self) -> None:
         """Note the problems that are known only when all tars are read."""
-        if len(self.sizes) > 1:
+        if "input.fit" in self.plan.fingerprint and (fit := fit_of(self.plan.fingerprint)).sizes_differ:
+            wrong = sorted(size for size in self.sizes if not fit.allows(*size))
+            if wrong:
+                sizes = ", ".join(f"{w}x{h}" for w, h in wrong)
+                self.result.problems.append(f"pictures have sizes that input.fit {fit.name!r} does not give: {sizes}")
+        elif len(self.sizes) > 1:
             sizes = ", ".join(f"{w}x{h}" for w, h in sorted(self.sizes))
             self.result.problems.append(f"pictures have different sizes: {sizes}")
 
@@ -103,5 +109,5 @@ def _sample_problems(
         yield f"json: label {record.label} is not the class {record.class_name!r} of the plan"
     if files["txt"] != record.target_prompt.encode():
         yield "txt is not the target prompt in json"
-    if record.config_hash != plan.digest:
-        yield f"json: config_hash is {record.config_hash}, the plan's {plan.digest}"
+    if record.config_hash != plan.config_hash:
+        yield f"json: config_hash is {record.config_hash}, the plan's {plan.config_hash}"

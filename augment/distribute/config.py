@@ -65,7 +65,8 @@ class WorkerSettings(Protocol):
         output: the run's output folder or URL.
         device: `cpu` or `cuda...`; tells whether a worker needs a GPU.
         batch_size: sources edited together.
-        config_hash: digest of the plan.
+        config_hash: hash of the settings that pixels and scores depend on.
+        pixels_hash: hash of those that pixels depend on.
     """
 
     @property
@@ -76,6 +77,9 @@ class WorkerSettings(Protocol):
     def batch_size(self) -> int: ...
     @property
     def config_hash(self) -> str: ...
+
+    @property
+    def pixels_hash(self) -> str: ...
     def known_fields(self) -> dict[str, Any]:
         """Return the fields of an `EditRecord` that every edit of the run has, also one that failed."""
 

@@ -37,7 +37,7 @@ def run_local(
         OSError: if a unit cannot be written. The next run goes on from there; this one does not wait for the store.
     """
     watch = watch or Watch()
-    queue = TaskQueue(config, units, run, replaces, watch)
+    queue = TaskQueue(config, units, run, replaces, watch, in_driver=True)
     with interruptible(run.drain_seconds) as stop:
         queue.merge_in_flight()
         worker = make_worker(config)

@@ -9,8 +9,12 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable
+from typing import Any
+
+import ray
 
 LIBRARIES = ("", "diffusers", "transformers", "huggingface_hub")  # "" is the root: those with handlers of their own
+FETCH_SECONDS = 10.0  # within which an actor whose worker failed must say what it was warned about
 MOST = 50  # distinct warnings of one worker, or of a run, that are told
 
 logger = logging.getLogger(__name__)
@@ -49,6 +53,20 @@ def collect_warnings() -> WarningCollector:
         logging.getLogger(name).addHandler(collector)
     logging.getLogger().addHandler(logging.StreamHandler(sys.stderr))  # into Ray's file of this worker
     return collector
+
+
+def fetch_warnings(actor: Any) -> tuple[str, ...]:
+    """Return what an actor has not told yet; nothing if it does not answer.
+
+    Reports carry warnings along, but a call that raises returns none, and its warnings are what explains it best.
+
+    Args:
+        actor: handle of an actor with a method `take_warnings`.
+    """
+    try:
+        return tuple(ray.get(actor.take_warnings.remote(), timeout=FETCH_SECONDS))
+    except ray.exceptions.RayError:  # it has died meanwhile; Ray's file of the worker has them
+        return ()
 
 
 class Teller:

@@ -13,7 +13,7 @@ import ray
 from augment.distribute.cluster import ray_session, usable_workers
 from augment.distribute.config import MakeWorker, RunConfig, Watch, WorkerSettings
 from augment.distribute.metrics import WorkerMetrics
-from augment.distribute.notices import Teller, collect_warnings
+from augment.distribute.notices import Teller, collect_warnings, fetch_warnings
 from augment.distribute.signals import StopRequest, interruptible
 from augment.distribute.task_queue import TaskQueue
 from augment.errors import AugmentError, DeviceError, WorkerError
@@ -85,6 +85,10 @@ class _Actor:
         self._metrics.observe(report)
         self._metrics.observe_memory()
         return report, self._warnings.take()
+
+    def take_warnings(self) -> tuple[str, ...]:
+        """Return what was warned about since a call returned last."""
+        return self._warnings.take()
 
 
 @dataclass
@@ -223,6 +227,8 @@ class _Pool:
                 yield result
             return
         # Outside of `except`: the exception would keep the dead actor's handle, and its GPU, reserved.
+        if not died:
+            self._teller.tell(fetch_warnings(member.actor))
         if task is not None and isinstance(cause, OSError):
             self._cannot_write(member, task, cause)
             return

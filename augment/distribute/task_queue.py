@@ -47,6 +47,7 @@ class TaskQueue:
         replaces: ids of units whose commit is to be replaced.
         watch: is told of deaths, losses, quarantines and batch sizes.
         store: the output folder; None opens `config.output`.
+        in_driver: whether the one worker is the driver's own process.
     """
 
     def __init__(
@@ -57,8 +58,10 @@ class TaskQueue:
         replaces: Container[str] = frozenset(),
         watch: Watch | None = None,
         store: Store | None = None,
+        in_driver: bool = False,
     ) -> None:
         self._config, self._run, self._replaces, self._watch = config, run, replaces, watch or Watch()
+        self._in_driver = in_driver
         self._fresh = iter(units)
         self._ahead: deque[_Entry] = deque()  # taken from `_fresh`, not handed out yet
         self._again: deque[_Entry] = deque()
@@ -110,7 +113,8 @@ class TaskQueue:
         last = entry.deaths > 0 and entry.deaths + 1 >= self._run.max_attempts
         # The last attempt edits one image at a time: whole batches may need more memory than the machine has.
         limit = 1 if last else self._size_limit
-        return UnitTask(entry.unit, attempt, alone, quarantined, limit, entry.unit.unit_id in self._replaces)
+        replaces = entry.unit.unit_id in self._replaces
+        return UnitTask(entry.unit, attempt, alone, quarantined, limit, replaces, self._in_driver)
 
     def is_exclusive(self, task: UnitTask) -> bool:
         """Return whether a task must have its worker to itself."""
@@ -210,7 +214,7 @@ def give_up(ledger: Ledger, config: WorkerSettings, unit: Unit, reason: str) -> 
         by_class[name] = by_class.get(name, 0) + len(planned.variants)
     report = UnitReport(
         unit.unit_id,
-        digest,
+        config.pixels_hash,
         part,
         sha256,
         unit.planned,

@@ -25,6 +25,7 @@ class EditResult:
     Attributes:
         edits: per image a tensor [K, 3, H, W] in -1..1, in the order of its target prompts.
         reconstruction: each image sampled from its inverted noise under the source prompt, [B, 3, H, W].
+        round_trip: each image encoded and decoded only, [B, 3, H, W].
         psnr: PSNR of the reconstruction against the image, dB.
         vae_psnr: PSNR of the autoencoder's own round trip, dB: the bound on `psnr`.
         residual: largest over the steps, RMS.
@@ -35,6 +36,7 @@ class EditResult:
 
     edits: list[Tensor]
     reconstruction: Float[Tensor, "B 3 H W"]
+    round_trip: Float[Tensor, "B 3 H W"]
     psnr: list[float]
     vae_psnr: list[float]
     residual: list[float]
@@ -135,6 +137,7 @@ def edit(
     return EditResult(
         edits=list(pixels.split(counts)),
         reconstruction=reconstruction,
+        round_trip=round_trip,
         psnr=psnr(reconstruction, images.cpu()).tolist(),
         vae_psnr=psnr(round_trip, images.cpu()).tolist(),
         residual=inversion.residual.amax(dim=0).tolist(),

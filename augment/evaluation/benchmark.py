@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import platform
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -19,10 +20,13 @@ from augment.evaluation.throughput import ThroughputSection, measure_throughput,
 from augment.models.clip import load_clip
 from augment.models.config import ModelConfig
 from augment.models.load import load_model
+from augment.models.text_readers import model_readers
+from augment.prompts.lengths import cut_among
 from augment.seeding import seed_for
 from augment.storage.tar import write_bytes_atomic
-from augment.tiny.evaluate import load_split
+from augment.tiny.evaluate import Pictures, background_edit_prompts, load_split
 
+logger = logging.getLogger(__name__)
 TABLES = {
     "rows": "report.csv",
     "noise_maps": "noise_maps.csv",
@@ -54,9 +58,14 @@ class BenchmarkConfig(BaseModel):
 
 
 def run_benchmark(config: BenchmarkConfig, out: Path) -> dict[str, Any]:
-    """Measure what the config asks for; write tables and plots to `out`, and return the content of its report.json."""
-    model = load_model(config.model)
+    """Measure what the config asks for; write tables and plots to `out`, and return the content of its report.json.
+
+    Raises:
+        ModelError: if the model cannot be loaded, or cannot run a row; before anything is measured.
+    """
     pictures = load_split(config.split, config.num_images)
+    _warn_of_cut_captions(config, pictures)
+    model = load_model(config.model)
     report: dict[str, Any] = {
         "bound_psnr": float(round_trip_psnr(model, pictures.images).mean()),
         "n": len(pictures.sources),
@@ -83,6 +92,20 @@ def run_benchmark(config: BenchmarkConfig, out: Path) -> dict[str, Any]:
         report["throughput"] = [row.as_dict() for row in rows]
         _write(report, out)
     return report
+
+
+def _warn_of_cut_captions(config: BenchmarkConfig, pictures: Pictures) -> None:
+    """Say which captions and edit prompts the model does not read to their end."""
+    objects = pictures.attribute("object")
+    wanted = dict(zip(pictures.captions, objects, strict=True))
+    if config.editing is not None:
+        wanted |= dict(zip(background_edit_prompts(pictures)[1], objects, strict=True))
+    if cut := cut_among(wanted, model_readers(config.model)):
+        logger.warning(
+            "warning: model.name: %d of the %d prompts of the split %r are longer than %r reads: of %r it reads %r, "
+            "and is measured on that. Name a model that reads more",
+            *(len(cut), len(wanted), config.split, config.model.name, cut[0].text, max(cut[0].read.values(), key=len)),
+        )
 
 
 def _write(report: dict[str, Any], out: Path) -> None:

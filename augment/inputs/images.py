@@ -7,10 +7,11 @@ import re
 import warnings
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
 from augment.errors import ImageError
 from augment.inputs.colour import ColourName, grey_of_eight_bits, is_deep, to_srgb
+from augment.inputs.fit import Fit, Size
 from augment.inputs.formats import FORMATS, image_format, unread_format
 
 MAX_PIXELS = 89_478_485  # a quarter of a gigabyte once decoded; Pillow's own limit for "decompression bombs"
@@ -28,19 +29,22 @@ _OPERATIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SWAP_SIDES = {_OPERATIONS[orientation] for orientation in (5, 6, 7, 8)}
 
 
-def decode_image(data: bytes, size: int | None = None, *, colour: ColourName = "srgb") -> Image.Image:
+def decode_image(data: bytes, fit: Fit | int | None = None, *, colour: ColourName = "srgb") -> Image.Image:
     """Decode an image file to 8-bit RGB; every other mode is converted by the rules below.
 
     The format is known by the content, see `augment.inputs.formats`. The EXIF orientation is applied; transparency is
     laid over white; 16-bit and floating-point grey are scaled to 8 bits; palettes and CMYK are converted, that of JPEG
     files read as Adobe writes it, inverted; of an animation the first frame is taken. Metadata that cannot be read is
-    ignored. A JPEG file much larger than `size` is decoded at a reduced scale, to at least twice the size.
+    ignored. A JPEG file much larger than the size wanted is decoded at a reduced scale, to at least twice
+    that size.
 
     Args:
         data: the file's content.
-        size: side in pixels of the square wanted (shorter side resized, centre cropped), or None for the image's own.
+        fit: how it is fitted to a size; a number is the side in pixels of a square with the fit `crop`; None leaves the
+            image's own size. With the fit `pad` the image comes without the padding.
         colour: `srgb` converts colours from an embedded profile to sRGB, `ignore` takes the numbers as they are.
 
     Raises:
@@ -48,17 +52,19 @@ def decode_image(data: bytes, size: int | None = None, *, colour: ColourName = "
     """
     if not data:
         raise ImageError("the file has zero bytes")
+    if isinstance(fit, int):
+        fit = Fit("crop", fit)
     format = image_format(data)
     if format is None:
         raise ImageError(_not_read(data))
-    _silence_pillow()
+    silence_pillow()
     try:
         # Only the plugin that the first bytes ask for.
         with Image.open(io.BytesIO(data), formats=[format]) as file:
             if file.width * file.height > MAX_PIXELS:
                 raise ImageError(f"{file.width}x{file.height} pixels are more than the {MAX_PIXELS} allowed")
-            if size is not None:
-                _reduce(file, size)
+            size = upright_size(file)
+            reduced = fit is not None and _reduce(file, fit.size_of(*size), size)
             file.load()
             image = _to_rgb(_upright(file), file, data, colour)
     except ImageError:
@@ -69,9 +75,8 @@ def decode_image(data: bytes, size: int | None = None, *, colour: ColourName = "
         raise ImageError(f"more than the {MAX_PIXELS} pixels allowed") from None
     except Exception as error:  # damaged files make Pillow's decoders raise a dozen different types
         raise ImageError(f"damaged image: {' '.join(str(error).split()) or type(error).__name__}") from error
-    if size is not None and image.size != (size, size):
-        image = ImageOps.fit(image, (size, size), method=Image.Resampling.BICUBIC)
-    return image
+    # What a file says behind its pixels, as PNG may say how to turn them, is known only now.
+    return image if fit is None else fit.apply(image, size if reduced else image.size)
 
 
 def _not_read(data: bytes) -> str:
@@ -80,23 +85,30 @@ def _not_read(data: bytes) -> str:
     return f"not an image, or not one of {', '.join(FORMATS)}, or damaged at its beginning, {data[:12]!r}"
 
 
-def _reduce(file: Image.Image, size: int) -> None:
+def _reduce(file: Image.Image, wanted: Size, size: Size) -> bool:
     """Let a JPEG file be decoded at a reduced scale, if that leaves each side `_REDUCED_SIDE` times the size wanted.
+
+    Return whether it will be.
 
     Only by what divides both sides, as it does those of cameras: otherwise the picture would be stretched by a part of
     a pixel.
+
+    Args:
+        file: opened.
+        wanted: width and height that the upright picture is to get.
+        size: those that it has.
     """
     if file.format not in ("JPEG", "MPO"):
-        return
+        return False
     for scale in (8, 4, 2):
-        width, height = file.width // scale, file.height // scale
-        even = (width * scale, height * scale) == file.size
-        if even and min(width, height) >= _REDUCED_SIDE * size:
-            file.draft(None, (width, height))
-            return
+        even = all(side % scale == 0 for side in size)
+        if even and all(have // scale >= _REDUCED_SIDE * want for have, want in zip(size, wanted, strict=True)):
+            file.draft(None, (file.width // scale, file.height // scale))
+            return True
+    return False
 
 
-def _silence_pillow() -> None:
+def silence_pillow() -> None:
     """Ignore Pillow's warnings in all threads and for good.
 
     They are about metadata, and about sizes that are checked here. To ignore them for a while only is not safe where
@@ -106,13 +118,25 @@ def _silence_pillow() -> None:
         warnings.filterwarnings("ignore", module=_PILLOW.pattern)
 
 
+def upright_size(file: Image.Image) -> Size:
+    """Return width and height of an open image file as they are once it is turned upright; its pixels are not read."""
+    if file.format == "TIFF" or (file.format == "PNG" and "exif" not in file.info):
+        return file.size  # upright already; or Pillow would decode the pixels, to look behind them
+    operation = _operation(file)
+    return file.size if operation is None or operation not in _SWAP_SIDES else (file.height, file.width)
+
+
 def _upright(image: Image.Image) -> Image.Image:
+    operation = _operation(image)
+    return image if operation is None else image.transpose(operation)
+
+
+def _operation(image: Image.Image) -> Image.Transpose | None:
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # damaged EXIF makes Pillow raise many types
-        return image
-    operation = _OPERATIONS.get(orientation) if isinstance(orientation, int) else None
-    return image if operation is None else image.transpose(operation)
+        return None
+    return _OPERATIONS.get(orientation) if isinstance(orientation, int) else None
 
 
 def _to_rgb(image: Image.Image, file: Image.Image, data: bytes, colour: ColourName) -> Image.Image:

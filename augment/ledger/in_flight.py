@@ -5,8 +5,10 @@
 
 When a worker dies, its in-flight file stays behind. The driver makes the inputs named there suspects, and the next
 attempt at the unit tries each suspect alone first. A suspect that survives is cleared, so a worker that died for
-another reason costs no input. An input that was alone with its worker in `DEATHS_ALONE` deaths is quarantined: it
-is not read again, and its edits are recorded as failed, with the reason.
+another reason costs no input. Files that an earlier run has left prove something only if its driver was its own worker
+(`run.executor: local`): workers of Ray die when their driver does, whatever they are editing. An input that was alone
+with its worker in `DEATHS_ALONE` deaths is quarantined: it is not read again, and its edits are recorded as failed,
+with the reason.
 """
 
 from __future__ import annotations
@@ -33,11 +35,13 @@ class InFlightRecord:
         keys: source keys of the batch that the attempt had begun last.
         alone: whether that batch was one suspect, tried alone.
         cleared: source keys of suspects that this attempt had tried alone before, and survived.
+        in_driver: whether the attempt was made in the driver's own process.
     """
 
     keys: tuple[str, ...]
     alone: bool
     cleared: tuple[str, ...]
+    in_driver: bool = False
 
 
 class InFlight:
@@ -47,10 +51,11 @@ class InFlight:
         store: the run's output folder.
         unit_id: the unit.
         attempt: the attempt's name, `UnitTask.attempt`.
+        in_driver: whether this process is the driver's, `UnitTask.in_driver`.
     """
 
-    def __init__(self, store: Store, unit_id: str, attempt: str) -> None:
-        self._store, self._name = store, _name(unit_id, attempt)
+    def __init__(self, store: Store, unit_id: str, attempt: str, in_driver: bool = False) -> None:
+        self._store, self._name, self._in_driver = store, _name(unit_id, attempt), in_driver
         self._cleared: list[str] = []
 
     def begin(self, keys: Iterable[str], alone: bool = False) -> None:
@@ -59,7 +64,7 @@ class InFlight:
         Raises:
             OSError: if the file cannot be written.
         """
-        content = {"keys": list(keys), "alone": alone, "cleared": self._cleared}
+        content = {"keys": list(keys), "alone": alone, "cleared": self._cleared, "in_driver": self._in_driver}
         self._store.write(self._name, json.dumps(content).encode())
 
     def clear(self, key: str) -> None:
@@ -110,10 +115,17 @@ class Suspects:
             self._store.remove([_name(unit_id, attempt)])
 
     def merge_all(self) -> None:
-        """Treat every attempt with an in-flight file as one whose worker died: a local driver is its own worker."""
+        """Take over what the in-flight files of earlier runs prove, and remove them all.
+
+        A driver that was its own worker died of what it was editing, as far as can be known. All others prove nothing.
+        """
         for name in self._store.list(_FOLDER):
             unit_id, _, attempt = name.removeprefix(f"{_FOLDER}/").removesuffix(".json").partition("-")
-            self.worker_died(unit_id, attempt)
+            begun = _read_record(self._retrying, name)
+            if begun is not None and begun.in_driver:
+                self.worker_died(unit_id, attempt)
+            else:
+                self.discard(unit_id, attempt)
 
     def discard_all(self) -> None:
         """Remove every in-flight file: those workers died because their driver did, not because of an input."""
@@ -167,7 +179,7 @@ def _read_record(store: Store, name: str) -> InFlightRecord | None:
     try:
         content = json.loads(store.read(name))
         keys, cleared = tuple(map(str, content["keys"])), tuple(map(str, content["cleared"]))
-        return InFlightRecord(keys, bool(content["alone"]), cleared)
+        return InFlightRecord(keys, bool(content["alone"]), cleared, bool(content.get("in_driver", False)))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None  # the attempt had begun nothing, or what it had begun cannot be known
 

@@ -1,11 +1,15 @@
 """The plan, the parts and the commits of one output folder, on a local disk or an object store.
 
-    plan/plan.json, plan/units-000000.jsonl   written once; the fingerprint of everything that changes pixels
-    parts/<unit>-<attempt>.tar                every attempt under a name of its own
-    commits/<unit>.json                       created only if absent, naming the one part that counts
+    plan/plan.json, plan/units-<plan>-*.jsonl  the fingerprint of all that is wanted, and the cut into units
+    parts/<unit>-<attempt>.tar                 every attempt under a name of its own
+    commits/<unit>.json                        created only if absent, naming the one part that counts
 
 A unit with a commit is done. When two attempts at a unit race, both write a part, but only one creates the commit; the
 part of the other is removed. No server is needed, only a store that creates a file on the condition that it is absent.
+
+A unit's name is a hash of its content, so a commit says what it is the result of, whatever has become of the plan since
+(`plan.named_by_content`). When the dataset grows, a new plan replaces the old one: units that are in both are done
+already, and what else was done before stays until the new plan is done too, because its edits may be used again.
 """
 
 from __future__ import annotations
@@ -21,8 +25,8 @@ from typing import Any
 from augment.errors import OutputError
 from augment.ledger.events import EventLog
 from augment.ledger.lease import Lease, acquire, kept_alive
-from augment.ledger.plan import Plan, fingerprint_difference
-from augment.ledger.plan_files import read_plan, read_units, write_plan
+from augment.ledger.plan import Plan, fingerprint_difference, pixel_settings
+from augment.ledger.plan_files import read_plan, read_units, remove_other_plans, write_plan
 from augment.ledger.report import report_from_json, report_to_json
 from augment.storage.resolve import open_store
 from augment.storage.store import Store
@@ -93,25 +97,30 @@ class Ledger:
         return read_plan(self.store)
 
     def write_plan(self, fingerprint: Mapping[str, Any], units: Iterable[Unit], class_names: Mapping[int, str]) -> Plan:
-        """Write a plan of which nothing is done yet, and return it; see `plan_files.write_plan`."""
+        """Write a plan in place of the one that is there, if any, and return it; see `plan_files.write_plan`."""
         return write_plan(self.store, fingerprint, units, class_names)
 
     def units(self) -> Iterator[Unit]:
         """Yield all planned units in plan order; see `plan_files.read_units`."""
+        plan = self.read_plan()
+        return iter(()) if plan is None else read_units(self.store, plan)
+
+    def units_of_all_plans(self) -> Iterator[Unit]:
+        """Yield the units of the plan and of those that it has replaced, as long as they are kept; some come twice."""
         return read_units(self.store)
 
-    def check_fingerprint(self, plan: Plan, fingerprint: Mapping[str, Any]) -> None:
-        """Check that a run with these settings makes the same pixels as the plan.
+    def check_pixels(self, plan: Plan, fingerprint: Mapping[str, Any]) -> None:
+        """Check that edits made with these settings have the pixels that the plan's have.
 
         Raises:
-            OutputError: if it does not; the message has a line for every difference.
+            OutputError: if they do not; the message has a line for every difference.
         """
-        if difference := fingerprint_difference(plan.fingerprint, fingerprint):
+        if difference := fingerprint_difference(pixel_settings(plan.fingerprint), pixel_settings(fingerprint)):
             raise OutputError(
-                f"{self.store} was planned with other inputs or settings:\n  "
+                f"{self.store} was planned with other settings, and every edit would have other pixels:\n  "
                 + "\n  ".join(difference)
-                + "\nRestore them to go on, or choose another output.path. "
-                "(Thresholds, workers, batch size and paths may change.)"
+                + "\nRestore them to go on, choose another output.path, or make all edits again with --replace. "
+                "(Images, classes, prompts, variants, thresholds, workers, batch size and paths may change.)"
             )
 
     # ---- about the run --------------------------------------------------------------------------------------------
@@ -144,8 +153,8 @@ class Ledger:
     def commit(self, report: UnitReport, replaces: bool = False) -> UnitReport:
         """Commit a part, unless the unit has a valid commit already.
 
-        A commit of another plan, or one whose part is gone, is not valid and is replaced: a worker that outlived its
-        driver may leave one. If another attempt's commit stands, the part of `report` is removed.
+        A commit whose part is gone is not valid and is replaced: a worker that outlived its driver may leave one. If
+        another attempt's commit stands, the part of `report` is removed.
 
         Args:
             report: of the attempt; names its part.
@@ -153,9 +162,6 @@ class Ledger:
 
         Returns:
             the report that is committed now: `report`, or that of the other attempt.
-
-        Raises:
-            OutputError: if the folder has got another plan meanwhile; the part is removed.
         """
         marker = f"commits/{report.unit_id}.json"
         data = report_to_json(report)
@@ -166,19 +172,12 @@ class Ledger:
             winner = self.report_of(report.unit_id)
         if winner is not None and winner.part == report.part:
             return report  # this very commit: the store had carried out a call that was then repeated
-        valid = winner is not None and winner.plan == report.plan and self.has_part(winner)
+        valid = winner is not None and self.has_part(winner)
         # A worker that outlived its driver may have lost its part to the next driver's `recover`.
         better = replaces and winner is not None and winner.edited <= report.edited and self.has_part(report)
         if winner is not None and valid and not better:
             self.store.remove([f"parts/{report.part}"])
             return winner
-        plan = self.read_plan()
-        if plan is not None and plan.digest != report.plan:
-            self.store.remove([f"parts/{report.part}"])
-            raise OutputError(
-                f"{self.store} was planned anew while unit {report.unit_id} of the old plan was at work; its part was "
-                "removed."
-            ) from None
         self.store.write(marker, data)
         return report
 
@@ -200,11 +199,11 @@ class Ledger:
         found = self.store.read_many(name for name in self.store.list("commits") if name.endswith(".json"))
         return {Path(name).stem: report_from_json(self.store.at(name), data) for name, data in found}
 
-    def recover(self, plan: Plan) -> dict[str, UnitReport]:
-        """Remove what earlier runs left unfinished, and return the reports of the units that are done, by unit id.
+    def recover(self) -> dict[str, UnitReport]:
+        """Remove what earlier runs left unfinished, and return the reports of all units that are done, by unit id.
 
-        Removed are commits of another plan or without their part, parts that no commit names, and unfinished files.
-        Call it under the lock.
+        Units of plans that were replaced are among them. Removed are commits without their part, parts that no commit
+        names, and unfinished files. Call it under the lock.
 
         Raises:
             OutputError: if all parts of a published dataset are gone; then nothing is touched.
@@ -216,11 +215,25 @@ class Ledger:
                 f"{self.store} has {len(reports)} finished units and a published dataset, but no parts/: going on "
                 "would make everything again. Restore parts/; if that is wanted, delete commits/ and manifest.json."
             )
-        done = {u: r for u, r in reports.items() if r.plan == plan.digest and f"parts/{r.part}" in parts}
+        done = {u: r for u, r in reports.items() if f"parts/{r.part}" in parts}
         self.store.remove(f"commits/{unit_id}.json" for unit_id in reports.keys() - done.keys())
         self.store.remove(parts.keys() - {f"parts/{report.part}" for report in done.values()})
         self.store.sweep()
         return done
+
+    def forget_other_plans(self, plan: Plan) -> None:
+        """Remove what belongs to plans that were replaced: their units, and the commits and parts of these.
+
+        Call it under the lock, once all units of the plan are done and published.
+        """
+        self.confirm_lock()
+        wanted = {f"commits/{unit_id}.json" for unit_id in plan.unit_ids}
+        others = [name for name in self.store.list("commits") if name.endswith(".json") and name not in wanted]
+        dropped = [report_from_json(self.store.at(name), data) for name, data in self.store.read_many(others)]
+        # Commits first: a part without a commit is swept by the next run, a commit without its part is a loss.
+        self.store.remove(others)
+        self.store.remove(f"parts/{report.part}" for report in dropped)
+        remove_other_plans(self.store, plan)
 
     def has_part(self, report: UnitReport) -> bool:
         """Return whether the part of a report exists."""

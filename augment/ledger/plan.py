@@ -18,7 +18,13 @@ from augment.types import (
     Variant,
 )
 
-PLAN_FORMAT = 1
+PLAN_FORMAT = 2
+# Keys of a fingerprint, or beginnings of them. Which edits are wanted: whatever changes here, the edits that are still
+# wanted are the same. What scores depend on: another value gives the same edits other scores. All other keys change
+# the pixels of every edit.
+VERSIONS = "input.versions"  # tells plans apart, and is no part of what they want: see `Source.version`
+_WANTED = ("input.count", "input.listing", "input.order", VERSIONS, "prompts.", "variants_per_image", "run.unit_size")
+_SCORED = ("clip.", "input.classes", "input.class_names")
 # On average the cut starts anew after so many full units. Fewer: one more source changes fewer units, and more units
 # are short.
 UNITS_BETWEEN_CUTS = 32
@@ -31,23 +37,43 @@ class Plan:
     """Head of a plan.
 
     Attributes:
-        fingerprint: dotted key -> value of everything that changes pixels or the cut into units.
-        units: number of units.
+        fingerprint: dotted key -> value of everything that changes pixels, scores or which edits are wanted.
+        unit_ids: names of the units, in order.
         sources: number of images.
         planned: number of edits wanted.
         class_names: label -> class name.
     """
 
     fingerprint: dict[str, Any]
-    units: int
+    unit_ids: tuple[str, ...]
     sources: int
     planned: int
     class_names: dict[int, str]
 
     @property
+    def units(self) -> int:
+        """Return the number of units."""
+        return len(self.unit_ids)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return the fingerprint as far as it is the same whatever happened to the dataset before."""
+        return {key: value for key, value in self.fingerprint.items() if key != VERSIONS}
+
+    @property
     def digest(self) -> str:
-        """Return the hash of the fingerprint, which is the `config_hash` of every record."""
-        return digest_of(self.fingerprint)
+        """Return the hash of the settings, by which a published dataset says which plan it is of."""
+        return digest_of(self.settings)
+
+    @property
+    def config_hash(self) -> str:
+        """Return the hash that every record carries; see `config_hash_of`."""
+        return config_hash_of(self.fingerprint)
+
+    @property
+    def pixels_hash(self) -> str:
+        """Return the hash that every report carries; see `pixels_hash_of`."""
+        return pixels_hash_of(self.fingerprint)
 
 
 def digest_of(value: Any) -> str:
@@ -66,6 +92,21 @@ def flatten(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def config_hash_of(fingerprint: Mapping[str, Any]) -> str:
+    """Return the hash of the settings that an edit and its scores depend on; not of which edits are wanted."""
+    return digest_of({key: value for key, value in fingerprint.items() if not key.startswith(_WANTED)})
+
+
+def pixels_hash_of(fingerprint: Mapping[str, Any]) -> str:
+    """Return the hash of the settings that change the pixels of every edit."""
+    return digest_of(pixel_settings(fingerprint))
+
+
+def pixel_settings(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a fingerprint that changes the pixels of every edit."""
+    return {key: value for key, value in fingerprint.items() if not key.startswith(_WANTED + _SCORED)}
+
+
 def fingerprint_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return a line for every key in which two fingerprints differ, compared as JSON: a tuple equals its list."""
     old, new = (json.loads(json.dumps(dict(fingerprint))) for fingerprint in (old, new))
@@ -81,8 +122,7 @@ def sources_digest(sources: Iterable[Source]) -> str:
     """Return a hash of the inputs as listed: key, size, label, class, caption and attributes, but not the locator."""
     state = hashlib.sha256()
     for s in sources:
-        row = [s.key, s.size, s.label, s.class_name, s.caption, s.attributes]
-        state.update(json.dumps(row, sort_keys=True).encode() + b"\n")
+        state.update(json.dumps(_identity(s), sort_keys=True).encode() + b"\n")
     return state.hexdigest()[:16]
 
 
@@ -121,6 +161,29 @@ def cut_units(planned: Iterable[PlannedSource], unit_size: int) -> Iterator[Unit
         yield Unit(f"u{number:06d}", block)
 
 
+def named_by_content(units: Iterable[Unit], config_hash: str) -> Iterator[Unit]:
+    """Yield the units under names that tell all that their edits and scores depend on.
+
+    A unit that is in two plans has one name, so what is done of it under one is done under the other.
+
+    Args:
+        units: under any names.
+        config_hash: of the settings; see `config_hash_of`.
+    """
+    for unit in units:
+        state = hashlib.sha256(config_hash.encode())
+        for p in unit.sources:
+            variants = [[v.index, v.prompt, v.attributes] for v in p.variants]
+            row = [*_identity(p.source), p.source_prompt, variants, *filter(None, [p.source.version])]
+            state.update(json.dumps(row, sort_keys=True).encode() + b"\n")
+        yield dataclasses.replace(unit, unit_id=f"u{state.hexdigest()[:16]}")
+
+
+def _identity(source: Source) -> list[Any]:
+    """Return what tells a source from others as far as a listing knows; not where it lies."""
+    return [source.key, source.size, source.label, source.class_name, source.caption, source.attributes]
+
+
 def relocate(unit: Unit, locators: Mapping[str, str]) -> Unit:
     """Return the unit with new locators of its sources: the input folder may have moved since the plan was made.
 
@@ -131,7 +194,7 @@ def relocate(unit: Unit, locators: Mapping[str, str]) -> Unit:
         dataclasses.replace(p, source=dataclasses.replace(p.source, locator=locators[p.source.key]))
         for p in unit.sources
     )
-    return Unit(unit.unit_id, moved)
+    return dataclasses.replace(unit, sources=moved)
 
 
 def plan_to_json(plan: Plan) -> bytes:
@@ -153,13 +216,15 @@ def plan_from_json(head: dict[str, Any]) -> Plan:
             "output.path."
         )
     class_names = {int(label): str(name) for label, name in head["class_names"].items()}  # JSON's keys are strings
-    counts = {name: int(head[name]) for name in ("units", "sources", "planned")}
-    return Plan(fingerprint=dict(head["fingerprint"]), class_names=class_names, **counts)
+    unit_ids = tuple(str(unit_id) for unit_id in head["unit_ids"])
+    counts = {name: int(head[name]) for name in ("sources", "planned")}
+    return Plan(fingerprint=dict(head["fingerprint"]), unit_ids=unit_ids, class_names=class_names, **counts)
 
 
 def unit_to_json(unit: Unit) -> str:
     """Return a unit's line of `plan/units-*.jsonl`."""
-    return json.dumps(unit, default=_fields, sort_keys=True) + "\n"
+    row = {"unit_id": unit.unit_id, "sources": unit.sources}
+    return json.dumps(row, default=_fields, sort_keys=True) + "\n"
 
 
 def unit_from_json(row: dict[str, Any]) -> Unit:

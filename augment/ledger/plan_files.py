@@ -1,4 +1,8 @@
-"""The files of a plan in an output folder: the head, `plan/plan.json`, and the units, `plan/units-000000.jsonl`, ..."""
+"""The files of a plan in an output folder: the head, `plan/plan.json`, and the units, `plan/units-<plan>-000000.jsonl`.
+
+When a dataset grows, the units of the new plan are written beside those of the old one, and the head is replaced in one
+step. The old units stay until everything of the new plan is done: they tell which edits are there already.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from typing import Any
 
 from augment.errors import OutputError
 from augment.ledger.in_flight import reset_suspects
-from augment.ledger.plan import Plan, plan_from_json, plan_to_json, unit_from_json, unit_to_json
+from augment.ledger.plan import Plan, digest_of, plan_from_json, plan_to_json, unit_from_json, unit_to_json
 from augment.storage.store import Store
 from augment.types import Unit
 
@@ -48,54 +52,58 @@ def write_plan(
 ) -> Plan:
     """Write the units, then the head, which makes the plan valid; return the plan.
 
-    A plan of which no unit is done is replaced.
+    Another plan is replaced. Its units, and what is done of them, stay; see `remove_other_plans`.
 
     Args:
         store: the output folder.
-        fingerprint: dotted key -> value of everything that changes pixels or the cut into units.
+        fingerprint: dotted key -> value of everything that changes pixels, scores or which edits are wanted.
         units: the units in order; consumed one at a time.
         class_names: label -> class name.
 
     Raises:
-        OutputError: if the folder holds results, which would be taken for results of this plan, or be replaced.
+        OutputError: if the folder holds results but no plan that would tell what they are.
     """
-    listed = store.list("plan")
-    _refuse_results(store, has_plan=_HEAD in listed)
-    store.remove([_HEAD])  # first: units without a head are no plan
-    reset_suspects(store)  # they belong to the plan that is replaced
-    store.remove(name for name in listed if name.startswith(_UNITS))
+    if not store.exists(_HEAD):
+        _refuse_results(store)
+    # Through JSON once, so that the plan just made equals the plan read back (tuples become lists).
+    plain = json.loads(json.dumps(dict(fingerprint)))
+    prefix = _prefix(plain)
+    store.remove(name for name in store.list("plan") if name.startswith(prefix))  # of a driver that was killed
     lines: list[str] = []
-    totals = {"units": 0, "sources": 0, "planned": 0}
+    unit_ids: list[str] = []
+    sources = planned = 0
 
     def flush() -> None:
-        name = f"{_UNITS}{(totals['units'] - 1) // UNITS_PER_FILE:06d}.jsonl"
-        store.write(name, "".join(lines).encode())
+        store.write(f"{prefix}{(len(unit_ids) - 1) // UNITS_PER_FILE:06d}.jsonl", "".join(lines).encode())
         lines.clear()
 
     for unit in units:
         lines.append(unit_to_json(unit))
-        totals["units"] += 1
-        totals["sources"] += len(unit.sources)
-        totals["planned"] += unit.planned
+        unit_ids.append(unit.unit_id)
+        sources += len(unit.sources)
+        planned += unit.planned
         if len(lines) == UNITS_PER_FILE:
             flush()
     if lines:
         flush()
-    # Through JSON once, so that the plan just made equals the plan read back (tuples become lists).
-    plain = json.loads(json.dumps(dict(fingerprint)))
-    plan = Plan(plain, class_names=dict(class_names), **totals)
+    plan = Plan(plain, tuple(unit_ids), sources, planned, dict(class_names))
+    reset_suspects(store)  # they belong to the plan that is replaced
     store.write(_HEAD, plan_to_json(plan))
     return plan
 
 
-def read_units(store: Store) -> Iterator[Unit]:
-    """Yield all planned units in plan order, with one file of them in memory at a time.
+def read_units(store: Store, plan: Plan | None = None) -> Iterator[Unit]:
+    """Yield all units of a plan in its order, with one file of them in memory at a time.
+
+    Args:
+        plan: None for the units of all plans in the folder, those of plans that were replaced included.
 
     Raises:
         OutputError: if a line is not readable.
     """
+    prefix = _UNITS if plan is None else _prefix(plan.fingerprint)
     for name in store.list("plan"):
-        if not name.startswith(_UNITS):
+        if not name.startswith(prefix):
             continue
         for number, line in enumerate(store.read(name).splitlines(), 1):
             try:
@@ -108,13 +116,24 @@ def read_units(store: Store) -> Iterator[Unit]:
             yield unit
 
 
-def _refuse_results(store: Store, has_plan: bool) -> None:
+def remove_other_plans(store: Store, plan: Plan) -> None:
+    """Remove the units of all plans but one."""
+    prefix = _prefix(plan.fingerprint)
+    listed = store.list("plan")
+    store.remove(name for name in listed if name.startswith(_UNITS) and not name.startswith(prefix))
+
+
+def _prefix(fingerprint: Mapping[str, Any]) -> str:
+    return f"{_UNITS}{digest_of(fingerprint)}-"
+
+
+def _refuse_results(store: Store) -> None:
     """Raise OutputError if the folder holds commits or a published dataset."""
-    whose = "of another plan than this job's" if has_plan else "but no plan"
     if store.list("commits"):
-        raise OutputError(f"{store} has commits/, {whose}. Restore plan/, or choose another output.path.")
+        raise OutputError(f"{store} has commits/, but no plan. Restore plan/, or choose another output.path.")
     held = [folder for folder in ("shards", "rejected") if store.list(folder)]
     if held := held + ["manifest.json"] * store.exists("manifest.json"):
         raise OutputError(
-            f"{store} already has {', '.join(held)}, {whose}: this job would replace them. Choose another output.path."
+            f"{store} already has {', '.join(held)}, but no plan: this job would replace them. Choose another "
+            "output.path."
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,8 @@ from torch import Tensor
 
 from augment.diffusion import Denoiser, guided
 from augment.diffusion.denoiser import Predict
-from augment.models.interface import ImageSize, LatentDiffusion, PromptEmbeds
+from augment.models.interface import ImageSize, LatentDiffusion, PromptEmbeds, concatenated
+from augment.models.rows import in_rows, padded_chunks
 
 
 def frozen(network: Any) -> Any:
@@ -40,6 +42,7 @@ class DiffusersModel(LatentDiffusion):
         self.dtype = self.network.dtype
         self.latent_factor = 2 ** (len(self.vae.config.block_out_channels) - 1)  # pixels per latent position
         self.factor = self.latent_factor * patch_size
+        self.largest_side: int | None = None
         self._scale = float(self.vae.config.scaling_factor)
         self._shift = float(self.vae.config.shift_factor or 0.0)  # None for the families without
 
@@ -65,13 +68,17 @@ class DiffusersModel(LatentDiffusion):
 
     @torch.no_grad()
     def encode(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
-        mode = self.vae.encode(images.to(self.device, self.vae.dtype)).latent_dist.mode().float()
-        return (mode - self._shift) * self._scale
+        def mode(pixels: Tensor) -> Tensor:
+            return self.vae.encode(pixels).latent_dist.mode().float()
+
+        return (in_rows(mode, self.rows, images.to(self.device, self.vae.dtype)) - self._shift) * self._scale
 
     @torch.no_grad()
     def decode(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 H W"]:
-        latents = (latents / self._scale + self._shift).to(self.device, self.vae.dtype)
-        return self.vae.decode(latents).sample.float().clamp(-1.0, 1.0)
+        def pixels(latents: Tensor) -> Tensor:
+            return self.vae.decode(latents).sample.float().clamp(-1.0, 1.0)
+
+        return in_rows(pixels, self.rows, (latents / self._scale + self._shift).to(self.device, self.vae.dtype))
 
     def latent_shape(self, image_size: ImageSize | None = None) -> tuple[int, int, int]:
         height, width = self._sides(image_size)
@@ -81,7 +88,7 @@ class DiffusersModel(LatentDiffusion):
         """Return how many patches of latent positions the denoiser cuts an image of that size into.
 
         Raises:
-            ValueError: if a side is not a multiple of `factor`.
+            ValueError: if a side is not a multiple of `factor`, or larger than `largest_side`.
         """
         height, width = self._sides(image_size)
         return (height // self.factor) * (width // self.factor)
@@ -95,12 +102,19 @@ class DiffusersModel(LatentDiffusion):
                 f"model {self.model_id!r} takes images whose sides are multiples of {self.factor} pixels, "
                 f"got {height} x {width}"
             )
+        if self.largest_side and max(height, width) > self.largest_side:
+            raise ValueError(
+                f"model {self.model_id!r} takes images of at most {self.largest_side} pixels a side, "
+                f"got {height} x {width}"
+            )
         return height, width
 
     @torch.no_grad()
     def embed(self, prompts: Sequence[str]) -> PromptEmbeds:
         distinct = list(dict.fromkeys(prompts))
-        return self._encode_prompts(distinct).select([distinct.index(p) for p in prompts])
+        places = {prompt: place for place, prompt in enumerate(distinct)}
+        parts = [self._encode_prompts(chunk) for chunk in padded_chunks(distinct, self.rows)]
+        return concatenated(parts).select([places[p] for p in prompts])
 
     @abstractmethod
     def _encode_prompts(self, prompts: Sequence[str]) -> PromptEmbeds:
@@ -114,6 +128,9 @@ class DiffusersModel(LatentDiffusion):
         """Return `predict` with classifier-free guidance; the empty prompt is encoded only if the scale asks for it."""
         conditions = prompt_embeds.tensors
         if guidance_scale == 1.0:
-            return Denoiser(predict, conditions)
+            return self._unguided(predict, conditions)
         empty = tuple(e.expand_as(c) for e, c in zip(self._unconditional().tensors, conditions, strict=True))
-        return guided(predict, conditions, empty, guidance_scale)
+        return guided(partial(in_rows, predict, self.rows), conditions, empty, guidance_scale)
+
+    def _unguided(self, predict: Predict, conditions: tuple[Tensor, ...]) -> Denoiser:
+        return Denoiser(partial(in_rows, predict, self.rows), conditions)

@@ -43,7 +43,7 @@ class Flux(DiffusersModel):
         if not self.network.config.guidance_embeds:
             return self._guided(self._predict_velocity, prompt_embeds, guidance_scale)
         told = torch.full((len(prompt_embeds),), guidance_scale, device=self.device)
-        return Denoiser(self._predict_velocity, (*prompt_embeds.tensors, told))
+        return self._unguided(self._predict_velocity, (*prompt_embeds.tensors, told))
 
     def schedule(self, num_steps: int, sampler: str, *, image_size: ImageSize | None = None) -> Schedule:
         unshifted = np.linspace(1.0, 1.0 / max(num_steps, 1), num_steps).tolist()

@@ -46,6 +46,12 @@ class PromptEmbeds:
         return [self.select(slice(i, i + size)) for i in range(0, len(self), size)]
 
 
+def concatenated(parts: Sequence[PromptEmbeds]) -> PromptEmbeds:
+    """Return the embeddings of several lists of prompts as those of one list."""
+    tensors = [torch.cat(column) for column in zip(*(part.tensors for part in parts), strict=True)]
+    return PromptEmbeds(*tensors)
+
+
 class LatentDiffusion(ABC):
     """Run a latent diffusion model: its text encoder, autoencoder, denoiser and noise schedule.
 
@@ -56,7 +62,9 @@ class LatentDiffusion(ABC):
         image_size: side in pixels of the images it was trained on.
         factor: image sides must be multiples of it: pixels per latent position, or per patch of them where the network
             works on patches.
+        largest_side: of an image, in pixels, for networks that know a limited number of positions; None for the others.
         device, dtype: of the network; latents are float32 throughout.
+        rows: rows of every call of a network, see `augment.models.rows`; None: as many as there are.
     """
 
     samplers: ClassVar[tuple[str, ...]]
@@ -65,8 +73,10 @@ class LatentDiffusion(ABC):
     revision: str
     image_size: int
     factor: int
+    largest_side: int | None
     device: torch.device
     dtype: torch.dtype
+    rows: int | None = None
 
     @abstractmethod
     def encode(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
@@ -87,7 +97,7 @@ class LatentDiffusion(ABC):
             image_size: of the image, in pixels; None for the training size, `image_size`.
 
         Raises:
-            ValueError: if a side is not a multiple of `factor`.
+            ValueError: if a side is not a multiple of `factor`, or larger than `largest_side`.
         """
 
     @abstractmethod

@@ -34,6 +34,7 @@ class StableDiffusion3(DiffusersModel):
         patch_size = transformer.config.patch_size
         super().__init__(pipeline, transformer, patch_size=patch_size, model_id=model_id, revision=revision)
         self.image_size = transformer.config.sample_size * self.latent_factor
+        self.largest_side = transformer.config.pos_embed_max_size * self.factor  # the middle of a fixed grid is used
         self.flow_schedule = FlowSchedule(pipeline.scheduler, model_id)
         self.tokenizers = (pipeline.tokenizer, pipeline.tokenizer_2)
         self.text_encoders = (frozen(pipeline.text_encoder), frozen(pipeline.text_encoder_2))

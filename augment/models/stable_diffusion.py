@@ -43,7 +43,7 @@ class UNetModel(DiffusersModel):
             return self._guided(self._predict_eps, prompt_embeds, guidance_scale)
         scales = torch.full((len(prompt_embeds),), guidance_scale, device=self.device)
         told = guidance_embedding(scales, self._guidance_width).to(self.dtype)
-        return Denoiser(self._predict_eps_told, (told, *prompt_embeds.tensors))
+        return self._unguided(self._predict_eps_told, (told, *prompt_embeds.tensors))
 
     def schedule(self, num_steps: int, sampler: str, *, image_size: ImageSize | None = None) -> Schedule:
         return self.noise_schedule.table(num_steps, sampler)  # the same for every image size

@@ -75,7 +75,7 @@ def model_readers(config: ModelConfig) -> tuple[TextReader, ...]:
         ModelError: if a tokenizer's files are not readable.
     """
     packaged = packaged_model(config.name)
-    files = _Files(str(packaged.folder) if packaged is not None else config.name, config.revision)
+    files = SmallFiles(str(packaged.folder) if packaged is not None else config.name, config.revision)
     with_name = f"model {config.name!r}"
     index = files.json("model_index.json", with_name) or {}
     pipeline = (packaged.pipeline_class if packaged is not None else "") or str(index.get("_class_name", ""))
@@ -100,7 +100,7 @@ def clip_reader(config: ClipConfig) -> TextReader | None:
     """
     packaged = packaged_model(config.name)
     in_package = packaged.clip if packaged is not None else None
-    files = _Files(str(in_package or config.name), "")
+    files = SmallFiles(str(in_package or config.name), "")
     with_name = f"clip.name {config.name!r}"
     tokenizer = _tokenizer(files, "", False, with_name)
     text_config = (files.json("config.json", with_name) or {}).get("text_config")
@@ -109,13 +109,14 @@ def clip_reader(config: ClipConfig) -> TextReader | None:
 
 
 @dataclass(frozen=True)
-class _Files:
+class SmallFiles:
     """The small files of a folder, or of a hub model as far as they are cached: nothing is downloaded."""
 
     source: str
     revision: str
 
     def path(self, name: str) -> Path | None:
+        """Return where a file lies; None if it is not there."""
         if Path(self.source).is_dir():
             path = Path(self.source) / name
             return path if path.is_file() else None
@@ -138,7 +139,7 @@ class _Files:
         return content
 
 
-def _tokenizer(files: _Files, folder: str, is_t5: bool, model: str) -> Tokenizer | None:
+def _tokenizer(files: SmallFiles, folder: str, is_t5: bool, model: str) -> Tokenizer | None:
     whole, vocabulary, merges = (files.path(f"{folder}{n}") for n in ("tokenizer.json", "vocab.json", "merges.txt"))
     try:
         if whole is not None:

@@ -65,6 +65,24 @@ def cut_prompt(text: str, class_name: str, readers: Sequence[Reader]) -> CutProm
     return CutPrompt(text, cut, word if lost else "")
 
 
+def too_long(
+    templates: Iterable[str], class_names: Collection[str], reader: Reader, texts: Mapping[str, str]
+) -> list[str]:
+    """Return the templates whose sentence may not be read whole for some class: all others are, for every class.
+
+    Args:
+        class_names: not empty.
+        texts: by attribute, the longest words for it.
+    """
+    longest = max(sorted(class_names), key=lambda name: reader.count(noun(name)))
+    return [
+        template
+        for template in templates
+        # With tokens to spare where words meet, because two words may be other tokens together than alone.
+        if reader.count(fill(template, longest, texts)) + 2 * len(fields_of(template)) > reader.length
+    ]
+
+
 def cut_prompts(
     config: PromptConfig, sources: Sequence[Source], num_variants: int, seed: int, readers: Sequence[Reader]
 ) -> tuple[list[CutPrompt], int]:
@@ -85,8 +103,19 @@ def cut_prompts(
             class_name = planned.source.class_name
             wanted.setdefault(planned.source_prompt, "" if planned.source.caption else class_name)
             wanted |= {variant.prompt: class_name for variant in planned.variants}
+    return cut_among(wanted, readers), len(wanted)
+
+
+def cut_among(wanted: Mapping[str, str], readers: Sequence[Reader]) -> list[CutPrompt]:
+    """Return which of some prompts are cut; none if there is no reader to ask.
+
+    Args:
+        wanted: prompt -> the class whose word it must keep, or "".
+    """
+    if not readers:
+        return []
     found = [cut_prompt(text, class_name, readers) for text, class_name in wanted.items()]
-    return [cut for cut in found if cut is not None], len(wanted)
+    return [cut for cut in found if cut is not None]
 
 
 def length_findings(cut: Sequence[CutPrompt], counted: int, readers: Sequence[Reader]) -> tuple[list[str], list[str]]:
@@ -116,17 +145,14 @@ def length_findings(cut: Sequence[CutPrompt], counted: int, readers: Sequence[Re
 
 
 def _all_fit(config: PromptConfig, class_names: Collection[str], readers: Iterable[Reader]) -> bool:
-    """Return whether the longest word for each field of each template fits, with tokens to spare at the seams."""
+    """Return whether the longest word for each field of each template fits."""
     for reader in readers:
-        longest = max(sorted(class_names), key=lambda name: reader.count(noun(name)))
         texts = {
             attribute: max((value.text for value in values), key=reader.count)
             for attribute, values in config.attributes.items()
         }
-        for template in (*config.templates, config.source_template):
-            spare = 2 * len(fields_of(template))
-            if reader.count(fill(template, longest, texts)) + spare > reader.length:
-                return False
+        if too_long((*config.templates, config.source_template), class_names, reader, texts):
+            return False
     return True
 
 

@@ -73,9 +73,12 @@ def _draw_tile(
     frame = _FRAMES.get(tile.status, "")
     if tile.picture:
         with Image.open(io.BytesIO(tile.picture)) as picture:
-            # Small pictures keep their pixels; large ones are averaged.
-            filter = Image.Resampling.NEAREST if picture.width <= TILE else Image.Resampling.BOX
-            sheet.paste(picture.convert("RGB").resize((TILE, TILE), filter), corner)
+            # Small pictures keep their pixels; large ones are averaged. The longer side fills the tile.
+            longer = max(picture.size)
+            filter = Image.Resampling.NEAREST if longer <= TILE else Image.Resampling.BOX
+            width, height = (max(1, round(TILE * side / longer)) for side in picture.size)
+            place = x + (TILE - width) // 2, y + (TILE - height) // 2
+            sheet.paste(picture.convert("RGB").resize((width, height), filter), place)
     else:
         draw.rectangle((x, y, x + TILE - 1, y + TILE - 1), fill="#eeeeee")
         draw.text((x + TILE // 2, y + TILE // 2), tile.status or "none", fill=_FAINT, font=font, anchor="mm")

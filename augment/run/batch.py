@@ -25,7 +25,8 @@ class DecodedImage:
     Attributes:
         planned: the source and the edits that are wanted of it.
         sha256: hexadecimal, of its file.
-        pixels: uint8 [H, W, 3].
+        pixels: uint8 [H, W, 3], fitted, without padding. Images of one batch may differ in size only where they are
+            padded to one.
     """
 
     planned: PlannedSource

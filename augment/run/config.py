@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -16,20 +16,24 @@ from augment.editing.config import EditConfig
 from augment.errors import ConfigError, OutputError
 from augment.filters import FilterConfig
 from augment.inputs.colour import ColourName
+from augment.inputs.fit import FitName
 from augment.inputs.locate import absolute, is_url
 from augment.inputs.packaged import packaged_path
 from augment.inputs.readers import InputFormat, list_sources
 from augment.ledger.plan import (
     Plan,
+    config_hash_of,
+    cut_units,
     digest_of,
     flatten,
     in_plan_order,
+    named_by_content,
     sources_digest,
 )
 from augment.models.config import ClipConfig, ModelConfig
-from augment.prompts import PromptConfig, unused_classes
+from augment.prompts import PromptConfig, plan_source, unused_classes
 from augment.run.budget import BudgetConfig
-from augment.types import Source
+from augment.types import Source, Unit
 
 ClassName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
@@ -51,7 +55,13 @@ class InputConfig(BaseModel):
         description="`imagefolder`, `webdataset`, `manifest` (CSV, JSONL or Parquet) or `flat` (one class)"
     )
     split: str | None = Field(default=None, description="of a manifest with that column: only the rows of this split")
-    image_size: int = Field(gt=0, description="side in pixels to which images are resized and cropped; the model's own")
+    image_size: int = Field(gt=0, description="side in pixels to which images are fitted; the model's own")
+    fit: FitName = Field(
+        default="crop",
+        description="`crop`: the shorter side resized, the centre cut out; `bucket`: the nearest in aspect of some "
+        "sizes of about image_size^2 pixels; `pad`: the whole image, the longer side resized, and edits without the "
+        "padding; `stretch`: the whole image, distorted to a square",
+    )
     limit: int | None = Field(
         default=None, gt=0, description="only so many images, drawn by a hash of the key; a larger limit keeps them"
     )
@@ -90,6 +100,9 @@ class ExpandConfig(BaseModel):
     budget: BudgetConfig = BudgetConfig()
     run: RunConfig = RunConfig()
     seed: int = Field(default=0, ge=-(2**63), lt=2**63, description="another seed draws other prompts")
+    reuse: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(), description="other output folders, as paths or URLs; edits that they have already are taken over"
+    )
 
 
 class BatchConfig(BaseModel):
@@ -100,11 +113,13 @@ class BatchConfig(BaseModel):
     model: ModelConfig
     editing: EditConfig
     clip: ClipConfig
-    image_size: int = Field(gt=0, description="side in pixels to which sources are resized and cropped")
+    image_size: int = Field(gt=0, description="side in pixels to which sources are fitted")
+    fit: FitName = Field(default="crop", description="how sources are fitted to it")
     colour: ColourName = Field(default="srgb", description="whether profiles in files count")
     class_names: dict[int, str] = Field(min_length=1, description="label -> class name, of the whole dataset")
     seed: int = Field(description="seed of the run")
-    config_hash: str = Field(description="digest of the plan, kept in every record")
+    config_hash: str = Field(description="hash of the settings that pixels and scores depend on, kept in every record")
+    pixels_hash: str = Field(description="hash of the settings that pixels depend on, kept in every report")
 
 
 class WorkerConfig(BatchConfig):
@@ -218,17 +233,21 @@ def fingerprint(
         sources: the job's images.
         class_names: label -> class name, of the whole dataset.
     """
+    versions = {source.key: source.version for source in sources if source.version}
     return flatten(
         {
             "input": {
                 "count": len(sources),
                 "listing": sources_digest(sources),
+                **({"versions": digest_of(versions)} if versions else {}),
                 "order": "hash of the key",  # until then by key: units of such a plan hold other images
                 "classes": len(class_names),  # the label score compares all of them
                 "class_names": digest_of(class_names),
                 "image_size": config.input.image_size,
                 # Left out as long as it is `srgb`: earlier plans of pictures without profiles mean the same.
                 **({} if config.input.colour == "srgb" else {"colour": config.input.colour}),
+                # Left out as long as it is `crop`, the only one there was: earlier plans mean the same.
+                **({} if config.input.fit == "crop" else {"fit": config.input.fit}),
             },
             # The device may change, the model may not.
             "model": config.model.model_dump(mode="json", exclude={"device"}),
@@ -243,6 +262,14 @@ def fingerprint(
     )
 
 
+def planned_units(
+    config: ExpandConfig, prompts: PromptConfig, sources: Iterable[Source], settings: Mapping[str, Any]
+) -> Iterator[Unit]:
+    """Yield the units of the job's plan, whose fingerprint is `settings`, in order."""
+    planned = (plan_source(s, prompts, config.variants_per_image, config.seed) for s in sources)
+    return named_by_content(cut_units(planned, config.run.unit_size), config_hash_of(settings))
+
+
 def worker_config(config: ExpandConfig, plan: Plan) -> WorkerConfig:
     """Return the settings of the job's workers."""
     return WorkerConfig(
@@ -251,9 +278,11 @@ def worker_config(config: ExpandConfig, plan: Plan) -> WorkerConfig:
         clip=config.clip,
         image_size=config.input.image_size,
         colour=config.input.colour,
+        fit=config.input.fit,
         class_names=plan.class_names,
         seed=config.seed,
-        config_hash=plan.digest,
+        config_hash=plan.config_hash,
+        pixels_hash=plan.pixels_hash,
         output=output_url(config),
         batch_size=config.run.batch_size,
         threads=config.run.threads_per_worker,

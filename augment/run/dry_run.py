@@ -6,23 +6,26 @@ augment plan configs/expand/emoji.yaml --price-per-gpu-hour 2.5
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from augment.config import load_config
 from augment.inputs.listing import left_out_text
+from augment.inputs.locate import absolute
 from augment.ledger.ledger import Ledger
-from augment.ledger.plan import cut, fingerprint_difference
+from augment.ledger.plan import cut, fingerprint_difference, pixels_hash_of
 from augment.models.config import pinned
 from augment.prompts import PromptConfig
 from augment.report.progress import duration
+from augment.run.changes import with_versions
 from augment.run.config import (
     ExpandConfig,
     check_class_names,
     fingerprint,
     job_sources,
     output_url,
+    planned_units,
 )
 from augment.run.estimate import (
     PREVIEW_FOLDER,
@@ -35,7 +38,9 @@ from augment.run.estimate import (
     work_estimate,
 )
 from augment.run.findings import find
+from augment.run.growth import Growth, compare
 from augment.storage.resolve import open_store
+from augment.types import Unit
 
 _CLASSES_SHOWN = 12
 
@@ -49,6 +54,7 @@ class PlanReport:
         classes: number of images by class name.
         variants: number of edits of each image.
         planned: number of edits of all images.
+        growth: of the edits, how many are new, and how many of an earlier run stay or go.
         units: number of units.
         workers: number of workers as configured; None for all that the cluster has.
         disk: bytes of the finished output.
@@ -64,6 +70,7 @@ class PlanReport:
     classes: dict[str, int]
     variants: int
     planned: int
+    growth: Growth
     units: int
     workers: int | None
     disk: Disk
@@ -81,6 +88,9 @@ class PlanReport:
             "classes": self.classes,
             "variants": self.variants,
             "planned": self.planned,
+            "new": self.growth.new,
+            "kept": self.growth.kept,
+            "dropped": self.growth.dropped,
             "units": self.units,
             "workers": self.workers,
             "disk_bytes": asdict(self.disk) | {"total": self.disk.total},
@@ -100,6 +110,7 @@ class PlanReport:
         lines = [
             f"images          {self.sources} of {len(self.classes)} classes: {shown}{more}",
             f"edits           {self.planned} = {self.sources} images x {self.variants}, in {self.units} units",
+            *([f"to make         {self.growth.line()}"] if self.growth.kept or self.growth.dropped else []),
             f"disk            {_size(self.disk.total)}: parts {_size(self.disk.parts)}, shards "
             f"{_size(self.disk.shards)} ({self.disk.basis})",
         ]
@@ -133,28 +144,25 @@ def dry_run(config: ExpandConfig, price_per_hour: float | None = None) -> PlanRe
     check_class_names(config, prompts, class_names)
     findings = find(config, prompts, sources, class_names, left_out)
     findings.raise_any()
-    settings = relevant_settings(fingerprint(config, prompts, sources, class_names), config)
+    ledger = Ledger(output_url(config))
+    if ledger.store.list("commits"):
+        sources = with_versions(ledger, sources)
+    wanted = fingerprint(config, prompts, sources, class_names)
+    settings = relevant_settings(wanted, config)
     url, notes = output_url(config), list(findings.warnings)
-    measured = read_measured(open_store(f"{url}/{PREVIEW_FOLDER}"))
-    if measured is None:
-        notes.append("run `augment preview` with this config first: its speed gives hours, and its pictures a look")
-    elif difference := fingerprint_difference(measured.settings, settings):
+    measured, about_it = _last_preview(url, settings)
+    notes += about_it
+    if ledger.read_plan() is not None:
         notes.append(
-            "the last preview had other settings, so run `augment preview` again: "
-            + "; ".join(line.replace(" in the plan", " in the preview") for line in difference)
-        )
-        measured = None
-    ledger = Ledger(url)
-    if (before := ledger.read_plan()) is not None:
-        notes.append(
-            f"{url} has a plan already, with {len(ledger.store.list('commits'))} of {before.units} units done; the "
-            f"figures here are those of the whole run. See `augment status {url}`"
+            f"{url} has a plan already, with {len(ledger.store.list('commits'))} units done; disk is that of the whole "
+            f"run, work and time are those of what is new. See `augment status {url}`"
         )
     run = config.run
     planned = len(sources) * config.variants_per_image
+    growth = _growth(ledger, config, lambda: planned_units(config, prompts, sources, wanted), wanted)
     units = sum(1 for _ in cut(sources, run.unit_size, lambda source: source.key))
     workers = 1 if run.executor == "local" else None if run.num_workers == "all" else run.num_workers
-    todo = work_estimate(planned, units, workers, measured) if measured else None
+    todo = work_estimate(growth.new, growth.units, workers, measured) if measured else None
     if todo and todo.hours is None:
         notes.append("run.num_workers is `all`: divide the hours by the number of workers that the cluster gives")
     counts = Counter(source.class_name for source in sources)
@@ -163,6 +171,7 @@ def dry_run(config: ExpandConfig, price_per_hour: float | None = None) -> PlanRe
         classes={name: counts[name] for name in sorted(class_names.values())},
         variants=config.variants_per_image,
         planned=planned,
+        growth=growth,
         units=units,
         workers=workers,
         disk=disk_estimate(len(sources), planned, config.input.image_size, measured),
@@ -173,6 +182,39 @@ def dry_run(config: ExpandConfig, price_per_hour: float | None = None) -> PlanRe
         notes=tuple(notes),
         left_out=left_out,
     )
+
+
+def _last_preview(url: str, settings: Mapping[str, Any]) -> tuple[Measured | None, list[str]]:
+    """Return what the last preview measured, None if it is not to be had, and notes about it.
+
+    Args:
+        settings: as in `relevant_settings`.
+    """
+    measured = read_measured(open_store(f"{url}/{PREVIEW_FOLDER}"))
+    if measured is None:
+        return None, ["run `augment preview` with this config first: its speed gives hours, and its pictures a look"]
+    if difference := fingerprint_difference(measured.settings, settings):
+        changed = "; ".join(line.replace(" in the plan", " in the preview") for line in difference)
+        return None, [f"the last preview had other settings, so run `augment preview` again: {changed}"]
+    if settings.get("input.fit") == "bucket":
+        return measured, ["few images of a preview share a bucket: larger units fill their batches better than it did"]
+    return measured, []
+
+
+def _growth(
+    ledger: Ledger, config: ExpandConfig, units: Callable[[], Iterator[Unit]], settings: Mapping[str, Any]
+) -> Growth:
+    """Compare the job's plan with what its output has already.
+
+    Args:
+        units: makes the units of the plan.
+        settings: its fingerprint.
+    """
+    done = ledger.committed() if ledger.read_plan() is not None else {}
+    done = {unit_id: report for unit_id, report in done.items() if ledger.has_part(report)}
+    reuse = [Ledger(absolute(out)) for out in config.reuse]
+    unit_ids = [unit.unit_id for unit in units()]
+    return compare(ledger, unit_ids, units(), done, pixels_hash_of(settings), reuse=reuse)
 
 
 def _size(count: float) -> str:

@@ -13,18 +13,22 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from augment.dataset.record import as_json_text
-from augment.editing.edits import checked_schedule, edit
+from augment.editing.edits import EditResult, checked_schedule, edit
 from augment.errors import ModelError, PromptError
+from augment.inputs.fit import Area, Fit
 from augment.inputs.tensors import to_images, to_pixels
 from augment.models.clip import load_clip
 from augment.models.interface import LatentDiffusion
 from augment.models.load import load_model
+from augment.models.sides import SideLimits
 from augment.models.text_readers import model_readers
 from augment.prompts.lengths import cut_prompt
 from augment.run.batch import DecodedImage, RawEdits, is_out_of_memory
 from augment.run.config import BatchConfig, WorkerConfig
+from augment.scoring import psnr
 from augment.scoring.edit_scores import EditScorer
 from augment.seeding import seed_for
 from augment.types import PlannedSource
@@ -37,7 +41,9 @@ PSNR_CEILING = 100.0  # dB, of two identical images: records cannot hold infinit
 def load_editor(config: WorkerConfig) -> DiffusionEditor:
     """Return an editor with the models of a worker, loaded on the number of CPU threads that it may use."""
     torch.set_num_threads(config.threads)
-    return DiffusionEditor(config, load_model(config.model), load_scorer(config))
+    editor = DiffusionEditor(config, load_model(config.model), load_scorer(config))
+    editor.limit_rows(config.batch_size)
+    return editor
 
 
 def load_scorer(config: BatchConfig) -> EditScorer:
@@ -60,29 +66,29 @@ class DiffusionEditor:
 
     def __init__(self, config: BatchConfig, model: LatentDiffusion, scorer: EditScorer) -> None:
         self.config, self._model, self._scorer = config, model, scorer
+        self._fit = Fit(config.fit, config.image_size)
         self._check_settings()
         self._text_readers = model_readers(config.model)
         self._said_that_words_are_lost = False
 
     def _check_settings(self) -> None:
         """Raise ModelError for settings that the model cannot run with at all, before every image fails."""
-        size, factor = self.config.image_size, self._model.factor
-        if size % factor:
-            below = size - size % factor
-            raise ModelError(
-                f"input.image_size {size} is not a multiple of {factor}, as images for "
-                f"{self.config.model.name!r} must be; take {below or factor} or {below + factor}"
-            )
-        self._sampler = checked_schedule(self._model, self.config.editing, "editing", size).name
+        limits = SideLimits(self._model.factor, self._model.largest_side)
+        if problem := limits.problem(self._fit, self.config.model.name):
+            raise ModelError(problem)
+        self._sampler = checked_schedule(self._model, self.config.editing, "editing", self.config.image_size).name
 
-    def release_memory(self) -> None:
-        """Return cached memory to the device."""
+    def limit_rows(self, rows: int) -> None:
+        """Run the networks on `rows` images at once from now on (`augment.models.rows`), and return cached memory."""
+        self._model.rows = self._scorer.clip.rows = rows
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
     def edit(self, batch: Sequence[DecodedImage]) -> list[RawEdits]:
         """Edit and score a batch; return one result per image, in order. All that needs the device is done here.
+
+        The images have one size, or are padded to one; what is padded is neither in the edits nor in their scores.
 
         An image whose result in half precision has NaN or infinity is edited again in float32, alone. If there is no
         memory for that, the edits of that image fail.
@@ -120,40 +126,32 @@ class DiffusionEditor:
                 logger.warning("prompts are longer than the model reads: of %r %s", variant.prompt, read)
 
     def _edit(self, batch: Sequence[DecodedImage], dtype: str) -> list[RawEdits]:
-        sources = to_images(np.stack([image.pixels for image in batch])).to(self._model.device)  # [B, 3, H, W]
+        areas = [self._fit.area(image.pixels.shape[1], image.pixels.shape[0]) for image in batch]
+        given = to_images(np.stack([self._fit.padded(image.pixels) for image in batch]))
+        given = given.to(self._model.device)  # [B, 3, H, W]
         prompts = [[v.prompt for v in image.planned.variants] for image in batch]
         result = edit(
             self._model,
-            sources,
+            given,
             [image.planned.source_prompt for image in batch],
             prompts,
             self.config.editing,
             seeds=[seed_for(self.config.seed, image.sha256) for image in batch],
         )
-        # Scores are those of the stored pixels, with eight bits per channel.
-        stored = [to_pixels(edits) for edits in result.edits]  # uint8 [K_i, H, W, 3] each
-        all_edits = torch.cat([to_images(p) for p in stored]).to(self._model.device)  # [sum K_i, 3, H, W]
-        owners = [i for i, image in enumerate(batch) for _ in image.planned.variants]
-        scores = iter(
-            self._scorer.score(
-                sources,
-                all_edits,
-                owners=owners,
-                labels=[batch[i].planned.source.label for i in owners],
-                prompts=[prompt for of_one in prompts for prompt in of_one],
-            )
-        )
-        reconstructions = to_pixels(result.reconstruction)
+        edits = [area.cut(of_one) for area, of_one in zip(areas, result.edits, strict=True)]
+        stored = [to_pixels(of_one) for of_one in edits]  # uint8 [K_i, H, W, 3] each
+        scores = self._scores(batch, areas, given, stored)
+        psnrs, bounds = self._psnrs(result, given, areas)
         return [
             RawEdits(
                 image,
                 pixels=stored[i],
-                reconstruction=reconstructions[i],
-                finite=tuple(torch.isfinite(result.edits[i]).flatten(1).all(dim=1).tolist()),
-                scores=tuple(next(scores) for _ in image.planned.variants),
+                reconstruction=to_pixels(areas[i].cut(result.reconstruction[i : i + 1]))[0],
+                finite=tuple(torch.isfinite(edits[i]).flatten(1).all(dim=1).tolist()),
+                scores=scores[i],
                 measured={
-                    "reconstruction_psnr": _psnr(result.psnr[i]),
-                    "vae_psnr": _psnr(result.vae_psnr[i]),
+                    "reconstruction_psnr": _capped(psnrs[i]),
+                    "vae_psnr": _capped(bounds[i]),
                     "inversion_residual": float(result.residual[i]),
                     "inversion_iterations": float(result.iterations[i]),
                     "inversion_evaluations": float(result.evaluations[i]),
@@ -166,23 +164,74 @@ class DiffusionEditor:
                     "inversion_status": str(result.status[i]),
                     **self._editing_fields(),
                 },
-                aug_ids=self._aug_ids(image, dtype),
+                aug_ids=self._aug_ids(image.planned, image.sha256, dtype),
             )
             for i, image in enumerate(batch)
         ]
 
-    def _aug_ids(self, image: DecodedImage, dtype: str) -> tuple[str, ...]:
+    def _scores(
+        self, batch: Sequence[DecodedImage], areas: Sequence[Area], given: Tensor, stored: Sequence[np.ndarray]
+    ) -> list[tuple[dict[str, float], ...]]:
+        """Return for each image the scores of its edits: those of the stored pixels, with eight bits per channel.
+
+        Where images are padded, those that are equally large without it are scored together.
+        """
+        scores: dict[int, tuple[dict[str, float], ...]] = {}
+        for area in dict.fromkeys(areas):
+            some = [i for i in range(len(batch)) if areas[i] == area]
+            owners = [place for place, i in enumerate(some) for _ in batch[i].planned.variants]
+            found = iter(
+                self._scorer.score(
+                    area.cut(given[some]),
+                    torch.cat([to_images(stored[i]) for i in some]).to(self._model.device),  # [sum K_i, 3, H, W]
+                    owners=owners,
+                    labels=[batch[some[place]].planned.source.label for place in owners],
+                    prompts=[variant.prompt for i in some for variant in batch[i].planned.variants],
+                )
+            )
+            scores |= {i: tuple(next(found) for _ in batch[i].planned.variants) for i in some}
+        return [scores[i] for i in range(len(batch))]
+
+    def _psnrs(self, result: EditResult, given: Tensor, areas: Sequence[Area]) -> tuple[list[float], list[float]]:
+        """Return the PSNR in dB of each reconstruction, and of each round trip, without the padding."""
+        if self._fit.name != "pad":
+            return result.psnr, result.vae_psnr
+        made = (result.reconstruction, result.round_trip)
+        reconstructions, round_trips = (
+            [psnr(area.cut(m[i : i + 1]), area.cut(given[i : i + 1].cpu())).item() for i, area in enumerate(areas)]
+            for m in made
+        )
+        return reconstructions, round_trips
+
+    def aug_ids(self, planned: PlannedSource, sha256: str) -> list[tuple[str, ...]]:
+        """Return for each edit of a source the ids that it may have: it is made in float32 where it has to be."""
+        dtypes = dict.fromkeys((self.config.model.dtype, "float32"))
+        return list(zip(*(self._aug_ids(planned, sha256, dtype) for dtype in dtypes), strict=True))
+
+    def score(self, image: DecodedImage, edits: np.ndarray) -> list[dict[str, float]]:
+        """Return the scores of edits that were made before, uint8 [K, H, W, 3]: one for each variant of the source."""
+        variants = image.planned.variants
+        return self._scorer.score(
+            to_images(image.pixels[None]).to(self._model.device),
+            to_images(edits).to(self._model.device),
+            owners=[0] * len(variants),
+            labels=[image.planned.source.label] * len(variants),
+            prompts=[variant.prompt for variant in variants],
+        )
+
+    def _aug_ids(self, planned: PlannedSource, sha256: str, dtype: str) -> tuple[str, ...]:
         """Return for each edit of a source the hash of all that determines its pixels.
 
         Noise that a sampler adds is drawn from a seed made of the run's seed and the image's hash.
         """
         # The solver and the sampler as they ran, defaults included.
         settings = self.config.editing.model_dump(mode="json") | self._editing_fields()
-        model, config = self._model, self.config
-        common = (image.sha256, model.model_id, model.revision, dtype, config.image_size, as_json_text(settings))
+        model, seed = self._model, self.config.seed
+        seen = self._fit.identity if self.config.colour == "srgb" else f"{self._fit.identity}, profiles ignored"
+        common = (sha256, model.model_id, model.revision, dtype, seen, as_json_text(settings))
         ids = []
-        for variant in image.planned.variants:
-            parts = (*common, config.seed, image.planned.source_prompt, variant.prompt, variant.index)
+        for variant in planned.variants:
+            parts = (*common, seed, planned.source_prompt, variant.prompt)
             ids.append(hashlib.sha256(repr(parts).encode()).hexdigest()[:32])
         return tuple(ids)
 
@@ -204,5 +253,5 @@ class DiffusionEditor:
         }
 
 
-def _psnr(value: Any) -> float:
-    return min(float(value), PSNR_CEILING)
+def _capped(value: float) -> float:
+    return min(value, PSNR_CEILING)

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from augment.ledger.plan import VERSIONS
 from augment.run.config import ExpandConfig
 from augment.storage.store import Store
 
@@ -17,7 +18,7 @@ PREVIEW_FOLDER, PREVIEW_FILE = "preview", "preview.json"
 # Without a preview: the size of photographs as PNG, and of a record with the tar headers of its four files.
 PNG_BYTES_PER_PIXEL, SAMPLE_BYTES = 2.0, 5120
 # Keys that change neither the time nor the bytes of an edit.
-_IRRELEVANT = ("input.count", "input.listing", "input.order", "run.unit_size")
+_IRRELEVANT = ("input.count", "input.listing", "input.order", VERSIONS, "run.unit_size")
 
 
 class Measured(BaseModel):
@@ -113,6 +114,8 @@ def work_estimate(edits: int, units: int, workers: int | None, measured: Measure
     Args:
         workers: number of workers; None if it is not known.
     """
+    if not units:
+        return Work(0.0, 0.0)
     seconds = edits * measured.seconds_per_edit
     used = min(workers, units) if workers else None  # a worker without a unit is not started
     worker_hours = (seconds + measured.setup_seconds * (used or 1)) / 3600

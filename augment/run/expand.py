@@ -18,19 +18,16 @@ from augment.distribute.config import MakeWorker
 from augment.distribute.local import run_local
 from augment.distribute.pool import run_ray
 from augment.errors import OutputError
+from augment.inputs.locate import absolute
 from augment.ledger.in_flight import Suspects
 from augment.ledger.lease import Lease
 from augment.ledger.ledger import Ledger
-from augment.ledger.plan import (
-    Plan,
-    cut_units,
-    fingerprint_difference,
-    relocate,
-)
+from augment.ledger.plan import Plan, fingerprint_difference, relocate
 from augment.models.config import check_clip, pinned
-from augment.prompts import PromptConfig, plan_source
+from augment.prompts import PromptConfig
 from augment.report.progress import RunProgress
 from augment.run.budget import FailureBudget
+from augment.run.changes import record_inputs, with_versions
 from augment.run.config import (
     ExpandConfig,
     WorkerConfig,
@@ -38,14 +35,16 @@ from augment.run.config import (
     fingerprint,
     job_sources,
     output_url,
+    planned_units,
     worker_config,
 )
 from augment.run.finalize import Summary, publish_run
 from augment.run.findings import find
+from augment.run.growth import compare
 from augment.run.watch import Display, RunWatch, no_display
 from augment.run.worker import Worker
 from augment.storage.retry import RetryingStore
-from augment.types import Source, Unit, UnitReport
+from augment.types import FinishedPart, Source, Unit, UnitReport
 
 logger = logging.getLogger(__name__)
 
@@ -67,16 +66,22 @@ def expand(
     display: Display = no_display,
     choose: Callable[[list[Source]], list[Source]] = list,
     retry_failed: bool = False,
+    replace: bool = False,
     make_worker: MakeWorker = load_worker,
 ) -> Summary:
-    """Plan, edit and publish a dataset, or what an earlier run of the same config has left to do.
+    """Plan, edit and publish a dataset, or what earlier runs have left to do.
+
+    The dataset may have grown since: images, classes, prompts and variants may be others. Edits that are still wanted
+    stay as they are, the missing ones are made, and what is not wanted any more is dropped.
 
     Args:
         config: with `prompts` absolute or relative to the working directory.
         display: shows the progress.
         choose: selects from the dataset's images.
-        retry_failed: make units with failed edits again, quarantined inputs included. The present commit of a unit
-            stays valid until it is replaced.
+        retry_failed: try failed edits again, quarantined inputs included. The present commit of a unit stays valid
+            until it is replaced.
+        replace: make all edits anew if a setting has changed that changes their pixels. What is published stays until
+            they are made.
         make_worker: makes the workers.
 
     Raises:
@@ -96,34 +101,56 @@ def expand(
     for warning in findings.warnings:
         logger.warning("warning: %s", warning)
     sources = choose(sources)
-    settings = fingerprint(config, prompts, sources, class_names)
     ledger = Ledger(output_url(config))
     with ledger.lock() as lease:
-        plan = ledger.read_plan()
-        done = ledger.recover(plan) if plan else {}
-        if plan is None or (not done and fingerprint_difference(plan.fingerprint, settings)):
-            planned = (plan_source(s, prompts, config.variants_per_image, config.seed) for s in sources)
-            plan = ledger.write_plan(settings, cut_units(planned, config.run.unit_size), class_names)
-        ledger.check_fingerprint(plan, settings)
+        plan, done = ledger.read_plan(), ledger.recover()
+        if plan is not None and done:
+            sources = with_versions(ledger, sources)
+        settings = fingerprint(config, prompts, sources, class_names)
+        if plan is not None and done and not replace:
+            ledger.check_pixels(plan, settings)
+        if plan is None or fingerprint_difference(plan.fingerprint, settings):
+            plan = ledger.write_plan(settings, planned_units(config, prompts, sources, settings), class_names)
+        record_inputs(ledger, sources)
         ledger.write_run_file("config.resolved.yaml", resolved_yaml(config))
         locators = {s.key: s.locator for s in sources}
         began, made, failed = time.monotonic(), 0, 0
-        again = frozenset(unit_id for unit_id, report in done.items() if report.failed) if retry_failed else frozenset()
-        if len(done) < plan.units or again:
+        todo = _todo(ledger, plan, done, locators, config, retry_failed=retry_failed)
+        if len(todo.kept) < plan.units:
             ledger.write_run_file("env.json", _environment())
-            kept = {unit_id: report for unit_id, report in done.items() if unit_id not in again}
-            todo = _Todo(ledger, plan, kept, again, locators)
             made, failed = _counts(_run(todo, lease, config, display, make_worker))
         seconds = time.monotonic() - began
         manifest = publish_run(ledger, config, locators)
     return Summary(ledger.store.url, manifest, made, seconds, failed)
 
 
+def _todo(
+    ledger: Ledger,
+    plan: Plan,
+    done: Mapping[str, UnitReport],
+    locators: Mapping[str, str],
+    config: ExpandConfig,
+    *,
+    retry_failed: bool,
+) -> _Todo:
+    """Return what is left to do of a plan, and say what of it was there before."""
+    kept = {unit_id: done[unit_id] for unit_id in plan.unit_ids if unit_id in done}
+    again = frozenset(unit_id for unit_id, report in kept.items() if retry_failed and report.failed)
+    kept = {unit_id: report for unit_id, report in kept.items() if unit_id not in again}
+    found_in: Mapping[str, tuple[FinishedPart, ...]] = {}
+    if len(kept) < plan.units and (done.keys() - kept.keys() or config.reuse):
+        others = [Ledger(absolute(out)) for out in config.reuse]
+        growth = compare(ledger, plan.unit_ids, ledger.units(), done, plan.pixels_hash, again=again, reuse=others)
+        logger.warning("%s", growth.line())
+        found_in = growth.found_in
+    return _Todo(ledger, plan, kept, again, locators, found_in)
+
+
 def _counts(reports: Iterator[UnitReport]) -> tuple[int, int]:
     """Return how many edits were made, and how many failed."""
     made = failed = 0
     for report in reports:
-        made, failed = made + report.edited, failed + report.failed
+        made, failed = made + report.edited - report.kept, failed + report.failed
     return made, failed
 
 
@@ -137,6 +164,7 @@ class _Todo:
         kept: reports of the units that stay as they are, by id.
         again: ids of committed units that are made again.
         locators: source key -> where the source lies.
+        found_in: unit id -> parts in which some of its edits are found.
     """
 
     ledger: Ledger
@@ -144,11 +172,16 @@ class _Todo:
     kept: Mapping[str, UnitReport]
     again: frozenset[str]
     locators: Mapping[str, str]
+    found_in: Mapping[str, tuple[FinishedPart, ...]]
 
     def units(self) -> Iterator[Unit]:
         """Yield the units to make, read from the plan as they are needed."""
         planned = Ledger(RetryingStore(self.ledger.store)).units()
-        return (relocate(unit, self.locators) for unit in planned if unit.unit_id not in self.kept)
+        return (
+            dataclasses.replace(relocate(unit, self.locators), found_in=self.found_in.get(unit.unit_id, ()))
+            for unit in planned
+            if unit.unit_id not in self.kept
+        )
 
 
 def _run(

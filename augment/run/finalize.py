@@ -16,6 +16,7 @@ from augment.errors import ConfigError, OutputError
 from augment.filters import judge_edit
 from augment.ledger.ledger import Ledger
 from augment.run.config import ExpandConfig
+from augment.run.findings import Findings, filter_problems
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def finalize(out: Path | str, overrides: Sequence[str] = (), config_path: Path |
         config_path: take `filters` and the shard limits from this config instead of the run's own.
 
     Raises:
-        ConfigError: if something else is overridden.
+        ConfigError: if something else is overridden, or a threshold decides nothing on this dataset.
         OutputError: if the folder is not finished.
     """
     ledger = Ledger(out)
@@ -98,6 +99,8 @@ def finalize(out: Path | str, overrides: Sequence[str] = (), config_path: Path |
             ) from None
     limits = changed.output.model_copy(update={"path": ledger.store.url})
     config = config.model_copy(update={"filters": changed.filters, "output": limits})
+    if plan := ledger.read_plan():
+        Findings(tuple(filter_problems(config.filters, plan.class_names))).raise_any()
     with ledger.lock():
         manifest = publish_run(ledger, config, {}, check_hashes=True)
         ledger.write_run_file("config.resolved.yaml", resolved_yaml(config))
@@ -125,4 +128,6 @@ def publish_run(
     )
     if result.changed or not all(ledger.store.exists(name) for name in FILES):
         write_overview(ledger, result.manifest, locators)
+    if (plan := ledger.read_plan()) is not None:
+        ledger.forget_other_plans(plan)
     return result.manifest

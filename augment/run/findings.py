@@ -8,24 +8,32 @@ from dataclasses import dataclass
 
 from augment.distribute.config import ignored_settings
 from augment.errors import ConfigError
+from augment.filters import FilterConfig
 from augment.inputs.absent import absent_files
 from augment.inputs.class_words import misread_keys
 from augment.inputs.duplicates import same_pictures
+from augment.inputs.fit import Fit
 from augment.inputs.formats import UNREAD
+from augment.inputs.headers import picture_size
 from augment.inputs.listing import BROKEN_LINK, NOT_LOOKED_AT, UNREADABLE, left_out_text
+from augment.inputs.locate import is_url
 from augment.inputs.look import nearly_black
+from augment.models.sides import side_limits
 from augment.models.text_readers import TextReader, clip_reader, model_readers
 from augment.prompts import PromptConfig
-from augment.prompts.lengths import cut_prompt, cut_prompts, length_findings
+from augment.prompts.lengths import cut_among, cut_prompts, length_findings, too_long
 from augment.prompts.syntax import syntax_findings
 from augment.prompts.templates import fill
 from augment.prompts.words import distinct_words, word_findings
-from augment.run.config import ExpandConfig
+from augment.run.config import ExpandConfig, InputConfig
+from augment.seeding import spread
 from augment.types import Source
 
 _SHOWN = 3
+_HEADERS_READ = 200  # some hundredths of a second
+_MUCH_LOST = 0.3  # of the area of the median picture; a 4:3 photo loses 0.25 to the centre crop, as many are used to
 _MAY_BE_MEANT = (BROKEN_LINK, UNREAD, UNREADABLE, NOT_LOOKED_AT)
-_NUMBERED_FOLDER = r"[/:](\d+\s*[._-]\s*{})/"  # input.class_names was not given, and the number is not in the word
+_NUMBERED_FOLDER = re.compile(r"[/:]((\d+\s*[._-]\s*)[^/]*)(?=/)")
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,9 @@ def find(
     Raises:
         ModelError: if the files of a tokenizer are not readable.
     """
-    readers, clip = model_readers(config.model), clip_reader(config.clip)
+    readers, clip, limits = model_readers(config.model), clip_reader(config.clip), side_limits(config.model)
+    fit = Fit(config.input.fit, config.input.image_size)
+    problem = limits.problem(fit, config.model.name) if limits else ""
     cut, counted = cut_prompts(prompts, sources, config.variants_per_image, config.seed, readers)
     lost, shortened = length_findings(cut, counted, readers)
     where = f"{config.prompts}: "
@@ -73,13 +83,16 @@ def find(
     none_there = absent is not None and 0 < absent.count == absent.looked_at
     missing = [f"input.path: {absent}"] if absent and absent.count else []
     return Findings(
-        (*(missing if none_there else ()), *_filter_problems(config, class_names), *(where + text for text in lost)),
+        (
+            *filter(None, [problem]),
+            *(missing if none_there else ()),
+            *filter_problems(config.filters, class_names),
+            *(where + text for text in lost),
+        ),
         (
             *(() if none_there else missing),
-            *_file_warnings(sources, left_out),
-            *_key_warnings(config, sources),
-            *(f"input: {text}" for text in word_findings(class_names)),
-            *(f"input: {text}" for text in _duplicate_warnings(sources)),
+            *dataset_warnings(config.input, sources, class_names, left_out),
+            *_fit_warnings(fit, sources),
             *(where + text for text in (*syntax_findings(prompts), *shortened)),
             *_label_warnings(config, class_names, clip),
             *ignored_settings(config.run),
@@ -100,25 +113,40 @@ def _file_warnings(sources: Sequence[Source], left_out: Mapping[str, int]) -> It
         )
 
 
-def _filter_problems(config: ExpandConfig, class_names: Mapping[int, str]) -> Iterator[str]:
+def filter_problems(filters: FilterConfig, class_names: Mapping[int, str]) -> Iterator[str]:
+    """Yield which thresholds decide nothing on a dataset with these words (label -> word)."""
     words, _ = distinct_words(class_names)
-    if len(words) == 1 and config.filters.min_label_probability is not None:
+    if len(words) == 1 and filters.min_label_probability is not None:
         yield (
-            f"filters.min_label_probability: {config.filters.min_label_probability:g} filters nothing, because the "
+            f"filters.min_label_probability: {filters.min_label_probability:g} filters nothing, because the "
             f"dataset has the one class word {words[0]!r} and label_probability compares class words: with one it is "
             "always 1. Set filters.min_label_probability to null, and filters.min_text_alignment to a threshold that "
             "`augment preview` suggests"
         )
 
 
-def _key_warnings(config: ExpandConfig, sources: Sequence[Source]) -> Iterator[str]:
+def dataset_warnings(
+    config: InputConfig, sources: Sequence[Source], class_names: Mapping[int, str], left_out: Mapping[str, int]
+) -> Iterator[str]:
+    """Yield what is odd about the words for the classes (label -> word), and about the files."""
+    yield from _file_warnings(sources, left_out)
+    yield from _key_warnings(config, sources)
+    yield from (f"input: {text}" for text in word_findings(class_names))
+    yield from (f"input: {text}" for text in _duplicate_warnings(sources))
+
+
+def _key_warnings(config: InputConfig, sources: Sequence[Source]) -> Iterator[str]:
     """Yield how class folders were read where they can be read in two ways."""
-    if config.input.format != "imagefolder":
+    if config.format != "imagefolder":
         return
     one_of_each = {s.label: s for s in reversed(sources)}.values()
-    if not config.input.class_names:
-        found = [(re.search(_NUMBERED_FOLDER.format(re.escape(s.class_name)), s.locator), s) for s in one_of_each]
-        cut = [(match.group(1), s.class_name) for match, s in found if match]
+    if not config.class_names:
+        cut = [
+            (folder, s.class_name)
+            for s in one_of_each
+            for folder, number in _NUMBERED_FOLDER.findall(s.locator)
+            if folder == number + s.class_name  # and so the number is not part of the word
+        ]
         if cut:
             some = ", ".join(f"{folder!r} is {word!r}" for folder, word in cut[:_SHOWN])
             yield (
@@ -127,7 +155,7 @@ def _key_warnings(config: ExpandConfig, sources: Sequence[Source]) -> Iterator[s
             )
         return
     own = {s.label: s.key.partition("/")[0] for s in one_of_each}  # numbers are kept in keys as they are
-    if misread := misread_keys(config.input.class_names, own):
+    if misread := misread_keys(config.class_names, own):
         label = {name: label for label, name in own.items()}[misread[0]]
         yield (
             f"input.class_names: the keys are taken for the names of class folders, not for labels: {misread[0]} is "
@@ -153,15 +181,34 @@ def _duplicate_warnings(sources: Sequence[Source]) -> Iterator[str]:
     )
 
 
+def _fit_warnings(fit: Fit, sources: Sequence[Source]) -> Iterator[str]:
+    """Yield what the fit cuts off, if that is much: judged by the headers of some local files."""
+    local = [source for source in sources if not is_url(source.locator)]
+    sized = [(s, size) for s in spread(local, _HEADERS_READ, "fit") if (size := picture_size(s)) is not None]
+    lost = sorted(fit.share_lost(*size) for _, size in sized)
+    if not lost or lost[len(lost) // 2] <= _MUCH_LOST:
+        return
+    worst, (width, height) = max(sized, key=lambda found: fit.share_lost(*found[1]))
+    others = "pad (the whole picture)"
+    if fit.name == "crop":
+        others = f"bucket (edits of each picture's own aspect) or {others}"
+    yield (
+        f"input.fit: {fit.name} cuts off more than {_MUCH_LOST:.0%} of {sum(share > _MUCH_LOST for share in lost)} of "
+        f"{len(lost)} pictures looked at, most of all {fit.share_lost(width, height):.0%} of {worst.place} "
+        f"({width}x{height}). Take {others}, if what the class names may lie there"
+    )
+
+
 def _label_warnings(config: ExpandConfig, class_names: Mapping[int, str], clip: TextReader | None) -> Iterator[str]:
     """Yield what the scoring model does not read of the texts for the label score."""
     if clip is None:
         return
-    texts = {fill(t, name, {}): name for name in distinct_words(class_names)[0] for t in config.clip.label_templates}
-    cut = [found for text, name in texts.items() if (found := cut_prompt(text, name, [clip]))]
+    words, templates = distinct_words(class_names)[0], config.clip.label_templates
+    cut = cut_among({fill(t, word, {}): word for t in too_long(templates, words, clip, {}) for word in words}, [clip])
     if cut:
+        count = len(words) * len(templates)
         yield (
-            f"clip.label_templates: {len(cut)} of {len(texts)} texts for the label score are longer than "
+            f"clip.label_templates: {len(cut)} of {count} texts for the label score are longer than "
             f"{config.clip.name!r} reads ({clip.length} tokens): of {cut[0].text[:120]!r} it reads "
             f"{cut[0].read['clip']!r}. Shorten them, or the words in input.class_names"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,25 +21,33 @@ from augment.editing.edits import checked_schedule, full_schedule
 from augment.editing.interpolate import generate, invert_images
 from augment.editing.pairs import Pair, choose_pairs
 from augment.errors import ImageError, InputError
+from augment.inputs.colour import ColourName
+from augment.inputs.fit import Fit
 from augment.inputs.images import decode_image, encode_png
 from augment.inputs.readers import read_bytes
 from augment.inputs.tensors import to_images, to_pixels
 from augment.models.config import ModelConfig, pinned
 from augment.models.interface import LatentDiffusion
 from augment.models.load import load_model
+from augment.models.text_readers import model_readers
 from augment.prompts import PromptConfig
+from augment.prompts.lengths import cut_among, length_findings
+from augment.prompts.syntax import syntax_findings
 from augment.report.contact_sheet import Tile, contact_sheet
 from augment.run.config import (
     ExpandConfig,
     InputConfig,
     OutputConfig,
+    check_class_names,
     job_sources,
 )
+from augment.run.findings import Findings, dataset_warnings
 from augment.scoring import psnr
 from augment.seeding import seed_for
 from augment.storage.tar import write_bytes_atomic, write_tar
 from augment.types import Source
 
+logger = logging.getLogger(__name__)
 PSNR_CEILING = 100.0  # dB, of an exact reconstruction
 SHARD, SHEET = "interpolated.tar", "contact_sheet.png"
 Sample = tuple[str, dict[str, bytes]]  # key, files by extension
@@ -88,11 +97,15 @@ def interpolate_dataset(config: InterpolateConfig) -> dict[str, Any]:
         ConfigError, InputError, OutputError, PromptError, ModelError: if the config or an image cannot be used; before
             anything is written.
     """
+    fit = Fit(config.input.fit, config.input.image_size)
+    if fit.sizes_differ:
+        raise InputError(
+            f"input.fit {fit.name!r} gives images of different sizes, and there is nothing between two of those; "
+            "take `crop` or `stretch`"
+        )
     config = config.model_copy(update={"model": pinned(config.model)})
-    output = OutputConfig(path=str(config.output))
-    sources, *_ = job_sources(ExpandConfig(input=config.input, output=output, prompts=config.prompts))
-    pairs = choose_pairs(sources, load_config(config.prompts, PromptConfig), config.pairs_per_class, config.seed)
-    images = {s.key: _decoded(s, config.input) for pair in pairs for s in (pair.a, pair.b)}
+    pairs = _pairs(config)
+    images = {s.key: _decoded(s, fit, config.input.colour) for pair in pairs for s in (pair.a, pair.b)}
     model = load_model(config.model)
     if config.input.image_size % model.factor:
         raise InputError(
@@ -133,6 +146,34 @@ def summary_lines(report: dict[str, Any]) -> list[str]:
         f"shard           {out / SHARD}",
         f"contact sheet   {out / SHEET}",
     ]
+
+
+def _pairs(config: InterpolateConfig) -> list[Pair]:
+    """Return the pairs of a job, once its dataset and its prompts were looked at as `expand` looks at its own."""
+    output = OutputConfig(path=str(config.output))
+    job = ExpandConfig(input=config.input, output=output, prompts=config.prompts)
+    prompts = load_config(config.prompts, PromptConfig)
+    sources, class_names, left_out = job_sources(job)
+    check_class_names(job, prompts, class_names)
+    pairs = choose_pairs(sources, prompts, config.pairs_per_class, config.seed)
+    lost, shortened = _length_findings(config.model, pairs)
+    where = f"{config.prompts}: "
+    Findings(tuple(where + text for text in lost)).raise_any()
+    of_prompts = (where + text for text in (*syntax_findings(prompts), *shortened))
+    for warning in (*dataset_warnings(config.input, sources, class_names, left_out), *of_prompts):
+        logger.warning("warning: %s", warning)
+    return pairs
+
+
+def _length_findings(config: ModelConfig, pairs: Sequence[Pair]) -> tuple[list[str], list[str]]:
+    """Return problems and warnings about the prompts that the model does not read whole."""
+    readers = model_readers(config)
+    wanted: dict[str, str] = {}
+    for pair in pairs:
+        for source, prompt in ((pair.a, pair.prompt_a), (pair.b, pair.prompt_b)):
+            wanted.setdefault(prompt, "" if source.caption else source.class_name)
+        wanted[pair.target] = pair.a.class_name
+    return length_findings(cut_among(wanted, readers), len(wanted), readers)
 
 
 def _make(
@@ -211,8 +252,8 @@ def _png(image: Tensor) -> bytes:
     return encode_png(to_pixels(image[None])[0])
 
 
-def _decoded(source: Source, config: InputConfig) -> np.ndarray:
+def _decoded(source: Source, fit: Fit, colour: ColourName) -> np.ndarray:
     try:
-        return np.asarray(decode_image(read_bytes(source), config.image_size, colour=config.colour))
+        return np.asarray(decode_image(read_bytes(source), fit, colour=colour))
     except ImageError as error:
         raise InputError(f"{source.place}: {error}; remove it from the dataset") from error

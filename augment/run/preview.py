@@ -83,8 +83,10 @@ def preview(config: ExpandConfig, count: int = 12, display: Display = no_display
     """
     url = f"{output_url(config)}/{PREVIEW_FOLDER}"
     output = config.output.model_copy(update={"path": url})
-    # One worker with one unit at a time, so that stages can be added up; small units, so that progress shows soon.
-    run = config.run.model_copy(update={"executor": "local", "unit_size": config.run.batch_size})
+    # One worker with one unit at a time, so that stages can be added up; small units, so that progress shows soon. But
+    # images of one bucket meet in a batch only if they are in one unit.
+    unit_size = config.run.unit_size if config.input.fit == "bucket" else config.run.batch_size
+    run = config.run.model_copy(update={"executor": "local", "unit_size": unit_size})
     config = config.model_copy(update={"output": output, "run": run})
     ledger = Ledger(url)
     _make_room(ledger)

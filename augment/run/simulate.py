@@ -14,6 +14,7 @@ import numpy as np
 
 from augment.run.batch import DecodedImage, RawEdits
 from augment.run.config import WorkerConfig
+from augment.types import PlannedSource
 
 
 class SimulatedEditor:
@@ -28,8 +29,16 @@ class SimulatedEditor:
         self._config, self._seconds = config, tuple(seconds_per_batch)
         self._batches = 0
 
-    def release_memory(self) -> None:
+    def limit_rows(self, rows: int) -> None:
         """Do nothing: there are no models."""
+
+    def aug_ids(self, planned: PlannedSource, sha256: str) -> list[tuple[str, ...]]:
+        """Return the id of each edit of a source."""
+        return [(digest.hex()[:32],) for digest in self._digests(planned, sha256)]
+
+    def score(self, image: DecodedImage, edits: np.ndarray) -> list[dict[str, float]]:
+        """Return scores that depend on the file and the prompt."""
+        return [_scores(digest) for digest in self._digests(image.planned, image.sha256)]
 
     def edit(self, batch: Sequence[DecodedImage]) -> list[RawEdits]:
         """Return tinted copies, with scores that depend on the file and the prompt."""
@@ -39,20 +48,14 @@ class SimulatedEditor:
         return [self._edits(image) for image in batch]
 
     def _edits(self, image: DecodedImage) -> RawEdits:
-        digests = [
-            hashlib.sha256(f"{image.sha256} {self._config.seed} {v.index} {v.prompt}".encode()).digest()
-            for v in image.planned.variants
-        ]
+        digests = self._digests(image.planned, image.sha256)
         tints = [np.frombuffer(digest[:3], np.uint8) for digest in digests]
         return RawEdits(
             image,
             pixels=np.stack([image.pixels ^ tint for tint in tints]),
             reconstruction=image.pixels,
             finite=(True,) * len(digests),
-            scores=tuple(
-                {"label_probability": d[3] / 255, "text_alignment": d[4] / 255, "source_similarity": d[5] / 255}
-                for d in digests
-            ),
+            scores=tuple(map(_scores, digests)),
             measured={
                 "reconstruction_psnr": 30.0,
                 "vae_psnr": 31.0,
@@ -63,3 +66,12 @@ class SimulatedEditor:
             settings={"seed": self._config.seed, "model_id": "simulated", "inversion_status": "converged"},
             aug_ids=tuple(digest.hex()[:32] for digest in digests),
         )
+
+    def _digests(self, planned: PlannedSource, sha256: str) -> list[bytes]:
+        seed, words = self._config.seed, planned.source_prompt
+        return [hashlib.sha256(f"{sha256} {seed} {words} {v.prompt}".encode()).digest() for v in planned.variants]
+
+
+def _scores(digest: bytes) -> dict[str, float]:
+    names = ("label_probability", "text_alignment", "source_similarity")
+    return {name: byte / 255 for name, byte in zip(names, digest[3:], strict=False)}

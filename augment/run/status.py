@@ -105,8 +105,8 @@ def status(out: Path | str) -> RunStatus:
     driver, plan = holder(store), ledger.read_plan()
     if plan is None and not driver:
         raise OutputError(f"{out} has no plan/plan.json: it is no output folder of `augment expand`.")
-    # A commit of another plan is not valid; the next run removes it.
-    done = [r for r in ledger.committed().values() if r.plan == plan.digest] if plan else []
+    wanted = frozenset(plan.unit_ids if plan else ())  # units of plans that were replaced are not counted
+    done = [report for unit_id, report in ledger.committed().items() if unit_id in wanted]
     units = plan.units if plan else 0
     manifest = read_manifest(store) if plan else None
     published = manifest if plan and manifest and manifest["plan"] == plan.digest and len(done) == units else None

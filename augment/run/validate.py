@@ -72,9 +72,9 @@ class Validation:
 def validate(path: Path | str, overrides: Sequence[str] = ()) -> Validation:
     """Check all that `expand` checks before it starts a worker, and go on after a problem.
 
-    Reads the listing of the input, and of its images only some that could be the same picture in two classes; loads no
-    model; writes nothing. The permissions of a local folder are checked, those of a bucket are not, because only
-    writing tells: `augment doctor OUT` does that.
+    Reads the listing of the input, and of its images only some that could be the same picture in two classes, and the
+    headers of some; loads no model; writes nothing. The permissions of a local folder are checked, those of a bucket
+    are not, because only writing tells: `augment doctor OUT` does that.
 
     Args:
         path: YAML file.
@@ -185,7 +185,7 @@ def _output_problems(config: ExpandConfig, settings: dict[str, Any] | None) -> I
         if plan is None and held:
             yield f"{url} already has {', '.join(held)}, but no plan: it is not this job's. Choose another output.path."
         if plan and settings and held:
-            ledger.check_fingerprint(plan, settings)
+            ledger.check_pixels(plan, settings)
     except (OutputError, OSError) as error:
         yield str(error)
     except Exception as error:  # object stores have errors of their own for missing buckets and credentials

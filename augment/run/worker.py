@@ -6,21 +6,19 @@ of the process (a broken GPU context, a full disk, a signal) is raised, and the 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import socket
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from augment.dataset.record import EDITED, failed_records
-from augment.errors import DeviceError, ImageError, InputError, OutputError
+from augment.errors import ImageError, InputError, OutputError
 from augment.filters import judge_edit
+from augment.inputs.fit import Fit, Size
+from augment.inputs.headers import picture_size
 from augment.inputs.images import decode_image
 from augment.inputs.readers import read_bytes
 from augment.ledger.in_flight import InFlight
@@ -28,29 +26,18 @@ from augment.ledger.ledger import Ledger
 from augment.run.batch import (
     DecodedImage,
     EditedImage,
-    RawEdits,
     encode_image,
     failed_sample,
-    is_out_of_memory,
 )
 from augment.run.config import WorkerConfig
+from augment.run.model_calls import Clock, Editor, Failure, ModelCalls
+from augment.run.reuse import FinishedEdits, KeptEdit, merged, without
 from augment.types import (
     EditStatus,
     PlannedSource,
     UnitReport,
     UnitTask,
 )
-
-
-class Editor(Protocol):
-    """Makes the edits of a worker."""
-
-    def edit(self, batch: Sequence[DecodedImage]) -> list[RawEdits]:
-        """Edit and score a batch; return one result per image, in order."""
-        ...
-
-    def release_memory(self) -> None:
-        """Return cached memory to the device."""
 
 
 class Worker:
@@ -67,10 +54,9 @@ class Worker:
     def __init__(self, config: WorkerConfig, make_editor: Callable[[WorkerConfig], Editor]) -> None:
         self.config = config
         self._make_editor = make_editor
+        self._fit = Fit(config.fit, config.image_size)
         self._ledger = Ledger(config.output)
         self._batch_size = config.batch_size  # halved, and never raised again, when memory runs out
-        self._models = threading.Lock()
-        self._models_free_since: float | None = None  # None before the first batch, while the models are loaded
 
     def setup(self) -> None:
         """Load the models. Not in `__init__`, so that creating a worker is cheap and imports no torch.
@@ -83,7 +69,7 @@ class Worker:
                 f"output.path: {self.config.output} has no plan as seen from {socket.gethostname()}. Every worker must "
                 "reach it: name a folder that all machines share, or an object store."
             )
-        self._editor = self._make_editor(self.config)
+        self._models = ModelCalls(self._make_editor(self.config), self.config.batch_size)
 
     def run_unit(self, task: UnitTask) -> UnitReport:
         """Make all edits of a unit and commit them.
@@ -95,34 +81,90 @@ class Worker:
             OSError: if the part, or the in-flight file, cannot be written.
             DeviceError: if the device is broken; this process should end.
         """
-        unit, clock = task.unit, _Clock()
-        in_flight = InFlight(self._ledger.store, unit.unit_id, task.attempt)
-        by_key = {planned.source.key: planned for planned in unit.sources}
+        unit, clock = task.unit, Clock()
+        in_flight = InFlight(self._ledger.store, unit.unit_id, task.attempt, task.in_driver)
+        before = FinishedEdits(self._ledger.store, unit.found_in, self.config.config_hash)
+        kept = {p.source.key: self._find(p, before, in_flight, clock) for p in unit.sources if unit.found_in}
+        by_key = {p.source.key: without(p, kept.get(p.source.key, {})) for p in unit.sources}
+        wanted = {key: planned for key, planned in by_key.items() if planned.variants}
         with clock.stage("alone"):
             for key in task.alone:
-                in_flight.begin([key], alone=True)
-                self._edit([by_key[key]], _Clock())
-                in_flight.clear(key)
-        results = {
-            key: self._failed(by_key[key], "quarantine", reason) for key, reason in task.quarantined.items()
-        }  # by source key
-        wanted = [planned for planned in unit.sources if planned.source.key not in results]
-        start = 0
-        while start < len(wanted):
-            batch = wanted[start : start + min(self._batch_size, task.batch_size or self._batch_size)]
-            start += len(batch)
-            in_flight.begin(planned.source.key for planned in batch)
-            results |= self._edit(batch, clock)
+                if key in wanted:
+                    in_flight.begin([key], alone=True)
+                    self._edit([wanted[key]], Clock(), task.batch_size)
+                    in_flight.clear(key)
+        results = {key: EditedImage((), ()) for key in by_key}  # what is made now, by source key
+        for key, reason in task.quarantined.items():
+            if (planned := wanted.pop(key, None)) is not None:
+                results[key] = self._failed(planned, "quarantine", reason)
+        for group in self._of_one_size(list(wanted.values()), clock):
+            todo = group
+            while todo:
+                size = self._size(task.batch_size)
+                batch, todo = todo[:size], todo[size:]
+                in_flight.begin(planned.source.key for planned in batch)
+                results |= self._edit(batch, clock, task.batch_size)
         in_flight.begin(())  # a worker that dies from here on was not killed by an input
-        in_order = [results[planned.source.key] for planned in unit.sources]
+        in_order = [
+            merged(p, kept[p.source.key], before.reconstruction(p), results[p.source.key])
+            if kept.get(p.source.key)
+            else results[p.source.key]
+            for p in unit.sources
+        ]
         with clock.stage("write"):
             part, sha256 = self._ledger.write_part(unit.unit_id, (s for image in in_order for s in image.samples))
-        report = self._ledger.commit(self._report(task, in_order, part, sha256, clock.seconds), task.replaces)
+        report = self._report(task, in_order, part, sha256, clock.seconds)
+        report = replace(report, kept=sum(map(len, kept.values())))
+        report = self._ledger.commit(report, task.replaces)
         in_flight.close()
         return report
 
-    def _edit(self, batch: Sequence[PlannedSource], clock: _Clock) -> dict[str, EditedImage]:
-        """Read and edit some sources; return results by source key."""
+    def _size(self, limit: int) -> int:
+        """Return how many images to edit at once; `limit` is the task's own, 0 for none."""
+        return min(self._batch_size, limit or self._batch_size)
+
+    def _find(
+        self, planned: PlannedSource, before: FinishedEdits, in_flight: InFlight, clock: Clock
+    ) -> dict[int, KeptEdit]:
+        """Return the edits of a source that were made before, scored as this run wants it, by number of the variant."""
+        try:
+            with clock.stage("read"):
+                data = read_bytes(planned.source)
+        except InputError:
+            return {}  # an error of its edits, as it would be without them
+        sha256 = hashlib.sha256(data).hexdigest()
+        found = before.find(planned, self._models.aug_ids(planned, sha256))
+        unscored = [index for index, edit in found.items() if not edit.is_scored]
+        if not unscored:
+            return found
+        in_flight.begin([planned.source.key])
+        image = self._decode(without(planned, found.keys() - unscored), data, sha256)
+        if not isinstance(image, DecodedImage):
+            return {}
+        edits = np.stack([found[variant.index].pixels for variant in image.planned.variants])
+        scores = self._models.call(lambda editor: editor.score(image, edits), self._batch_size, clock)
+        if isinstance(scores, Failure):
+            return {index: edit for index, edit in found.items() if edit.is_scored}
+        pairs = zip(image.planned.variants, scores, strict=True)
+        return found | {variant.index: found[variant.index].scored(score) for variant, score in pairs}
+
+    def _of_one_size(self, wanted: Sequence[PlannedSource], clock: Clock) -> list[list[PlannedSource]]:
+        """Return the sources in groups that the model can be given together, each in the order of the plan.
+
+        With buckets that are those of one bucket, as the headers of their files say; a file that has no readable header
+        fails when it is decoded, in whatever group.
+        """
+        if self._fit.name != "bucket":
+            return [list(wanted)]
+        groups: dict[Size | None, list[PlannedSource]] = {}
+        with clock.stage("read"):
+            for planned in wanted:
+                size = picture_size(planned.source)
+                groups.setdefault(size and self._fit.size_of(*size), []).append(planned)
+        return list(groups.values())
+
+    def _edit(self, batch: Sequence[PlannedSource], clock: Clock, limit: int) -> dict[str, EditedImage]:
+        """Read and edit some sources, at most `limit` at once if it is not 0; return results by source key."""
         results: dict[str, EditedImage] = {}
         images: list[DecodedImage] = []
         with clock.stage("read"):
@@ -132,7 +174,7 @@ class Worker:
                     images.append(image)
                 else:
                     results[planned.source.key] = image
-        return results | self._edit_decoded(images, clock)
+        return results | self._edit_decoded(images, clock, self._size(limit))
 
     def _read(self, planned: PlannedSource) -> DecodedImage | EditedImage:
         """Return the decoded source, or its failed edits."""
@@ -140,9 +182,11 @@ class Worker:
             data = read_bytes(planned.source)
         except InputError as error:
             return self._failed(planned, "read", _without_place(error, planned))
-        sha256 = hashlib.sha256(data).hexdigest()
+        return self._decode(planned, data, hashlib.sha256(data).hexdigest())
+
+    def _decode(self, planned: PlannedSource, data: bytes, sha256: str) -> DecodedImage | EditedImage:
         try:
-            picture = decode_image(data, self.config.image_size, colour=self.config.colour)
+            picture = decode_image(data, self._fit, colour=self.config.colour)
         except ImageError as error:
             return self._failed(planned, "decode", _without_place(error, planned), sha256)
         return DecodedImage(planned, sha256, np.asarray(picture))
@@ -152,49 +196,30 @@ class Worker:
         records = failed_records(planned, self.config.config_hash, stage, reason, source_sha256=sha256, **known)
         return EditedImage(tuple(records), tuple(map(failed_sample, records)))
 
-    def _edit_decoded(self, images: Sequence[DecodedImage], clock: _Clock) -> dict[str, EditedImage]:
-        """Edit a batch; return results by source key.
+    def _edit_decoded(self, images: Sequence[DecodedImage], clock: Clock, rows: int) -> dict[str, EditedImage]:
+        """Edit a batch with the models on `rows` images at once; return results by source key.
 
         A batch that fails is split, into halves if memory ran out and into single images otherwise, until the images
         that fail are alone.
         """
         if not images:
             return {}
-        outcome = self._attempt(images, clock)
-        # Not within the `except` block of `_attempt`: its traceback keeps the tensors whose memory is to be released.
-        if not isinstance(outcome, _Failure):
+        outcome = self._models.call(lambda editor: editor.edit(images), rows, clock)
+        # Not within the `except` block of `call`: its traceback keeps the tensors whose memory is to be released.
+        if not isinstance(outcome, Failure):
             with clock.stage("encode"):
                 return {raw.image.planned.source.key: encode_image(raw, self.config.config_hash) for raw in outcome}
-        if len(images) == 1:
+        if len(images) == 1 and (rows == 1 or not outcome.out_of_memory):
             image = images[0]
             return {image.planned.source.key: self._failed(image.planned, "edit", outcome.reason, image.sha256)}
         size = 1
         if outcome.out_of_memory:
-            size = max(1, len(images) // 2)
-            self._batch_size = min(self._batch_size, size)
-            self._editor.release_memory()
+            size = rows = max(1, rows // 2)
+            self._batch_size = min(self._batch_size, rows)
         results: dict[str, EditedImage] = {}
         for start in range(0, len(images), size):
-            results |= self._edit_decoded(images[start : start + size], clock)
+            results |= self._edit_decoded(images[start : start + size], clock, rows)
         return results
-
-    def _attempt(self, images: Sequence[DecodedImage], clock: _Clock) -> list[RawEdits] | _Failure:
-        with clock.stage("wait"):
-            self._models.acquire()
-        if self._models_free_since is not None:
-            clock.add("idle", time.monotonic() - self._models_free_since)
-        try:
-            with clock.stage("model"):
-                return self._editor.edit(images)
-        except Exception as error:  # a model may raise anything; what it is worth is decided here
-            if is_out_of_memory(error):
-                return _Failure("out of memory with a single image", out_of_memory=True)
-            if "CUDA error" in str(error):
-                raise DeviceError(str(error)) from None  # sticky: every later CUDA call of this process would fail too
-            return _Failure(f"{type(error).__name__}: {error}", out_of_memory=False)
-        finally:
-            self._models_free_since = time.monotonic()
-            self._models.release()
 
     def _report(
         self, task: UnitTask, images: Sequence[EditedImage], part: str, sha256: str, seconds: dict[str, float]
@@ -204,7 +229,7 @@ class Worker:
         verdicts = [judge_edit(r.scores(), self.config.filters) for r in records if r.status == EDITED]
         return UnitReport(
             unit_id=task.unit.unit_id,
-            plan=self.config.config_hash,
+            pixels=self.config.pixels_hash,
             part=part,
             sha256=sha256,
             planned=len(records),
@@ -220,32 +245,6 @@ class Worker:
             provisional=dict(Counter(EditStatus.ACCEPTED.value if v.keep else v.reason.split()[0] for v in verdicts)),
             batch_size=self._batch_size,
         )
-
-
-class _Clock:
-    """Measures the seconds of each stage of one unit."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextlib.contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            self.add(name, time.monotonic() - began)
-
-    def add(self, name: str, seconds: float) -> None:
-        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """Why a batch failed, without the exception, whose traceback would keep the tensors alive."""
-
-    reason: str
-    out_of_memory: bool
 
 
 def _without_place(error: Exception, planned: PlannedSource) -> str:

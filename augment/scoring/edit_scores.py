@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -16,6 +17,7 @@ class ImageTextModel(Protocol):
     """What scoring needs of a CLIP model: images and texts as unit vectors in one space."""
 
     logit_scale: float
+    rows: int | None
 
     def image_embeds(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
         """Return images, in -1..1, as unit vectors."""
@@ -40,10 +42,10 @@ class EditScorer:
     """
 
     def __init__(self, clip: ImageTextModel, label_templates: Sequence[str], class_names: Mapping[int, str]) -> None:
-        self._clip = clip
+        self.clip = clip
         words, self._place = distinct_words(class_names)
         texts = [[fill(template, word, {}) for template in label_templates] for word in words]
-        self._class_embeds = self._clip.class_embeds(texts)
+        self._class_embeds = self.clip.class_embeds(texts)
 
     def score(
         self, sources: Tensor, edits: Tensor, *, owners: Sequence[int], labels: Sequence[int], prompts: Sequence[str]
@@ -59,11 +61,13 @@ class EditScorer:
             words), `text_alignment` and
             `source_similarity` (cosines).
         """
-        embeds = self._clip.image_embeds(edits)  # [N, D], unit length
-        source_embeds = self._clip.image_embeds(sources)[list(owners)]  # [N, D]
-        probabilities = (self._clip.logit_scale * embeds @ self._class_embeds.T).softmax(dim=1)  # [N, words]
+        embeds = self.clip.image_embeds(edits)  # [N, D], unit length
+        source_embeds = self.clip.image_embeds(sources)[list(owners)]  # [N, D]
+        # One row after the other: a product of another shape may round differently, and scores are compared by bytes.
+        logits = torch.stack([self.clip.logit_scale * (row @ self._class_embeds.T) for row in embeds])
+        probabilities = logits.softmax(dim=1)  # [N, words]
         # Not cached by prompt: which prompts share a batch, and with it the last bit, would depend on what ran before.
-        alignment = (embeds * self._clip.text_embeds(list(prompts))).sum(dim=1)
+        alignment = (embeds * self.clip.text_embeds(list(prompts))).sum(dim=1)
         similarity = (embeds * source_embeds).sum(dim=1)
         return [
             {

@@ -29,20 +29,30 @@ CONDITION_PHRASES: dict[str, tuple[str, ...]] = {
 }
 CONDITION_WORDS: dict[str, str] = {"clear": "clear", "night": "night", "fog": "fog", "snowfall": "snowfall"}
 OPENINGS: tuple[str, ...] = ("a picture of", "a photo of", "")
+ANYTHING: tuple[str, ...] = ("something", "a scene")  # for an object without a word
 
 
-def caption(object: str, background: str, condition: str, rng: np.random.Generator) -> str:
-    """Draw one wording of a scene from the grammar."""
+def caption(object: str | None, background: str, condition: str, rng: np.random.Generator) -> str:
+    """Draw one wording of a scene from the grammar; without an object it names the scene only."""
     if rng.random() < 0.25:
-        return f"{with_article(object)}, {BACKGROUND_WORDS[background]}, {CONDITION_WORDS[condition]}"
+        words = (_noun(object, rng), BACKGROUND_WORDS[background], CONDITION_WORDS[condition])
+        return ", ".join(words)
     choices = (OPENINGS, BACKGROUND_PHRASES[background], CONDITION_PHRASES[condition])
     opening, place, weather = (options[int(rng.integers(len(options)))] for options in choices)
-    return " ".join(part for part in (opening, with_article(object), place, weather) if part)
+    return " ".join(part for part in (opening, _noun(object, rng), place, weather) if part)
 
 
-def canonical_caption(object: str, background: str, condition: str) -> str:
-    """Return the one wording used where two captions are compared: `a picture of a fox on snow at night`."""
-    parts = ("a picture of", with_article(object), BACKGROUND_PHRASES[background][0], CONDITION_PHRASES[condition][0])
+def _noun(object: str | None, rng: np.random.Generator) -> str:
+    return with_article(object) if object else ANYTHING[int(rng.integers(len(ANYTHING)))]
+
+
+def canonical_caption(object: str | None, background: str, condition: str) -> str:
+    """Return the one wording used where two captions are compared: `a picture of a fox on snow at night`.
+
+    Without an object, `a picture of something on snow at night`.
+    """
+    noun = with_article(object) if object else ANYTHING[0]
+    parts = ("a picture of", noun, BACKGROUND_PHRASES[background][0], CONDITION_PHRASES[condition][0])
     return " ".join(part for part in parts if part)
 
 
@@ -50,5 +60,5 @@ def vocabulary(objects: tuple[str, ...]) -> list[str]:
     """Return every word the grammar can produce, sorted; the tokenizer has one token for each."""
     phrases = [p for options in BACKGROUND_PHRASES.values() for p in options]
     phrases += [p for options in CONDITION_PHRASES.values() for p in options]
-    phrases += [*BACKGROUND_WORDS.values(), *CONDITION_WORDS.values(), *OPENINGS, "a", "an", *objects, ","]
+    phrases += [*BACKGROUND_WORDS.values(), *CONDITION_WORDS.values(), *OPENINGS, *ANYTHING, "a", "an", *objects, ","]
     return sorted({word for phrase in phrases for word in phrase.split()})

@@ -1,11 +1,11 @@
-"""The three rendered splits of emoji world that ship with the package, and how they were made.
+"""The rendered splits of emoji world that ship with the package, and how the three main ones were made.
 
 `train` is small and biased: nearly every picture of a class has the class's home background, so a classifier can learn
 the background instead of the object. `val` and `test` are balanced over classes, backgrounds and conditions, and so
 show it. That is the situation augmentation is for.
 
 A record's picture and caption depend on its split and its place in it alone. Neighbouring records have different
-classes, so the first N records of a split are as balanced as N allows.
+classes, so the first N records of a split are as balanced as N allows. `wide_splits.py` has the smaller splits.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 from augment.inputs.images import encode_png
 from augment.storage.tar import write_tar
 from augment.tiny.captions import caption
+from augment.tiny.wide_splits import WIDE_SPLITS, render_wide_split
 from augment.tiny.world import (
     BACKGROUNDS,
     CLASSES,
@@ -51,8 +52,9 @@ HOME_BACKGROUND: dict[str, str] = {
 
 
 def split_path(name: str) -> Path:
-    """Return the path of a shipped split's tar. Raises ValueError for a name other than train, val, test."""
-    _check(name)
+    """Return the path of a shipped split's tar. Raises ValueError for a name of no split."""
+    if name not in (*SPLITS, *WIDE_SPLITS):
+        raise ValueError(f"unknown split {name!r}; the embedded world has {', '.join((*SPLITS, *WIDE_SPLITS))}")
     return Path(__file__).parent / "data" / f"{name}.tar"
 
 
@@ -60,10 +62,13 @@ def render_split(name: str, limit: int | None = None) -> Iterator[tuple[str, dic
     """Render the records of a split, as pairs of key and files (`png`, `cls`, `txt`, `json`).
 
     Args:
-        name: `train`, `val` or `test`.
+        name: `train`, `val` or `test`, or one of `WIDE_SPLITS`.
         limit: only the first so many records.
     """
-    _check(name)
+    split_path(name)  # refuses an unknown name
+    if name in WIDE_SPLITS:
+        yield from render_wide_split(name, limit)
+        return
     total = PER_CLASS[name] * len(CLASSES)
     for index in range(total if limit is None else min(limit, total)):
         # Three words with the last not zero: no seed [run, i] of a training scene can give the same numbers.
@@ -89,7 +94,7 @@ def render_split(name: str, limit: int | None = None) -> Iterator[tuple[str, dic
 
 def write_splits(folder: Path | str) -> dict[str, int]:
     """Render every split into `folder`/<split>.tar. Returns the number of records of each."""
-    return {name: write_tar(Path(folder) / f"{name}.tar", render_split(name)) for name in SPLITS}
+    return {name: write_tar(Path(folder) / f"{name}.tar", render_split(name)) for name in (*SPLITS, *WIDE_SPLITS)}
 
 
 def _scene(name: str, index: int, rng: np.random.Generator) -> Scene:
@@ -108,8 +113,3 @@ def _scene(name: str, index: int, rng: np.random.Generator) -> Scene:
         background = BACKGROUNDS[count % len(BACKGROUNDS)]
         condition = CONDITIONS[(count + count // len(BACKGROUNDS)) % len(CONDITIONS)]
     return sample_scene(rng, object=word, background=background, condition=condition)
-
-
-def _check(name: str) -> None:
-    if name not in PER_CLASS:
-        raise ValueError(f"unknown split {name!r}; the embedded world has {', '.join(SPLITS)}")

@@ -33,6 +33,7 @@ def distillation_loss(
     *,
     guidance_max: float,
     stride: int,
+    anonymous: float = 0.0,
 ) -> LossFn:
     """Return the loss that makes the student's clean latents agree along the teacher's guided trajectory.
 
@@ -45,6 +46,7 @@ def distillation_loss(
         teacher: frozen.
         guidance_max: w is uniform in 1..guidance_max.
         stride: training timesteps of a teacher step.
+        anonymous: share of the known objects captioned without their word.
     """
     scheduler = build_student_scheduler()
     alphas_cumprod = scheduler.alphas_cumprod.to(device)
@@ -62,7 +64,7 @@ def distillation_loss(
 
     def loss(model: nn.Module, random: StepRandom, batch_size: int) -> Tensor:
         indices = np.sort(random.numpy.integers(len(latents), size=batch_size))
-        ids = tokenize(tokenizer, cache.captions(indices, random.numpy)).to(device)
+        ids = tokenize(tokenizer, cache.captions(indices, random.numpy, anonymous=anonymous)).to(device)
         clean = latents[torch.from_numpy(indices)].to(device).float()
         place = random.numpy.integers(1, scheduler.config.original_inference_steps + 1, size=batch_size)
         t = torch.from_numpy(place * grid - 1).to(device)

@@ -1,6 +1,6 @@
 """The embedded model's parts, built from the real diffusers and transformers classes, at the size it ships in.
 
-Stable Diffusion 1's layout at 1/100 of its size: latents of 16 x 8 x 8 for a 64 x 64 image, a two-level UNet with
+Stable Diffusion 1's layout at 1/100 of its size: latents of 24 x 8 x 8 for a 64 x 64 image, a two-level UNet with
 cross-attention, and a word-level CLIP tokenizer. `jobs/train_tiny.py` trains these; nothing here is trained.
 """
 
@@ -10,6 +10,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, LCMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import (
@@ -23,7 +24,7 @@ from transformers import (
 )
 
 IMAGE_SIZE = 64
-LATENT_CHANNELS = 16
+LATENT_CHANNELS = 24
 LATENT_SIZE = 8
 TEXT_WIDTH = 128
 GUIDANCE_WIDTH = 64
@@ -31,17 +32,21 @@ MAX_TOKENS = 16
 
 
 def build_tokenizer(words: list[str]) -> CLIPTokenizer:
-    """Return a CLIP byte-pair tokenizer in which each given word is one token; anything else is spelt by letters."""
+    """Return a CLIP byte-pair tokenizer in which each given word is one token; anything else is spelt by letters.
+
+    A word is merged from its last letter to its first, so that every merge has the end of the word on its right side.
+    A word has one end: no merge of another word can take letters from its middle, as merges from the front do.
+    """
     alphabet = [chr(c) for c in range(33, 127)]
     tokens = alphabet + [c + "</w>" for c in alphabet]
     merges: list[tuple[str, str]] = []
     for word in words:
-        pieces = [*word[:-1], word[-1] + "</w>"]
-        while len(pieces) > 1:
-            if (pieces[0], pieces[1]) not in merges:
-                merges.append((pieces[0], pieces[1]))
-            pieces[:2] = [pieces[0] + pieces[1]]
-            tokens += [pieces[0]] if pieces[0] not in tokens else []
+        piece = word[-1] + "</w>"
+        for letter in reversed(word[:-1]):
+            if (letter, piece) not in merges:
+                merges.append((letter, piece))
+                tokens.append(letter + piece)
+            piece = letter + piece
     tokens += ["<|startoftext|>", "<|endoftext|>"]
     return CLIPTokenizer(
         vocab={token: i for i, token in enumerate(tokens)},
@@ -98,6 +103,49 @@ def build_vae() -> AutoencoderKL:
             torch.nn.init.zeros_(module.weight)
             torch.nn.init.zeros_(module.bias)
     return vae
+
+
+def start_from(vae: AutoencoderKL, folder: Path) -> AutoencoderKL:
+    """Copy the weights of a saved autoencoder that has as many latent channels or fewer; return `vae`.
+
+    Its first channels are then the saved one's, and it decodes from them as the saved one does. The others begin as
+    the untrained encoder and decoder have them, nearly unheard: the decoder's weights for them are a tenth.
+    """
+    saved = AutoencoderKL.from_pretrained(folder, use_safetensors=True, low_cpu_mem_usage=False)
+    new, old = vae.config.latent_channels, saved.config.latent_channels
+    both = [*range(old), *range(new, new + old)]  # the moments: means, then logarithms of variances
+    weights = vae.state_dict()
+    identity = torch.eye(2 * new)[..., None, None]
+    with torch.no_grad():
+        weights["encoder.conv_out.weight"][new:] = 0.0
+        weights["encoder.conv_out.bias"][:new], weights["encoder.conv_out.bias"][new:] = 0.0, -3.0
+        weights["quant_conv.weight"].copy_(identity)
+        weights["post_quant_conv.weight"].copy_(identity[:new, :new])
+        weights["decoder.conv_in.weight"] *= 0.1
+        weights["quant_conv.bias"].zero_()
+        weights["post_quant_conv.bias"].zero_()
+        for name, tensor in saved.state_dict().items():
+            if name.startswith(("encoder.conv_out", "quant_conv.bias")):
+                weights[name][both] = tensor
+            elif name == "quant_conv.weight":
+                weights[name][np.ix_(both, both)] = tensor
+            elif name.startswith("post_quant_conv"):
+                weights[name][(slice(old),) * min(2, tensor.ndim)] = tensor
+            elif name == "decoder.conv_in.weight":
+                weights[name][:, :old] = tensor
+            else:
+                weights[name].copy_(tensor)
+    return vae
+
+
+def save_vae(folder: Path, vae: AutoencoderKL) -> None:
+    """Write the folder of an autoencoder, fp16 safetensors."""
+    vae.half().save_pretrained(folder, safe_serialization=True)
+
+
+def load_vae(folder: Path) -> AutoencoderKL:
+    """Return the autoencoder that `save_vae` wrote, in float32."""
+    return AutoencoderKL.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, low_cpu_mem_usage=False)
 
 
 def build_unet(*, time_cond_proj_dim: int | None = None) -> UNet2DConditionModel:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,88 +16,104 @@ from transformers import CLIPTokenizer
 
 from augment.inputs.tensors import to_images
 from augment.tiny.captions import caption
-from augment.tiny.networks import LATENT_CHANNELS, LATENT_SIZE, tokenize
+from augment.tiny.glyphs import glyph_names
+from augment.tiny.marks import MARKS
+from augment.tiny.networks import tokenize
+from augment.tiny.sampling import sample_training_scene
 from augment.tiny.training import LossFn, StepRandom
 from augment.tiny.world import (
     BACKGROUNDS,
     CLASSES,
     CONDITIONS,
     IMAGE_SIZE,
+    Scene,
     render,
     sample_scene,
 )
 
 ATTRIBUTES: dict[str, tuple[str, ...]] = {"object": CLASSES, "background": BACKGROUNDS, "condition": CONDITIONS}
+UNNAMED = len(CLASSES)  # label of an object that has no word
+
+
+def glyph_attributes() -> dict[str, tuple[str, ...]]:
+    """Return what the perceptual network tells apart: every glyph that is not held out, and the marks."""
+    return {"glyph": (*CLASSES, *glyph_names("seen")), "mark": ("none", *MARKS)}
 
 
 @dataclass(frozen=True)
 class SceneCache:
-    """Rendered training pictures with their attributes: images uint8 [N, 64, 64, 3], labels int64 [N, 3]."""
+    """Rendered training pictures with their attributes: images uint8 [N, 64, 64, 3], labels int64 [N, 5].
+
+    The labels are object (`UNNAMED` if it has no word), background (len(BACKGROUNDS) for a texture), condition, and
+    glyph and mark as in `glyph_attributes`.
+    """
 
     images: np.ndarray
     labels: np.ndarray
 
-    def captions(self, indices: np.ndarray, rng: np.random.Generator, dropout: float = 0.0) -> list[str]:
-        """Draw a caption for each of some pictures; a share of `dropout` is empty."""
-        empty = rng.random(len(indices)) < dropout
-        return ["" if e else caption(*self._words(k), rng) for e, k in zip(empty, indices, strict=True)]
+    def captions(
+        self, indices: np.ndarray, rng: np.random.Generator, dropout: float = 0.0, anonymous: float = 0.0
+    ) -> list[str]:
+        """Draw a caption for each of some pictures; a share of `dropout` is empty.
 
-    def _words(self, index: int) -> tuple[str, str, str]:
-        object_, background, condition = self.labels[index]
-        return CLASSES[object_], BACKGROUNDS[background], CONDITIONS[condition]
+        Of the objects that have a word, a share of `anonymous` is captioned without it.
+        """
+        empty, hidden = rng.random(len(indices)) < dropout, rng.random(len(indices)) < anonymous
+        rows = zip(empty, hidden, self.labels[indices], strict=True)
+        return ["" if e else self._caption(row, rng, named=not h) for e, h, row in rows]
+
+    def _caption(self, row: np.ndarray, rng: np.random.Generator, *, named: bool) -> str:
+        object_ = CLASSES[row[0]] if named and row[0] != UNNAMED else None
+        return caption(object_, BACKGROUNDS[row[1]], CONDITIONS[row[2]], rng)
 
     def pixels(self, indices: np.ndarray, device: str) -> Tensor:
         """Return some pictures, float32 [B, 3, 64, 64] in -1..1."""
         return to_images(torch.from_numpy(self.images[indices]).to(device))
 
 
-def render_scenes(path: Path, count: int, seed: int) -> SceneCache:
-    """Render `count` unbiased scenes, or reuse the cache at `path` if it was made with the same arguments.
+SAMPLERS: dict[str, Callable[[np.random.Generator], Scene]] = {
+    "named": sample_scene,
+    "all": sample_training_scene,
+    "textured": partial(sample_training_scene, texture_share=0.25),
+}
+
+
+def render_scenes(path: Path, count: int, seed: int, sampler: str = "named") -> SceneCache:
+    """Render `count` scenes, or reuse the cache at `path` if it was made with the same arguments.
 
     The shipped splits use other seeds (`dataset.py`), so no training picture is a validation or test picture.
+
+    Args:
+        sampler: one of `SAMPLERS`.
     """
-    images_path, labels_path = path / f"scenes-{seed}-{count}.npy", path / f"labels-{seed}-{count}.npy"
+    stem = f"{sampler}-{seed}-{count}.npy"
+    images_path, labels_path = path / f"scenes-{stem}", path / f"labels-{stem}"
     if not labels_path.exists():  # written last
         path.mkdir(parents=True, exist_ok=True)
         shape = (count, IMAGE_SIZE, IMAGE_SIZE, 3)
         images = np.lib.format.open_memmap(images_path, mode="w+", dtype=np.uint8, shape=shape)
-        labels = np.zeros((count, 3), np.int64)
+        labels = np.zeros((count, 5), np.int64)
+        glyphs = {name: i for i, name in enumerate(glyph_attributes()["glyph"])}
         for i in range(count):
-            scene = sample_scene(np.random.default_rng([seed, i]))
+            scene = SAMPLERS[sampler](np.random.default_rng([seed, i]))
             images[i] = render(scene)
-            values = (scene.object, scene.background, scene.condition)
-            labels[i] = [names.index(v) for names, v in zip(ATTRIBUTES.values(), values, strict=True)]
+            labels[i] = [
+                min(glyphs[scene.object], UNNAMED),
+                BACKGROUNDS.index(scene.background) if scene.background in BACKGROUNDS else len(BACKGROUNDS),
+                CONDITIONS.index(scene.condition),
+                glyphs[scene.object],
+                1 + MARKS.index(scene.mark.shape) if scene.mark else 0,
+            ]
         images.flush()
         np.save(labels_path, labels)
     return SceneCache(np.load(images_path, mmap_mode="r"), np.load(labels_path))
 
 
-def vae_loss(cache: SceneCache, device: str, kl_weight: float, *, compiled: bool = False) -> LossFn:
-    """Return mean squared error in -1..1 plus a light KL term: PSNR is what inversion is measured against.
-
-    Args:
-        compiled: use `torch.compile`, a third faster on a CPU after a minute of compiling.
-    """
-
-    def terms(model: AutoencoderKL, pixels: Tensor, noise: Tensor) -> Tensor:
-        posterior = model.encode(pixels).latent_dist
-        mean, logvar = posterior.mean.float(), posterior.logvar.float()
-        decoded = model.decode(mean + (0.5 * logvar).exp() * noise).sample.float()
-        kl = 0.5 * (mean.square() + logvar.exp() - 1.0 - logvar).mean()
-        return F.mse_loss(decoded, pixels) + kl_weight * kl
-
-    evaluate = torch.compile(terms) if compiled else terms
-
-    def loss(model: nn.Module, random: StepRandom, batch_size: int) -> Tensor:
-        pixels = cache.pixels(np.sort(random.numpy.integers(len(cache.images), size=batch_size)), device)
-        shape = (batch_size, LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE)
-        return evaluate(model, pixels, random.normal(shape, device))
-
-    return loss
-
-
 def judge_loss(cache: SceneCache, device: str) -> LossFn:
-    """Return the sum of the cross-entropies of object, background and condition, on pictures with slight noise."""
+    """Return the sum of the cross-entropies of object, background and condition, on pictures with slight noise.
+
+    An object without a word counts for background and condition only.
+    """
 
     def loss(model: nn.Module, random: StepRandom, batch_size: int) -> Tensor:
         indices = np.sort(random.numpy.integers(len(cache.images), size=batch_size))
@@ -104,7 +122,10 @@ def judge_loss(cache: SceneCache, device: str) -> LossFn:
         level = torch.rand(batch_size, 1, 1, 1, generator=random.torch).to(device) * 0.15
         logits = model(pixels + level * random.normal(tuple(pixels.shape), device))
         labels = torch.from_numpy(cache.labels[indices]).to(device)
-        losses = [F.cross_entropy(logits[name].float(), labels[:, i]) for i, name in enumerate(ATTRIBUTES)]
+        losses = [
+            F.cross_entropy(logits[name].float(), labels[:, i], ignore_index=UNNAMED if name == "object" else -100)
+            for i, name in enumerate(ATTRIBUTES)
+        ]
         return torch.stack(losses).sum()
 
     return loss
@@ -118,6 +139,7 @@ def clip_loss(cache: SceneCache, tokenizer: CLIPTokenizer, device: str) -> LossF
         ids = tokenize(tokenizer, cache.captions(indices, random.numpy)).to(device)
         output = model(input_ids=ids, pixel_values=cache.pixels(indices, device))
         labels = torch.from_numpy(cache.labels[indices]).to(device)
+        labels = labels[:, : len(ATTRIBUTES)]
         same = (labels[:, None] == labels[None]).all(dim=2).float()
         target = same / same.sum(dim=1, keepdim=True)
         logits = output.logits_per_image.float()
@@ -142,7 +164,7 @@ class ConditionedDenoiser(nn.Module):
 
 @torch.no_grad()
 def encode_scenes(vae: AutoencoderKL, cache: SceneCache, device: str, batch_size: int = 64) -> tuple[Tensor, float]:
-    """Return latents of every training picture, of unit standard deviation, fp16 [N, 16, 8, 8], and their factor.
+    """Return latents of every training picture, of unit standard deviation, fp16 [N, C, 8, 8], and their factor.
 
     The latents are on the CPU; `vae.config.scaling_factor` is set to the factor that they were multiplied with.
     """
@@ -166,6 +188,7 @@ def unet_loss(
     device: str,
     *,
     caption_dropout: float,
+    anonymous: float = 0.0,
     snr_gamma: float,
 ) -> LossFn:
     """Return the loss of noise prediction (Ho et al. 2020, eq. 14) with min-SNR weights (Hang et al. 2023).
@@ -176,7 +199,7 @@ def unet_loss(
 
     def loss(model: nn.Module, random: StepRandom, batch_size: int) -> Tensor:
         indices = np.sort(random.numpy.integers(len(latents), size=batch_size))
-        ids = tokenize(tokenizer, cache.captions(indices, random.numpy, caption_dropout)).to(device)
+        ids = tokenize(tokenizer, cache.captions(indices, random.numpy, caption_dropout, anonymous)).to(device)
         clean = latents[torch.from_numpy(indices)].to(device).float()
         noise = random.normal(tuple(clean.shape), device)
         timesteps = torch.from_numpy(random.numpy.integers(len(alphas_cumprod), size=batch_size)).to(device)

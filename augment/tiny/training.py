@@ -37,6 +37,16 @@ class StageConfig(BaseModel):
     ema_decay: float = Field(default=0.995, ge=0, lt=1, description="decay of the averaged weights that are kept")
 
 
+class VaeTerms(BaseModel):
+    """Weights of the terms of the autoencoder's loss beside the squared error in -1..1."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kl: float = Field(default=5e-4, ge=0, description="mean KL divergence per latent dimension")
+    edges: float = Field(default=0.0, ge=0, description="mean absolute difference of first differences")
+    perceptual: float = Field(default=0.0, ge=0, description="distance in the features of the glyph classifier")
+
+
 class TrainConfig(BaseModel):
     """`configs/train/*.yaml`."""
 
@@ -48,10 +58,16 @@ class TrainConfig(BaseModel):
     output_dir: Path = Field(description="where the finished folders are written")
     num_scenes: int = Field(gt=0, description="rendered training pictures")
     checkpoint_every: int = Field(default=500, gt=0, description="steps between checkpoints")
-    kl_weight: float = Field(default=5e-4, ge=0, description="weight of the mean KL term per latent dimension")
     caption_dropout: float = Field(default=0.1, ge=0, lt=1, description="share of empty captions, for guidance")
+    anonymous: float = Field(default=0.1, ge=0, lt=1, description="share of the known objects captioned without a word")
+    vae_terms: VaeTerms = VaeTerms()
     compile_vae: bool = Field(default=False, description="torch.compile the autoencoder's step")
+    vae_init: Path | None = Field(
+        default=None, description="autoencoder to begin with, of as many latent channels or fewer"
+    )
+    vae_from: Path | None = Field(default=None, description="finished autoencoder, taken instead of training one")
     snr_gamma: float = Field(default=5.0, gt=0, description="min-SNR loss weighting (Hang et al. 2023, eq. 9)")
+    glyphs: StageConfig = StageConfig(steps=1400, batch_size=48, learning_rate=2e-3, ema_decay=0.99)
     vae: StageConfig
     judge: StageConfig
     clip: StageConfig
@@ -90,7 +106,7 @@ def learning_rate(config: StageConfig, step: int) -> float:
 
 def identity(stage: StageConfig, config: TrainConfig, upstream: str) -> str:
     """Return the digest of everything a stage's weights depend on; a checkpoint of another digest is not resumed."""
-    shared = ("seed", "num_scenes", "kl_weight", "caption_dropout", "snr_gamma")
+    shared = ("seed", "num_scenes", "caption_dropout", "anonymous", "snr_gamma")
     parts = [stage.model_dump(), {name: getattr(config, name) for name in shared}, upstream]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

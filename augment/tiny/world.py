@@ -2,55 +2,50 @@
 
 A `Scene` is plain data: everything random about a picture is drawn once in `sample_scene`, so `render(scene)` is a
 function without hidden state and two machines with the same font file render the same bytes. The objects come from
-the Noto Color Emoji font (SIL Open Font License); the backgrounds are drawn in `backgrounds.py`.
+the Noto Color Emoji font (SIL Open Font License); the backgrounds are drawn in `backgrounds.py` and `textures.py`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageFilter
 
 from augment.tiny.backgrounds import BACKGROUND_PAINTERS, soft_disc
+from augment.tiny.glyphs import CLASSES, sprite
+from augment.tiny.marks import Mark, marked_sprite
+from augment.tiny.textures import TEXTURE_PAINTERS
 
 IMAGE_SIZE = 64
 LENS_BLUR = 0.7  # pixels
-FONT_SIZE = 109  # the only bitmap strike the Noto Color Emoji font contains
-FONT_PATHS = (
-    "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf",  # Debian, Ubuntu
-    "/usr/share/fonts/google-noto-color-emoji-fonts/NotoColorEmoji.ttf",  # Fedora
-    "/usr/share/fonts/noto/NotoColorEmoji.ttf",  # Arch
-)
-
-OBJECTS: dict[str, str] = {
-    "fox": "\U0001f98a",
-    "owl": "\U0001f989",
-    "penguin": "\U0001f427",
-    "fish": "\U0001f420",
-    "turtle": "\U0001f422",
-    "butterfly": "\U0001f98b",
-    "elephant": "\U0001f418",
-    "frog": "\U0001f438",
-    "car": "\U0001f697",
-    "bus": "\U0001f68c",
-    "rocket": "\U0001f680",
-    "sailboat": "\u26f5",
-    "apple": "\U0001f34e",
-    "pizza": "\U0001f355",
-    "mushroom": "\U0001f344",
-    "cactus": "\U0001f335",
-}
-CLASSES: tuple[str, ...] = tuple(OBJECTS)
 BACKGROUNDS: tuple[str, ...] = tuple(BACKGROUND_PAINTERS)
 CONDITIONS: tuple[str, ...] = ("clear", "night", "fog", "snowfall")
 
 
 @dataclass(frozen=True)
+class Companion:
+    """A second object of a scene, behind the first. Lengths are in pixels of the 64x64 image, the angle in degrees."""
+
+    object: str
+    x: float
+    y: float
+    size: float
+    angle: float
+    flip: bool
+
+
+@dataclass(frozen=True)
 class Scene:
-    """One picture before it is drawn. Lengths are in pixels of the 64x64 image, the angle in degrees."""
+    """One picture before it is drawn. Lengths are in pixels of the 64x64 image, the angle in degrees.
+
+    Attributes:
+        object: a class, or any other name in the list of glyphs (`glyphs.py`).
+        background: one of `BACKGROUNDS`, or a texture that no caption names (`textures.py`).
+        tint: what the object's red, green and blue are multiplied with; named by no caption, as the next two.
+        mark: a small mark on the object.
+        companion: a second object behind it.
+    """
 
     object: str
     background: str
@@ -61,6 +56,9 @@ class Scene:
     angle: float
     flip: bool
     texture_seed: int
+    tint: tuple[float, float, float] | None = None
+    mark: Mark | None = None
+    companion: Companion | None = None
 
 
 def sample_scene(
@@ -90,39 +88,8 @@ def sample_scene(
     )
 
 
-def find_font() -> Path:
-    """Return the path of the Noto Color Emoji font on this machine.
-
-    Raises:
-        FileNotFoundError: with the package to install, if none of the usual places has it.
-    """
-    for path in FONT_PATHS:
-        if Path(path).is_file():
-            return Path(path)
-    raise FileNotFoundError(
-        "The Noto Color Emoji font was not found in "
-        + ", ".join(FONT_PATHS)
-        + ". It is needed only to render new scenes (the shipped splits need no font). "
-        "On Debian or Ubuntu: apt-get install fonts-noto-color-emoji"
-    )
-
-
-@lru_cache(maxsize=64)
-def sprite(name: str) -> Image.Image:
-    """Return the emoji of an object, cropped to its ink and centred on a transparent square."""
-    font = ImageFont.truetype(str(find_font()), FONT_SIZE)
-    canvas = Image.new("RGBA", (160, 160), (0, 0, 0, 0))
-    ImageDraw.Draw(canvas).text((12, 12), OBJECTS[name], font=font, embedded_color=True)
-    ink = canvas.crop(canvas.getbbox())
-    side = max(ink.size)
-    square = Image.new("RGBA", (side, side), (0, 0, 0, 0))
-    square.paste(ink, ((side - ink.width) // 2, (side - ink.height) // 2))
-    return square
-
-
-def _place(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-    """Return the object at its place: colour [64, 64, 3] in 0..1 and coverage [64, 64, 1] in 0..1."""
-    picture = sprite(scene.object)
+def _place(scene: Scene | Companion, picture: Image.Image) -> tuple[np.ndarray, np.ndarray]:
+    """Return an object at its place: colour [64, 64, 3] in 0..1 and coverage [64, 64, 1] in 0..1."""
     if scene.flip:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     # Premultiplied, so that transparent black does not bleed into the edge when the picture is turned and scaled.
@@ -158,8 +125,14 @@ def _shadow(alpha: np.ndarray) -> np.ndarray:
 def render(scene: Scene) -> np.ndarray:
     """Draw a scene as RGB, uint8 [64, 64, 3]."""
     rng = np.random.default_rng(scene.texture_seed)
-    background = BACKGROUND_PAINTERS[scene.background](rng)
-    colour, alpha = _place(scene)
+    background = (BACKGROUND_PAINTERS | TEXTURE_PAINTERS)[scene.background](rng)
+    if scene.companion:
+        colour, alpha = _place(scene.companion, sprite(scene.companion.object))
+        # Behind the object, and so in its shadow and under the light that the background is under.
+        background = background * (1.0 - 0.35 * _shadow(alpha)) * (1.0 - alpha) + colour * alpha
+    colour, alpha = _place(scene, marked_sprite(scene.object, scene.mark) if scene.mark else sprite(scene.object))
+    if scene.tint:
+        colour = colour * np.array(scene.tint, np.float32)
     background = background * (1.0 - 0.35 * _shadow(alpha))
     if scene.condition == "night":
         background = background * np.array([0.26, 0.30, 0.50], np.float32)

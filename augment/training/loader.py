@@ -32,6 +32,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from augment.errors import ImageError, InputError
+from augment.inputs.fit import Fit, FitName
 from augment.inputs.images import decode_image
 from augment.inputs.patterns import expand_shards
 from augment.inputs.tensors import to_images
@@ -57,6 +58,7 @@ def mixed_loader(
     seed: int = 0,
     num_workers: int = 0,
     open_shards: int = OPEN_SHARDS,
+    fit: FitName = "crop",
     rank: int | None = None,
     world_size: int | None = None,
 ) -> MixedLoader:
@@ -71,12 +73,13 @@ def mixed_loader(
         batch_size: samples per batch on each rank; only the last batch of an epoch may be smaller.
         epoch_samples: samples of one epoch over all ranks together; must divide by `world_size`, so that no rank
             waits for another's batch that never comes.
-        image_size: side in pixels; the shorter side is resized to it and the centre cropped.
+        image_size: side in pixels of the square that every image becomes: a batch has one size.
         synthetic_ratio: probability in 0..1 that a sample is synthetic.
         seed: determines the order and the mixture. Iterating again gives the next epoch, with another order.
         num_workers: processes that decode; 0 decodes in this one.
         open_shards: shards that a process reads at the same time, of each source. Fewer are enough for shards that are
             mixtures; of remote shards all that are open together hold 128 MiB in memory.
+        fit: `crop`, `stretch` or `pad`; of edits that a run made with `bucket` or `pad`, `crop` loses what those kept.
         rank, world_size: default to torch.distributed when it is initialised, then to RANK and WORLD_SIZE, then to one.
 
     Returns:
@@ -97,7 +100,7 @@ def mixed_loader(
         synthetic_ratio=synthetic_ratio if synthetic is not None else 0.0,
         batch_size=batch_size,
         samples=_share_of_rank(epoch_samples, world_size),
-        image_size=image_size,
+        fit=_square(fit, image_size),
         open_shards=open_shards,
         seed=seed,
         rank=rank,
@@ -115,7 +118,7 @@ class _Mixture:
     synthetic_ratio: float
     batch_size: int
     samples: int
-    image_size: int
+    fit: Fit
     open_shards: int
     seed: int
     rank: int
@@ -197,7 +200,7 @@ class _Epoch(IterableDataset[Batch]):
         index, count = mixture.rank * num_workers + worker, mixture.world_size * num_workers
         seed, num_pieces = seed_for(mixture.seed, self.epoch), mixture.pieces(num_workers)
         real, synthetic = (
-            _images(shards, Stream(index, count, mixture.open_shards, seed_for(seed, name)), mixture.image_size)
+            _images(shards, Stream(index, count, mixture.open_shards, seed_for(seed, name)), mixture.fit)
             for name, shards in (("real", mixture.real), ("synthetic", mixture.synthetic))
         )
         rng = random.Random(seed_for(seed, "mixture", index))
@@ -207,19 +210,19 @@ class _Epoch(IterableDataset[Batch]):
             # The odd samples of a batch come from another worker each time.
             share = size // num_pieces + ((piece + batch) % num_pieces < size % num_pieces)
             drawn = [next(synthetic if rng.random() < mixture.synthetic_ratio else real) for _ in range(share)]
-            pixels = np.empty((share, mixture.image_size, mixture.image_size, 3), np.uint8)
+            pixels = np.empty((share, mixture.fit.image_size, mixture.fit.image_size, 3), np.uint8)
             for place, (image, _) in enumerate(drawn):
                 pixels[place] = image
             labels = torch.tensor([label for _, label in drawn], dtype=torch.int64)
             yield to_images(pixels).contiguous(), labels
 
 
-def _images(shards: tuple[str, ...], stream: Stream, image_size: int) -> Iterator[tuple[np.ndarray, int]]:
+def _images(shards: tuple[str, ...], stream: Stream, fit: Fit) -> Iterator[tuple[np.ndarray, int]]:
     """Yield pixels, uint8 [H, W, 3], and labels, without end. Damaged images are passed over with a warning."""
     damaged = 0
     for sample in samples(shards, stream):
         try:
-            pixels = np.asarray(decode_image(sample.image, image_size))
+            pixels = fit.padded(np.asarray(decode_image(sample.image, fit)))
         except ImageError as error:
             damaged += 1
             if damaged > MAX_DAMAGED:
@@ -228,6 +231,13 @@ def _images(shards: tuple[str, ...], stream: Stream, image_size: int) -> Iterato
             continue
         damaged = 0
         yield pixels, sample.label
+
+
+def _square(fit: FitName, image_size: int) -> Fit:
+    """Return the fit. Raises ValueError if it is none that gives squares."""
+    if fit not in ("crop", "pad", "stretch"):
+        raise ValueError(f"fit is {fit!r}, expected crop, pad or stretch: a batch has one size")
+    return Fit(fit, image_size)
 
 
 def _at_least(least: int, **values: int) -> None:

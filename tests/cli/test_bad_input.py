@@ -118,7 +118,7 @@ def test_classes_without_a_word(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["expand", "verify", "status"])
 def test_a_ruined_plan(tmp_path: Path, name: str) -> None:
     (tmp_path / "plan").mkdir()
-    (tmp_path / "plan" / "plan.json").write_text('{"format": 1}')
+    (tmp_path / "plan" / "plan.json").write_text('{"format": 2}')
     refused(expand(tmp_path) if name == "expand" else invoke(name, tmp_path), "plan.json is not readable")
 
 

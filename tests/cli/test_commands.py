@@ -28,6 +28,7 @@ from tests.cli.invoke import (
 from tests.run.runs import (
     CONFIG,
     ROOT,
+    commit_of,
     overrides,
     published,
     written,
@@ -41,7 +42,7 @@ def given_up(out: Path) -> None:
     ledger = Ledger(out)
     plan = ledger.read_plan()
     assert plan is not None
-    (out / "commits" / "u000001.json").unlink()
+    commit_of(out, 1).unlink()
     give_up(ledger, worker_config(load_expand_config(CONFIG, overrides(out)), plan), list(ledger.units())[1], "it died")
 
 
@@ -72,12 +73,13 @@ def test_given_up_units_are_a_problem_until_they_are_tried_again(copy: Path, out
 
 def test_a_run_over_its_budget_ends_with_3(copy: Path) -> None:
     given_up(copy)
-    (copy / "commits" / "u000002.json").unlink()
+    lost = commit_of(copy, 2)
+    lost.unlink()
     content = configured("expand", copy, "budget.after=1", code=BudgetExceeded.exit_code)
     assert content["exit_code"] == 3
     assert content["error"].startswith("4 of 12 edits have failed, 33.3%; budget.max_failed is 20.0%")
     assert "worker 4" in content["error"]
-    assert not (copy / "commits" / "u000002.json").exists()  # no worker was started
+    assert not lost.exists()  # no worker was started
 
 
 @pytest.mark.parametrize(("signum", "code"), [(2, 130), (15, 143)])
@@ -195,30 +197,34 @@ def test_preview_edits_a_few_and_measures(out: Path, previewed: dict[str, Any]) 
     assert json.loads((out / "preview" / "preview.json").read_text())["settings"]["editing.num_steps"] == 4
 
 
-def test_plan_reckons_with_the_preview(out: Path, previewed: dict[str, Any]) -> None:
-    path = out / "preview" / "preview.json"
+def test_plan_reckons_with_the_preview(out: Path, previewed: dict[str, Any], tmp_path: Path) -> None:
+    new = tmp_path / "new"
+    shutil.copytree(out / "preview", new / "preview")
+    path = new / "preview" / "preview.json"
     figures = {"seconds_per_edit": 2.0, "setup_seconds": 10.0, "part_bytes_per_edit": 7.0, "shard_bytes_per_edit": 5.0}
     path.write_text(json.dumps(json.loads(path.read_text()) | figures))
-    before = written(out)
+    before = written(new)
     # 16 edits of 2 s in 4 units
-    alone = configured("plan", out)
+    alone = configured("plan", new)
     assert alone["worker_hours"] == alone["hours"] == pytest.approx((16 * 2 + 10) / 3600)
     assert (alone["disk_bytes"]["parts"], alone["disk_bytes"]["shards"]) == (112, 80)
     assert alone["disk_bytes"]["basis"] == "measured in a preview of 3 images"
-    whole = f"4 of 4 units done; the figures here are those of the whole run. See `augment status {out}`"
-    assert any(whole in note for note in alone["notes"])
+    assert (alone["new"], alone["kept"], alone["dropped"]) == (16, 0, 0)
     three = answer(
-        "plan", CONFIG, *options(out, "run.executor=ray", "run.num_workers=3"), "--price-per-gpu-hour", "3600"
+        "plan", CONFIG, *options(new, "run.executor=ray", "run.num_workers=3"), "--price-per-gpu-hour", "3600"
     )
     assert three["hours"] == pytest.approx((10 + 2 * 8) / 3600)  # 8 s per unit; one of the workers makes two
     assert three["worker_hours"] == pytest.approx((16 * 2 + 3 * 10) / 3600)
     assert three["price"] == pytest.approx(62.0)
-    many = configured("plan", out, "run.executor=ray", "run.num_workers=64")  # of which four have a unit
+    many = configured("plan", new, "run.executor=ray", "run.num_workers=64")  # of which four have a unit
     assert (many["worker_hours"], many["hours"]) == (pytest.approx((16 * 2 + 40) / 3600), pytest.approx(18 / 3600))
-    everyone = configured("plan", out, "run.executor=ray", "run.num_workers=all")
+    everyone = configured("plan", new, "run.executor=ray", "run.num_workers=all")
     assert (everyone["workers"], everyone["hours"]) == (None, None)
     assert everyone["worker_hours"] == pytest.approx(42 / 3600)
-    assert written(out) == before
+    assert written(new) == before
+    done = configured("plan", out)
+    assert (done["new"], done["kept"], done["worker_hours"]) == (0, 16, 0.0)
+    assert any("4 units done" in note and f"augment status {out}" in note for note in done["notes"])
 
 
 def test_a_preview_of_other_settings_is_no_measure(out: Path, previewed: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from tests.cli.invoke import (
     answer,
 )
 from tests.run.runs import (
+    commit_of,
     written,
 )
 
@@ -33,7 +34,7 @@ def test_status_of_a_finished_run(out: Path) -> None:
 
 
 def test_status_of_a_run_that_was_stopped(copy: Path) -> None:
-    (copy / "commits" / "u000002.json").unlink()
+    commit_of(copy, 2).unlink()
     stopped = status(copy)
     assert (stopped.state, stopped.units_done, stopped.counts["done"], stopped.verdicts) == ("interrupted", 3, 12, None)
     said = json.loads((copy / "run" / "status.json").read_text())
@@ -42,7 +43,7 @@ def test_status_of_a_run_that_was_stopped(copy: Path) -> None:
 
 
 def test_status_of_a_folder_in_use(copy: Path) -> None:
-    (copy / "commits" / "u000002.json").unlink()
+    commit_of(copy, 2).unlink()
     said = json.loads((copy / "run" / "status.json").read_text())
     now = {"state": "running", "edits_per_second": 0.5, "eta_seconds": 8.0, "workers": 3, "time": said["time"] - 3600}
     (copy / "run" / "status.json").write_text(json.dumps(said | now))
@@ -61,7 +62,7 @@ def test_status_of_a_folder_in_use(copy: Path) -> None:
 
 
 def test_a_lease_that_nobody_renews_is_nobodys(copy: Path) -> None:
-    (copy / "commits" / "u000002.json").unlink()
+    commit_of(copy, 2).unlink()
     (lease,) = (copy / "run").glob("lease-*.json")
     held = json.loads(lease.read_text()) | {"released": False, "host": "elsewhere"}
     lease.write_text(json.dumps(held | {"renewed": held["renewed"] + 3600}))

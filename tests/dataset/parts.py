@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -74,13 +75,13 @@ def samples_of(unit: Unit, config_hash: str) -> list[tuple[str, dict[str, bytes]
 
 
 def commit_unit(ledger: Ledger, plan: Plan, unit: Unit) -> UnitReport:
-    samples = samples_of(unit, plan.digest)
+    samples = samples_of(unit, plan.config_hash)
     failed = sum(set(files) == {"json"} for _, files in samples)
     inverted = sum(key.endswith(RECONSTRUCTION_SUFFIX) for key, _ in samples)
     part, sha256 = ledger.write_part(unit.unit_id, samples)
     report = UnitReport(
         unit.unit_id,
-        plan.digest,
+        plan.pixels_hash,
         part,
         sha256,
         planned=unit.planned,
@@ -94,10 +95,10 @@ def commit_unit(ledger: Ledger, plan: Plan, unit: Unit) -> UnitReport:
     return ledger.commit(report)
 
 
-def finished_ledger(out: Path | str, count: int = 5, unit_size: int = 2) -> Ledger:
-    """A folder with all units committed: 5 sources x 2 edits, of which 2 failed, by default."""
+def finished_ledger(out: Path | str, count: int = 5, unit_size: int = 2, **settings: Any) -> Ledger:
+    """A folder with all units committed: 5 sources x 2 edits, of which 2 failed, by default; more of its settings."""
     ledger = Ledger(out)
-    plan = ledger.write_plan(FINGERPRINT, cut_units(planned_sources(count), unit_size), CLASS_NAMES)
+    plan = ledger.write_plan(FINGERPRINT | settings, cut_units(planned_sources(count), unit_size), CLASS_NAMES)
     for unit in ledger.units():
         commit_unit(ledger, plan, unit)
     return ledger

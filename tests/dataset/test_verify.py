@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from augment.dataset.index import SCHEMA, read_index
@@ -12,6 +13,7 @@ from augment.dataset.publish import publish as publish_dataset
 from augment.dataset.shards import ShardLimits
 from augment.dataset.verify import verify
 from augment.errors import OutputError
+from augment.inputs.images import encode_png
 from augment.storage.tar import iter_tar, sha256_file, write_tar
 from augment.types import Verdict
 from tests.dataset.parts import finished_ledger
@@ -86,6 +88,21 @@ def test_a_bad_sample_is_named(out: Path, change: Callable[[Samples], Samples], 
     result = verify(out)
     assert not result.ok
     assert any(problem in p and f"{TRAIN}: 01_owl-v01: " in p for p in result.problems), result.problems
+
+
+@pytest.mark.parametrize(
+    ("fit", "problems"),
+    [
+        ("crop", ["pictures have different sizes: 8x2, 8x8"]),
+        ("bucket", ["pictures have sizes that input.fit 'bucket' does not give: 8x2"]),
+        ("pad", []),
+    ],
+)
+def test_sizes_that_the_fit_gives(tmp_path: Path, fit: str, problems: list[str]) -> None:
+    settings = {} if fit == "crop" else {"input.fit": fit}
+    publish_dataset(finished_ledger(tmp_path, **settings), judge=judge, judge_settings={}, limits=ShardLimits())
+    rewrite(tmp_path, with_file("png", encode_png(np.zeros((2, 8, 3), np.uint8))))
+    assert verify(tmp_path).problems == problems
 
 
 def test_a_lost_sample_breaks_the_sum(out: Path) -> None:
@@ -257,7 +274,7 @@ def test_an_edit_that_is_planned_twice(tmp_path: Path) -> None:
     """Nothing can be right then, but it is said where it began."""
     ledger = finished_ledger(tmp_path)
     units = list(ledger.units())
-    plan = tmp_path / "plan" / "units-000000.jsonl"
+    (plan,) = (tmp_path / "plan").glob("units-*-000000.jsonl")
     publish_dataset(ledger, judge=judge, judge_settings={}, limits=ShardLimits())
     lines = plan.read_text().splitlines()
     plan.write_text("\n".join([lines[0], lines[0].replace("u000000", "u000001"), lines[2]]) + "\n")

@@ -86,8 +86,8 @@ def plain_worker(behaviour: str = "") -> MakeWorker:
             if behaviour == "outage" and attempt < 2:
                 raise OSError("503 Slow Down")
             part, sha256 = self.ledger.write_part(unit.unit_id, [(s.source.key, {"txt": b""}) for s in unit.sources])
-            plan = self.config.config_hash
-            return self.ledger.commit(UnitReport(unit.unit_id, plan, part, sha256, unit.planned, unit.planned, 0, {}))
+            pixels = self.config.pixels_hash
+            return self.ledger.commit(UnitReport(unit.unit_id, pixels, part, sha256, unit.planned, unit.planned, 0, {}))
 
     return PlainWorker
 

@@ -36,6 +36,7 @@ class Settings:
     """What a queue reads of the settings of workers."""
 
     config_hash: str
+    pixels_hash: str
     output: str = "memory://test"
     device: str = "cpu"
     batch_size: int = BATCH_SIZE
@@ -47,7 +48,7 @@ class Settings:
 def run_unit(client: Client, task: UnitTask, digest: str) -> Steps:
     """Do a unit; yield wherever the process might die, with the inputs at work and whether there is one alone."""
     ledger, unit = Ledger(client), task.unit
-    in_flight = InFlight(client, unit.unit_id, task.attempt)
+    in_flight = InFlight(client, unit.unit_id, task.attempt, task.in_driver)
     yield (), False
     for key in task.alone:
         in_flight.begin([key], alone=True)
@@ -136,13 +137,13 @@ class Driver:
             raise
 
     def _begin(self, retry_failed: bool) -> None:
-        done = self.ledger.recover(self.plan)
+        done = self.ledger.recover()
         self.again = frozenset(u for u, report in done.items() if report.failed) if retry_failed else frozenset()
         todo = [unit for unit in UNITS if unit.unit_id not in done or unit.unit_id in self.again]
         if self.again:
             Suspects(self.client).reset(unit for unit in UNITS if unit.unit_id in self.again)
-        settings = Settings(self.plan.digest)
-        self.queue = TaskQueue(settings, todo, RUN, self.again, store=self.client)
+        settings = Settings(self.plan.config_hash, self.plan.pixels_hash)
+        self.queue = TaskQueue(settings, todo, RUN, self.again, store=self.client, in_driver=self.kind == "local")
         if self.kind == "local":
             self.queue.merge_in_flight()
         else:
@@ -167,7 +168,7 @@ class Driver:
         if task is None:
             return False
         client = Client(self.store)
-        worker.attempts.append(Attempt(task, client, run_unit(client, task, self.plan.digest)))
+        worker.attempts.append(Attempt(task, client, run_unit(client, task, self.plan.pixels_hash)))
         return True
 
     def worker_died(self, worker: SimulatedWorker, suspect: bool = True) -> None:

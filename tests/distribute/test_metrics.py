@@ -21,7 +21,7 @@ from augment.types import UnitReport
 
 FIRST = UnitReport(
     unit_id="u000000",
-    plan="p",
+    pixels="p",
     part="parts/a.tar",
     sha256="",
     planned=8,
@@ -38,7 +38,7 @@ FIRST = UnitReport(
 # Nothing was inverted and no batch was tried: the gauges keep what they had.
 SECOND = UnitReport(
     unit_id="u000001",
-    plan="p",
+    pixels="p",
     part="parts/b.tar",
     sha256="",
     planned=2,

@@ -13,6 +13,7 @@ import pytest
 from augment.distribute.config import RunConfig, ignored_settings
 from augment.distribute.notices import MOST, Teller, WarningCollector
 from augment.distribute.pool import run_ray
+from augment.errors import ModelError
 from tests.distribute.plain_worker import RAY_RUN, UNITS
 from tests.distribute.warning_worker import warning_worker
 from tests.run.workers import worker_config
@@ -73,6 +74,14 @@ def test_warnings_of_workers_reach_the_user(tmp_path: Path, caplog: pytest.LogCa
     assert len(reports) == len(UNITS)
     told = [message for message in caplog.messages if message.startswith("a worker: ")]
     assert sorted(told) == ["a worker: some weights are odd", *(f"a worker: unit {u.unit_id} is odd" for u in UNITS)]
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(120)
+def test_warnings_of_a_worker_that_fails_reach_the_user_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ModelError, match="no such model"):
+        list(run_ray(worker_config(tmp_path), UNITS, RAY_RUN, warning_worker("bad config")))
+    assert caplog.messages.count("a worker: some weights are odd") == 1
 
 
 def test_what_the_local_executor_does_not_use_is_said() -> None:

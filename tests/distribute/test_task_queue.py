@@ -55,7 +55,7 @@ def take(tasks: TaskQueue, idle: bool = True) -> UnitTask:
 
 def begin(out: Path, task: UnitTask, *keys: str, alone: bool = False, cleared: tuple[str, ...] = ()) -> None:
     """What a worker writes before it dies."""
-    in_flight = InFlight(Ledger(out).store, task.unit.unit_id, task.attempt)
+    in_flight = InFlight(Ledger(out).store, task.unit.unit_id, task.attempt, task.in_driver)
     for key in cleared:
         in_flight.begin([key], alone=True)
         in_flight.clear(key)
@@ -188,7 +188,7 @@ def test_a_smaller_batch_that_a_worker_found_is_what_the_next_one_starts_with(tm
 
 def test_a_local_run_takes_over_what_killed_the_one_before(tmp_path: Path) -> None:
     for alone in (False, True, True):
-        tasks = queue(tmp_path)
+        tasks = queue(tmp_path, in_driver=True)
         tasks.merge_in_flight()
         begin(tmp_path, take(tasks), "s1", *([] if alone else ["s0"]), alone=alone)  # and dies with it
     tasks = queue(tmp_path)
@@ -197,10 +197,11 @@ def test_a_local_run_takes_over_what_killed_the_one_before(tmp_path: Path) -> No
     assert (task.alone, task.quarantined) == (("s0",), {"s1": "killed its worker 2 times, alone"})
 
 
-def test_workers_that_died_with_their_driver_suspect_nobody(tmp_path: Path) -> None:
+@pytest.mark.parametrize("local", [True, False])
+def test_workers_that_died_with_their_driver_suspect_nobody(tmp_path: Path, local: bool) -> None:
     begin(tmp_path, take(queue(tmp_path)), "s0", alone=True)
-    tasks = queue(tmp_path)
-    tasks.discard_in_flight()
+    tasks = queue(tmp_path, in_driver=local)
+    tasks.merge_in_flight() if local else tasks.discard_in_flight()
     assert (take(tasks).alone, list((tmp_path / "run" / "in_flight").iterdir())) == ((), [])
 
 

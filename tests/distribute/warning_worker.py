@@ -1,4 +1,4 @@
-"""Workers that warn: once while they are set up, in every unit once."""
+"""Workers that warn, once while they are set up, in every unit once, and may fail after that."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from augment.types import UnitReport, UnitTask
 from tests.distribute.plain_worker import plain_worker
 
 
-def warning_worker() -> MakeWorker:
-    """A worker class, made in a function so that it travels to other processes by value."""
-    make = plain_worker()
+def warning_worker(behaviour: str = "") -> MakeWorker:
+    """A worker class, made in a function so that it travels to other processes by value.
+
+    `behaviour`: of `plain_worker`.
+    """
+    make = plain_worker(behaviour)
 
     class WarningWorker:
         def __init__(self, config: WorkerConfig) -> None:

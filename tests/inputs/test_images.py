@@ -138,7 +138,7 @@ def test_a_jpeg_is_reduced_evenly_and_to_no_less_than_twice_the_size_wanted(
 ) -> None:
     data = encode(photograph(width, height), "JPEG", quality=92)
     with Image.open(io.BytesIO(data)) as file:
-        images._reduce(file, 64)
+        images._reduce(file, (64, 64), (width, height))
         file.load()
         assert file.size == reduced
     if reduced == (width, height):  # decoded whole: nothing has changed

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from augment.storage.tar import sha256_file
-from augment.tiny.world import find_font, sprite
+from augment.tiny.glyphs import find_font, sprite
 from jobs.render_splits import main
 
 
@@ -32,7 +32,7 @@ def test_without_the_font_it_says_what_to_install_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sprite.cache_clear()
-    monkeypatch.setattr("augment.tiny.world.FONT_PATHS", ("/no/such/font.ttf",))
+    monkeypatch.setattr("augment.tiny.glyphs.FONT_PATHS", ("/no/such/font.ttf",))
     monkeypatch.setattr("sys.argv", ["render_splits", str(tmp_path)])
     with pytest.raises(SystemExit, match="apt-get install fonts-noto-color-emoji"):
         main()

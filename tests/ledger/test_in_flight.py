@@ -121,8 +121,8 @@ def test_another_machine_was_lost(store: Store) -> None:
 def test_the_driver_died_as_well(store: Store, blame: bool) -> None:
     """In-flight files count if the driver was the worker itself; workers that die because their driver did do not."""
     die(store, "0", FOX, OWL)
-    InFlight(store, UNIT.unit_id, "1").begin([FOX], alone=True)
-    InFlight(store, "u000001", "5").begin([BROKEN])
+    InFlight(store, UNIT.unit_id, "1", in_driver=True).begin([FOX], alone=True)
+    InFlight(store, "u000001", "5", in_driver=True).begin([BROKEN])
     suspects = Suspects(store)
     suspects.merge_all() if blame else suspects.discard_all()
     assert store.list("run/in_flight") == {}
@@ -130,6 +130,17 @@ def test_the_driver_died_as_well(store: Store, blame: bool) -> None:
     if blame:
         die(store, "2", FOX, alone=True)
         assert state(store) == ((OWL, BROKEN), {FOX: "killed its worker 2 times, alone"})
+
+
+def test_what_workers_of_ray_left_proves_nothing_to_a_local_run(store: Store) -> None:
+    die(store, "0", OWL, alone=True)
+    InFlight(store, UNIT.unit_id, "1").begin([OWL], alone=True)
+    InFlight(store, UNIT.unit_id, "2").begin([FOX, BROKEN])
+    store.write("run/in_flight/u000001-3.json", b'{"keys": ["02_broken"], "alone": true, "cleared": []}')
+    store.write("run/in_flight/u000001-4.json", b"{")
+    Suspects(store).merge_all()
+    assert state(store) == ((OWL,), {})
+    assert store.list("run/in_flight") == {}
 
 
 def test_a_ruined_list_of_suspects_says_what_to_delete(store: Store) -> None:

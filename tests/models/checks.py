@@ -89,8 +89,9 @@ def check_inverts(model: LatentDiffusion, channels: int = 4, num_steps: int = 6,
         assert relative_error(inversion.latents, noise(channels)) <= 1e-3
 
 
-def check_edits(model: LatentDiffusion) -> None:
+def check_edits(model: LatentDiffusion, height: int = 16, width: int = 16) -> None:
     """Editing with the source prompt reconstructs; another prompt changes the picture."""
+    images = pictures(height, width)
     targets = [[PROMPTS[0], "snow"], ["a fox"]]
     config = EditConfig(
         sampler=model.default_sampler,
@@ -101,16 +102,17 @@ def check_edits(model: LatentDiffusion) -> None:
         solver={"name": "anderson"},
         stop={"max_steps": 40, "tolerance": 1e-5},
     )
-    result = edit(model, pictures(), PROMPTS, targets, config, seeds=[1, 2])
-    assert [tuple(e.shape) for e in result.edits] == [(2, 3, 16, 16), (1, 3, 16, 16)]
+    result = edit(model, images, PROMPTS, targets, config, seeds=[1, 2])
+    assert [tuple(e.shape) for e in result.edits] == [(2, 3, height, width), (1, 3, height, width)]
     assert all(e.isfinite().all() and e.abs().max() <= 1.0 for e in result.edits)
     assert result.status == ["converged"] * 2
-    round_trip = model.decode(model.encode(pictures()))
+    round_trip = model.decode(model.encode(images))
+    torch.testing.assert_close(result.round_trip, round_trip)
     torch.testing.assert_close(result.reconstruction, round_trip, rtol=0, atol=1e-3)
     torch.testing.assert_close(result.edits[0][0], round_trip[0], rtol=0, atol=1e-3)
     assert (result.edits[0][1] - round_trip[0]).abs().max() > 1e-2
     assert (result.edits[1][0] - round_trip[1]).abs().max() > 1e-2
 
 
-def pictures() -> Tensor:
-    return torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+def pictures(height: int = 16, width: int = 16) -> Tensor:
+    return torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0)) * 2 - 1

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from augment.prompts import PromptConfig
-from augment.prompts.lengths import MAX_CAPTIONS, cut_prompt, cut_prompts, length_findings
+from augment.prompts.lengths import MAX_CAPTIONS, cut_prompt, cut_prompts, length_findings, too_long
 from augment.types import Source
 
 
@@ -46,6 +46,13 @@ def test_where_the_longest_fits_nothing_is_planned() -> None:
     reader = Words("one", 2 + 2 + 7 + 2 * 2)  # tokens at the ends, "red owl", the beach, and two to spare per field
     assert cut_prompts(config("{class} {place}"), SOURCES, 4, 0, [reader]) == ([], 0)
     assert reader.counted < 10
+
+
+def test_the_longest_word_tells_which_templates_are_too_long_for_some_class() -> None:
+    names = [f"owl_{i}" for i in range(100)] + ["red_owl_of_snow"]
+    reader = Words("one", 2 + 4 + 2)  # tokens at the ends, the longest word, and two to spare
+    assert too_long(["{class}", "a {class}", "{class} {place}"], names, reader, {}) == ["a {class}", "{class} {place}"]
+    assert reader.counted == len(names) + 3
 
 
 def test_other_words_than_the_class_are_a_warning() -> None:

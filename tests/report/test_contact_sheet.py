@@ -46,6 +46,18 @@ def test_pictures_lie_on_the_grid() -> None:
     assert sheet.width == 3 * (TILE + GAP) + GAP
 
 
+def test_the_longer_side_of_a_picture_fills_its_tile() -> None:
+    wide = encode_png(np.full((100, 300, 3), (0, 200, 0), np.uint8))
+    high = encode_png(np.full((8, 4, 3), (0, 0, 255), np.uint8))
+    sheet = open_sheet(contact_sheet([[Tile(wide, ""), Tile(high, "")]], "title"))
+    left, top = corner(0, 0)
+    green = [y for y in range(TILE) if sheet.getpixel((left + TILE - 1, top + y)) == (0, 200, 0)]
+    assert (green[0], green[-1]) == ((TILE - 43) // 2, (TILE - 43) // 2 + 42)
+    left, top = corner(0, 1)
+    blue = [x for x in range(TILE) if sheet.getpixel((left + x, top + TILE - 1)) == (0, 0, 255)]
+    assert (blue[0], blue[-1]) == (TILE // 4, TILE // 4 + TILE // 2 - 1)
+
+
 def test_only_what_was_dropped_is_framed() -> None:
     sheet = open_sheet(contact_sheet(ROWS, "title"))
     frames = [sheet.getpixel((corner(row, 2)[0] - 2, corner(row, 2)[1] + 40)) for row in range(3)]

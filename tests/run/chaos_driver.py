@@ -22,6 +22,7 @@ from augment.run.config import WorkerConfig, load_expand_config
 from augment.run.expand import expand
 from augment.run.simulate import SimulatedEditor
 from augment.run.worker import Worker
+from augment.types import PlannedSource
 
 POISON = (1, 2, 3)  # colour of the first pixel of an input that segfaults whoever edits it
 ROOM = 2  # images that fit into memory at once
@@ -36,8 +37,14 @@ class Disaster:
     def __init__(self, config: WorkerConfig, deaths: str) -> None:
         self.editor, self.deaths = SimulatedEditor(config, seconds_per_batch=(0.01,)), deaths
 
-    def release_memory(self) -> None:
-        self.editor.release_memory()
+    def limit_rows(self, rows: int) -> None:
+        self.editor.limit_rows(rows)
+
+    def aug_ids(self, planned: PlannedSource, sha256: str) -> list[tuple[str, ...]]:
+        return self.editor.aug_ids(planned, sha256)
+
+    def score(self, image: DecodedImage, edits: np.ndarray) -> list[dict[str, float]]:
+        return self.editor.score(image, edits)
 
     def edit(self, batch: Sequence[DecodedImage]) -> list[RawEdits]:
         if len(batch) > ROOM:

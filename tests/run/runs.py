@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from augment.ledger.ledger import Ledger
 from augment.storage.tar import sha256_file
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +55,13 @@ def published(out: Path) -> dict[str, str]:
     """Every file that has to be the same bytes in two runs of one config."""
     paths = [path for pattern in PUBLISHED for path in out.glob(pattern)]
     return {str(path.relative_to(out)): sha256_file(path) for path in paths}
+
+
+def commit_of(out: Path, number: int) -> Path:
+    """The commit of a unit, by its place in the plan."""
+    plan = Ledger(out).read_plan()
+    assert plan is not None
+    return out / "commits" / f"{plan.unit_ids[number]}.json"
 
 
 def written(out: Path) -> dict[str, tuple[int, int]]:

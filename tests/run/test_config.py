@@ -45,6 +45,14 @@ def test_prompts_are_relative_to_the_file_or_typed_relative_to_the_working_direc
     assert (other.prompts, other.seed) == (tmp_path / "configs" / "prompts.yaml", 1)
 
 
+def test_the_fit_is_in_the_fingerprint_unless_it_is_the_crop() -> None:
+    """A plan from before there was a choice goes on."""
+    of = {name: fingerprint(config_of("in", fit=name), PROMPTS, [], {}) for name in ("crop", "pad", "bucket")}
+    assert "input.fit" not in of["crop"]
+    assert of["pad"] == of["crop"] | {"input.fit": "pad"}
+    assert fingerprint_difference(of["pad"], of["bucket"]) == ["input.fit: 'pad' in the plan, 'bucket' now"]
+
+
 def test_a_limit_leaves_all_class_names() -> None:
     sources, class_names, _ = job_sources(config_of("embedded:val", limit=3))
     assert len(sources) == 3

@@ -30,6 +30,7 @@ from tests.run.runs import (
     ROOT,
     call,
     command,
+    commit_of,
     expand_command,
     overrides,
     published,
@@ -83,10 +84,10 @@ def test_changed_settings_on_resume_are_refused_with_the_difference(undisturbed:
     for line in (
         "editing.num_steps: 4 in the plan, 5 now",
         "seed: 0 in the plan, 1 now",
-        "input.count: 8 in the plan, 7 now",
     ):
         assert line in message
     assert "variants_per_image" not in message
+    assert "input.count" not in message  # a dataset may grow
     assert written(undisturbed) == before
 
 
@@ -112,12 +113,12 @@ def copy(undisturbed: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(undisturbed, tmp_path / "copy"))
 
 
-@pytest.mark.parametrize("lost", ["u000001.json", "u*.json"])
-def test_deleted_commits_are_made_again(undisturbed: Path, copy: Path, lost: str) -> None:
-    for path in (copy / "commits").glob(lost):
-        path.unlink()
+@pytest.mark.parametrize("lost", [[1], [0, 1, 2, 3]])
+def test_deleted_commits_are_made_again(undisturbed: Path, copy: Path, lost: list[int]) -> None:
+    for number in lost:
+        commit_of(copy, number).unlink()
     summary = expand(load_expand_config(CONFIG, overrides(copy)))
-    assert summary.edits_made == (4 if lost == "u000001.json" else 16)
+    assert summary.edits_made == 4 * len(lost)
     assert published(copy) == published(undisturbed)
 
 
@@ -147,7 +148,7 @@ def test_a_unit_that_was_given_up_is_no_success(copy: Path) -> None:
     config, ledger = load_expand_config(CONFIG, overrides(copy)), Ledger(copy)
     plan = ledger.read_plan()
     assert plan is not None
-    (copy / "commits" / "u000001.json").unlink()
+    commit_of(copy, 1).unlink()
     give_up(ledger, worker_config(config, plan), list(ledger.units())[1], "the worker process died")
     done = call(expand_command(copy))
     assert done.returncode == 1

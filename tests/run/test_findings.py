@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,17 @@ import pytest
 import yaml
 from PIL import Image
 
+from augment.cli.output import PROBLEMS
 from augment.errors import AugmentError, ConfigError
 from augment.run.config import load_expand_config
 from augment.run.dry_run import dry_run
 from augment.run.expand import expand
+from augment.run.finalize import finalize
+from augment.run.simulate import SimulatedEditor
 from augment.run.validate import Validation, validate
-from tests.cli.invoke import invoke
+from augment.run.worker import Worker
+from tests.cli.invoke import answer, invoke
+from tests.run.runs import written
 
 CLASSES = ("fox", "owl")
 
@@ -96,6 +102,34 @@ def test_the_same_picture_in_two_classes(tmp_path: Path) -> None:
     assert "owl/2.png ('owl')" in warning
 
 
+def test_what_the_fit_cuts_off(tmp_path: Path) -> None:
+    dataset(tmp_path)
+    for i, name in enumerate(CLASSES):
+        Image.new("RGB", (192, 64), (40 * i, 9, 7)).save(tmp_path / "data" / name / "1.png")
+    (warning,) = checked(tmp_path).warnings
+    assert warning.startswith(
+        "input.fit: crop cuts off more than 30% of 2 of 2 pictures looked at, most of all 67% of "
+    )
+    assert "(192x64). Take bucket (edits of each picture's own aspect) or pad (the whole picture)" in warning
+    for fit in ("bucket", "pad", "stretch"):
+        assert checked(tmp_path, input__fit=fit).warnings == ()
+    for i, name in enumerate(CLASSES):
+        Image.new("RGB", (80, 60), (40 * i, 9, 7)).save(tmp_path / "data" / name / "1.png")  # as most photos are
+    assert checked(tmp_path).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("size", "fit", "words"),
+    [
+        (60, "crop", "input.image_size 60 is not a multiple of 8, as images for 'embedded' must be; take 56 or 64"),
+        (32, "bucket", "input.image_size 32 gives buckets with sides such as 20, which are no multiples of 8"),
+    ],
+)
+def test_sizes_that_the_model_cannot_take(tmp_path: Path, size: int, fit: str, words: str) -> None:
+    (problem,) = checked(dataset(tmp_path), input__image_size=size, input__fit=fit).problems
+    assert problem.startswith(words)
+
+
 def test_a_class_alone_and_a_filter_that_compares_classes(tmp_path: Path) -> None:
     (problem,) = checked(dataset(tmp_path, ("fox",))).problems
     assert problem.startswith(
@@ -105,6 +139,30 @@ def test_a_class_alone_and_a_filter_that_compares_classes(tmp_path: Path) -> Non
     (tmp_path / "more").mkdir()
     two_names = checked(dataset(tmp_path / "more", ("Fox", "fox")))
     assert "the one class word 'Fox'" in two_names.problems[0]
+
+
+def test_a_class_alone_is_published_without_that_filter_only(tmp_path: Path) -> None:
+    out, path = tmp_path / "out", config(dataset(tmp_path, ("fox",)), filters__min_label_probability=None)
+    summary = expand(load_expand_config(path), make_worker=partial(Worker, make_editor=SimulatedEditor))
+    assert summary.manifest["accepted"] == 1
+    before = written(out)
+    with pytest.raises(ConfigError) as refused:
+        finalize(out, ["filters.min_label_probability=0.5"])
+    config(tmp_path)  # the same job with the default threshold
+    assert refused.value.problems == validate(path).problems
+    assert written(out) == before
+
+
+def test_publishing_again_with_nothing_accepted_is_a_failure(tmp_path: Path) -> None:
+    out, path = tmp_path / "out", config(dataset(tmp_path), filters__min_label_probability=None)
+    expand(load_expand_config(path), make_worker=partial(Worker, make_editor=SimulatedEditor))
+    content = answer("finalize", out, "-o", "filters.min_text_alignment=1.0", code=PROBLEMS)
+    assert (content["accepted"], content["rejected"]) == (0, 2)
+    (problem,) = content["problems"]
+    assert problem.startswith("no edit was accepted, so there is nothing to train on (2 by text_alignment)")
+    again = invoke("finalize", out)
+    assert (again.exit_code, again.stderr) == (PROBLEMS, f"error: {problem}\n")
+    assert answer("finalize", out, "-o", "filters.min_text_alignment=null")["problems"] == []
 
 
 def test_prompts_that_lose_their_class_stop_everything(tmp_path: Path) -> None:

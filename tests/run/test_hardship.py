@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import signal
 import subprocess
+import sys
+import zlib
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from augment.dataset.index import read_index
 from augment.dataset.record import edit_key
 from augment.dataset.verify import verify
 from augment.inputs.images import encode_png
+from augment.ledger.in_flight import InFlight
+from augment.ledger.ledger import Ledger
 from augment.run.config import load_expand_config
 from augment.run.expand import expand
 from augment.run.simulate import SimulatedEditor
 from augment.run.worker import Worker
 from tests.malformed import malformed_inputs
+from tests.run.chaos_driver import POISON
 from tests.run.runs import (
     CONFIG,
     ROOT,
+    call,
     expand_command,
     overrides,
     published,
@@ -29,8 +38,6 @@ from tests.run.runs import (
 
 
 def test_every_malformed_input_has_its_row_and_its_reason(tmp_path: Path) -> None:
-    import numpy as np
-
     bad = malformed_inputs()
     assert len(bad) >= 40
     folder = tmp_path / "data" / "fox"
@@ -50,6 +57,45 @@ def test_every_malformed_input_has_its_row_and_its_reason(tmp_path: Path) -> Non
     assert {row["stage"] for row in failed} == {"decode"}
     assert all(row["reason"] and "\n" not in row["reason"] for row in failed)
     assert rows[edit_key("fox/good", 0)]["status"] != "failed"
+
+
+def test_a_local_run_after_a_killed_one_of_ray_blames_what_its_own_death_proves(tmp_path: Path) -> None:
+    """Planted: a local run died alone with the poison, twice; a worker of Ray died with the owl, once, then its driver.
+
+    Then a local run is killed with SIGKILL while it edits the fox, and another one goes to the end.
+    """
+    unlucky = next(key for key in (f"fox/{i}" for i in range(99)) if zlib.crc32(key.encode()) % 20 == 0)
+    pixels = np.full((16, 16, 3), 99, np.uint8)
+    poison = pixels.copy()
+    poison[0, 0] = POISON
+    for key, picture in ((unlucky, pixels), ("owl/poor", pixels + 1), ("owl/poison", poison)):
+        (tmp_path / "data" / key).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / f"{key}.png").write_bytes(encode_png(picture))
+    (tmp_path / "deaths").mkdir()
+    out = tmp_path / "out"
+    more = (f"input={{path: {tmp_path / 'data'}, format: imagefolder, image_size: 16}}", "run.unit_size=8")
+    config = load_expand_config(CONFIG, overrides(out, *more))
+    (tmp_path / "job.yaml").write_text(config.model_dump_json())  # JSON is YAML
+    command = [sys.executable, "tests/run/chaos_driver.py", str(tmp_path / "job.yaml"), str(tmp_path / "deaths")]
+
+    def no_worker(config: object) -> Worker:
+        raise OSError("the plan is all that is wanted")
+
+    with pytest.raises(OSError, match="the plan"):
+        expand(config, make_worker=no_worker)
+    store, unit = Ledger(out).store, next(Ledger(out).units()).unit_id
+    store.write("run/suspects.json", b'{"owl/poison": 1, "owl/poor": 1}')
+    InFlight(store, unit, "local", in_driver=True).begin(["owl/poison"], alone=True)
+    InFlight(store, unit, "ray").begin(["owl/poor"], alone=True)
+    assert call(command).returncode == -signal.SIGKILL
+    (left,) = store.list("run/in_flight")
+    assert json.loads(store.read(left))["in_driver"]
+    done = call(command)
+    assert done.returncode == 0, done.stderr
+    failed = [row for row in read_index(out / "index.parquet") if row["status"] == "failed"]
+    assert {(row["source_key"], row["stage"]) for row in failed} == {("owl/poison", "quarantine")}
+    (report,) = Ledger(out).committed().values()
+    assert report.seconds["alone"] > 0  # the fox, which was in flight
 
 
 @pytest.mark.slow

@@ -120,6 +120,12 @@ def test_a_config_that_cannot_be_used(override, words):
         load_interpolate_config(CONFIG, [override])
 
 
+@pytest.mark.parametrize("fit", ["pad", "bucket"])
+def test_images_of_different_sizes(folder: Path, tmp_path: Path, fit: str) -> None:
+    with pytest.raises(InputError, match=f"input.fit '{fit}' gives images of different sizes"):
+        interpolate_dataset(load_interpolate_config(CONFIG, overrides(tmp_path, f"input.fit={fit}")))
+
+
 def test_a_size_the_model_cannot_take(folder, tmp_path):
     with pytest.raises(InputError, match=r"image_size 60 is not a multiple of 8"):
         interpolate_dataset(
@@ -160,6 +166,46 @@ def test_output_inside_the_input(tmp_path: Path) -> None:
     )
     with pytest.raises(OutputError, match="lies inside"):
         interpolate_dataset(config)
+
+
+def pair_of(tmp_path, *classes):
+    for i, name in enumerate(classes):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for k in (0, 1):
+            Image.new("RGB", (64, 64), (40 * i, 9 * k, 7)).save(tmp_path / "data" / name / f"{k}.png")
+    return overrides(
+        tmp_path,
+        f"input={{path: {tmp_path / 'data'}, format: imagefolder, image_size: 64}}",
+        f"prompts={tmp_path / 'prompts.yaml'}",
+        "pairs_per_class=1",
+    )
+
+
+def test_prompts_that_lose_their_class_and_classes_that_only_the_prompts_know(tmp_path):
+    settings = pair_of(tmp_path, "fox", "owl")
+    places = "attributes: {place: [{name: snow, text: on snow}]}\n"
+    prompts = tmp_path / "prompts.yaml"
+    prompts.write_text("templates: ['very detailed photograph at noon, {a_class} {place}']\n" + places)
+    with pytest.raises(ConfigError, match=r"prompts\.yaml: 2 of 4 prompts lose their class"):
+        interpolate_dataset(load_interpolate_config(CONFIG, settings))
+    prompts.write_text("templates: ['{a_class} {place}']\n" + places + "overrides: {foxx: {place: {snow: 2.0}}}\n")
+    with pytest.raises(ConfigError, match="class 'foxx' is no class of the dataset"):
+        interpolate_dataset(load_interpolate_config(CONFIG, settings))
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_odd_about_words_and_prompts_is_said(tmp_path, caplog):
+    settings = pair_of(tmp_path, "train", "val")
+    text = "({class}:1.4) {place}"
+    (tmp_path / "prompts.yaml").write_text(
+        f"templates: ['{text}']\nattributes: {{place: [{{name: snow, text: on snow}}]}}\n"
+    )
+    with pytest.raises(InputError, match="image_size 60"):  # it is said before the model is loaded
+        interpolate_dataset(load_interpolate_config(CONFIG, [*settings, "input.image_size=60"]))
+    said = [m for m in caplog.messages if m.startswith("warning: ")]
+    assert len(said) == 2
+    assert "'train', 'val' look like parts of a dataset" in said[0]
+    assert f"prompts.yaml: templates.0: {text!r} has the syntax of weights" in said[1]
 
 
 def test_the_shipped_configs_load():

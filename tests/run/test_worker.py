@@ -35,7 +35,7 @@ def test_a_unit_is_edited_scored_and_committed(worker: Worker, tmp_path: Path) -
     assert Ledger(tmp_path).committed() == {"u000000": report}
     assert (report.planned, report.edited, report.failed, report.inverted) == (8, 8, 0, 4)
     assert sha256_file(tmp_path / "parts" / report.part) == report.sha256
-    assert report.plan == "hash"
+    assert report.pixels == "pixels"
     found = records(tmp_path, report)
     assert list(found) == [f"{p.source.key}-v0{v}" for p in UNIT.sources for v in (0, 1)]
     assert {record.status for record in found.values()} == {EDITED}

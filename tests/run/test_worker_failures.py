@@ -25,10 +25,10 @@ class SmallMemory(SimulatedEditor):
         super().__init__(config)
         self.room, self.error = room, error
         self.sizes: list[int] = []
-        self.releases = 0
+        self.rows: list[int] = []
 
-    def release_memory(self) -> None:
-        self.releases += 1
+    def limit_rows(self, rows: int) -> None:
+        self.rows.append(rows)
 
     def edit(self, batch: Sequence[DecodedImage]) -> list[RawEdits]:
         self.sizes.append(len(batch))
@@ -74,7 +74,7 @@ def test_out_of_memory_halves_the_batch_and_remembers(tmp_path: Path, error: Exc
     worker = make_worker(worker_config(tmp_path), lambda _: small)
     report = worker.run_unit(TASK)
     assert (report.edited, report.failed, report.batch_size) == (8, 0, 2)
-    assert (small.sizes, small.releases) == ([4, 2, 2], 1)
+    assert (small.sizes, small.rows) == ([4, 2, 2], [2])
     small.sizes.clear()
     worker.run_unit(UnitTask(replace(UNIT, unit_id="u000001")))
     assert small.sizes == [2, 2]
@@ -142,7 +142,7 @@ def test_a_task_may_limit_the_batch_for_itself_only(tmp_path: Path) -> None:
     worker = make_worker(worker_config(tmp_path), lambda _: roomy)
     worker.run_unit(UnitTask(UNIT, batch_size=3))
     worker.run_unit(UnitTask(replace(UNIT, unit_id="u000001"), batch_size=9))
-    assert roomy.sizes == [3, 1, 4]
+    assert (roomy.sizes, roomy.rows) == ([3, 1, 4], [3, 4])
 
 
 def test_a_unit_that_another_worker_committed_first_is_reported_as_its(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ def worker_config(out: Path, batch_size: int = 4, dtype: str = "float32") -> Wor
         class_names=dict(enumerate(CLASSES)),
         seed=0,
         config_hash="hash",
+        pixels_hash="pixels",
         output=str(out),
         batch_size=batch_size,
         threads=1,

@@ -21,11 +21,11 @@ from augment.tiny.dataset import (
     split_path,
     write_splits,
 )
+from augment.tiny.glyphs import find_font
 from augment.tiny.world import (
     BACKGROUNDS,
     CLASSES,
     CONDITIONS,
-    find_font,
 )
 from augment.types import Source
 

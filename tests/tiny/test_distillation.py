@@ -13,6 +13,7 @@ from augment.models.stable_diffusion import guidance_embedding
 from augment.tiny.distillation import HUBER, distillation_loss, student_from
 from augment.tiny.networks import (
     GUIDANCE_WIDTH,
+    LATENT_CHANNELS,
     build_student_scheduler,
     build_tokenizer,
     build_unet,
@@ -21,7 +22,7 @@ from augment.tiny.stages import SceneCache
 from augment.tiny.training import StepRandom
 
 ALPHAS = build_student_scheduler().alphas_cumprod
-PICTURE = torch.randn(16, 8, 8, generator=torch.Generator().manual_seed(1))
+PICTURE = torch.randn(LATENT_CHANNELS, 8, 8, generator=torch.Generator().manual_seed(1))
 
 
 class Knows(nn.Module):
@@ -39,10 +40,10 @@ class Knows(nn.Module):
 
 
 def loss_of(student, stride=100, teacher=None):
-    cache = SceneCache(np.zeros((3, 64, 64, 3), np.uint8), np.zeros((3, 3), np.int64))
+    cache = SceneCache(np.zeros((3, 64, 64, 3), np.uint8), np.zeros((3, 5), np.int64))
     conditioned = SimpleNamespace(unet=teacher or Knows(), text_encoder=lambda ids: (torch.zeros(len(ids), 16, 128),))
     loss = distillation_loss(
-        PICTURE.expand(3, 16, 8, 8).half(),
+        PICTURE.expand(3, LATENT_CHANNELS, 8, 8).half(),
         cache,
         build_tokenizer(["a"]),
         conditioned,
@@ -78,7 +79,7 @@ def test_the_student_begins_as_its_teacher_at_every_guidance_scale():
     torch.manual_seed(0)
     teacher = build_unet().eval()
     student = student_from(teacher, build_unet(time_cond_proj_dim=GUIDANCE_WIDTH)).eval()
-    z, t, hidden = torch.randn(2, 16, 8, 8), torch.tensor([10, 900]), torch.randn(2, 16, 128)
+    z, t, hidden = torch.randn(2, LATENT_CHANNELS, 8, 8), torch.tensor([10, 900]), torch.randn(2, 16, 128)
     condition = guidance_embedding(torch.tensor([1.0, 4.5]), GUIDANCE_WIDTH)
     with torch.no_grad():
         ours = student(z, t, hidden, timestep_cond=condition).sample

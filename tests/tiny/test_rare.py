@@ -20,16 +20,17 @@ from augment.evaluation.rare_concepts import (
 from augment.models.clip import load_clip
 from augment.tiny import networks, rare
 from augment.tiny.evaluate import Pictures, load_judge, load_split
+from augment.tiny.glyphs import find_font
 from augment.tiny.packaged import WEIGHTS
 from augment.tiny.stages import SceneCache
-from augment.tiny.world import BACKGROUNDS, CLASSES, find_font
+from augment.tiny.world import BACKGROUNDS, CLASSES
 from tests.run.runs import ROOT
 
 CONFIG = ROOT / "configs" / "interpolate" / "rare.yaml"
 
 
 def test_every_so_many_th_scene_of_a_rare_class_is_kept():
-    labels = np.zeros((23, 3), np.int64)
+    labels = np.zeros((23, 5), np.int64)
     labels[:, 0] = [0] * 10 + [1] * 8 + [2] * 5
     cache = SceneCache(np.arange(23, dtype=np.uint8).reshape(23, 1, 1, 1), labels)
     kept = rare.long_tail(cache, [CLASSES[1], CLASSES[2]], 4)

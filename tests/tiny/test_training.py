@@ -102,7 +102,7 @@ def test_random_numbers_depend_on_seed_stage_and_step_only():
 def scene_cache(count=6):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, 64, 64, 3), dtype=np.uint8)
-    return stages.SceneCache(images, rng.integers(0, 4, (count, 3)))
+    return stages.SceneCache(images, rng.integers(0, 4, (count, 5)))
 
 
 def test_noise_prediction_loss_has_min_snr_weights():
@@ -157,25 +157,25 @@ def test_caption_dropout_empties_its_share_of_captions():
 
 
 def test_rendered_scenes_are_cached_and_repeatable(tmp_path):
-    from augment.tiny.world import find_font
+    from augment.tiny.glyphs import find_font
 
     try:
         find_font()
     except FileNotFoundError as error:
         pytest.skip(str(error))
     first = stages.render_scenes(tmp_path / "a", 5, seed=3)
-    written = (tmp_path / "a" / "scenes-3-5.npy").stat().st_mtime_ns
+    written = (tmp_path / "a" / "scenes-named-3-5.npy").stat().st_mtime_ns
     again = stages.render_scenes(tmp_path / "a", 5, seed=3)
     other = stages.render_scenes(tmp_path / "b", 5, seed=3)
-    assert (tmp_path / "a" / "scenes-3-5.npy").stat().st_mtime_ns == written
+    assert (tmp_path / "a" / "scenes-named-3-5.npy").stat().st_mtime_ns == written
     for cache in (again, other):
         assert np.array_equal(cache.images, first.images) and np.array_equal(cache.labels, first.labels)
 
 
 def test_residual_branches_of_the_untrained_autoencoder_are_zero():
-    from augment.tiny.networks import build_vae
+    from augment.tiny.networks import LATENT_CHANNELS, build_vae
 
     vae = build_vae()
     branches = [m for n, m in vae.named_modules() if n.endswith("conv2")]
     assert branches and all(float(m.weight.detach().abs().sum()) == 0 for m in branches)
-    assert copy.deepcopy(vae).config.latent_channels == 16
+    assert copy.deepcopy(vae).config.latent_channels == LATENT_CHANNELS

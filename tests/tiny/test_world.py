@@ -8,17 +8,15 @@ import numpy as np
 import pytest
 
 from augment.tiny.backgrounds import BACKGROUND_PAINTERS
+from augment.tiny.glyphs import FONT_PATHS, find_font, sprite
 from augment.tiny.world import (
     BACKGROUNDS,
     CLASSES,
     CONDITIONS,
-    FONT_PATHS,
     IMAGE_SIZE,
     Scene,
-    find_font,
     render,
     sample_scene,
-    sprite,
 )
 
 SCENE = Scene("fox", "wall", "clear", x=30.0, y=36.0, size=36.0, angle=0.0, flip=False, texture_seed=1)
@@ -67,7 +65,7 @@ def test_backgrounds_are_pictures_in_range_and_vary(name: str) -> None:
 
 
 def test_a_missing_font_names_the_package_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("augment.tiny.world.FONT_PATHS", ("/no/such/font.ttf",))
+    monkeypatch.setattr("augment.tiny.glyphs.FONT_PATHS", ("/no/such/font.ttf",))
     with pytest.raises(FileNotFoundError, match="apt-get install fonts-noto-color-emoji"):
         find_font()
     assert len(FONT_PATHS) == 3

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from augment.errors import InputError
+from augment.inputs.fit import FitName
 from augment.inputs.images import encode_png
 from augment.storage.tar import write_tar
 from augment.tiny.dataset import split_path
@@ -54,6 +55,16 @@ def test_shapes_range_and_labels_of_the_shipped_split() -> None:
     assert -1 <= images.min() < -0.8 and 0.8 < images.max() <= 1
     # One pass is 320 samples: every picture exactly once.
     assert Counter(torch.cat([labels for _, labels in batches]).tolist()) == dict.fromkeys(range(16), 20)
+
+
+@pytest.mark.parametrize(("fit", "column"), [("crop", [0, 0, 0]), ("pad", [255, 0, 0]), ("stretch", [255, 0, 0])])
+def test_pictures_of_any_aspect_become_squares(tmp_path: Path, fit: FitName, column: list[int]) -> None:
+    wide = np.zeros((8, 24, 3), np.uint8)
+    wide[:, :8] = (255, 0, 0)
+    write_tar(tmp_path / "wide.tar", [("a", {"png": encode_png(wide), "cls": b"0"})])
+    ((images, _),) = mixed_loader(tmp_path, batch_size=1, epoch_samples=1, image_size=8, fit=fit)
+    assert images.shape == (1, 3, 8, 8)
+    assert ((images[0, :, :, 0] + 1) * 127.5).round().T.tolist() == [column] * 8
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -230,11 +241,12 @@ def test_a_truncated_shard_is_named(tmp_path: Path) -> None:
         ({"synthetic_ratio": 1.5}, "synthetic_ratio is 1.5, expected 0 to 1"),
         ({"num_workers": -1}, "num_workers is -1"),
         ({"rank": 2, "world_size": 2}, "rank is 2, expected 0 to world_size - 1 = 1"),
+        ({"fit": "bucket"}, "fit is 'bucket', expected crop, pad or stretch: a batch has one size"),
         ({"rank": 0}, "give rank and world_size together"),
         ({"rank": 0, "world_size": 3, "epoch_samples": 100}, "3 ranks cannot share evenly; take 99 or 102"),
     ],
 )
-def test_numbers_out_of_range_are_named(tmp_path: Path, arguments: dict[str, float], message: str) -> None:
+def test_arguments_out_of_range_are_named(tmp_path: Path, arguments: dict[str, float | str], message: str) -> None:
     settings = {"batch_size": 4, "epoch_samples": 8, "image_size": SIZE} | arguments
     with pytest.raises(ValueError, match=message):
         mixed_loader(write_shards(tmp_path, 1, 2), **settings)  # type: ignore[arg-type]
