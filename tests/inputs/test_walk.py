@@ -14,6 +14,7 @@ from PIL import Image
 from augment.errors import InputError
 from augment.inputs import walk
 from augment.inputs.images import decode_image
+from augment.inputs.locate import open_file
 from augment.inputs.readers import list_sources, read_bytes
 from augment.inputs.walk import files_below
 from tests.inputs.test_readers import make_folder
@@ -197,5 +198,6 @@ def test_a_pipe_or_device_is_an_error_row_and_no_wait(tmp_path: Path) -> None:
     (tmp_path / "zero.png").symlink_to("/dev/zero")
     (tmp_path / "rows.csv").write_text("path,label\npipe.png,fox\nzero.png,fox\n")
     for source in list_sources(tmp_path / "rows.csv", "manifest").sources:
-        with pytest.raises(InputError, match="is a device or a pipe, not a file"):
-            read_bytes(source)
+        for read in (read_bytes, lambda s: open_file(s.locator)):
+            with pytest.raises(InputError, match="is a device or a pipe, not a file"):
+                read(source)
