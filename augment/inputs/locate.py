@@ -83,23 +83,29 @@ def open_file(path: str, block_size: int = _BLOCK_SIZE) -> BinaryIO:
     """
     with reaching(path):
         if not is_url(path):
-            return open(path, "rb")
+            return _open_local(path)
         fs, inside = filesystem(path)
         return cast(BinaryIO, fs.open(inside, "rb", block_size=block_size))
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """Open a file for reading; a pipe too, without waiting for somebody to write into it."""
     return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _open_local(path: str) -> BinaryIO:
+    """Open a file; not a device or a pipe, which might never end, nor wait for somebody to write into it."""
+    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - the caller closes it
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise InputError(f"{path} is a device or a pipe, not a file")
+    return file
 
 
 def read_file(path: str) -> bytes:
     """Return the content of a file. Raises InputError if it cannot be read."""
     with reaching(path):
         if not is_url(path):
-            with open(path, "rb", opener=_without_waiting) as file:
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise InputError(f"{path} is a device or a pipe, not a file")  # which may never end
+            with _open_local(path) as file:
                 return file.read()
         fs, inside = filesystem(path)
         return bytes(fs.cat_file(inside))

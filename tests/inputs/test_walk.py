@@ -13,7 +13,9 @@ from PIL import Image
 
 from augment.errors import InputError
 from augment.inputs import walk
-from augment.inputs.readers import list_sources
+from augment.inputs.images import decode_image
+from augment.inputs.locate import open_file
+from augment.inputs.readers import list_sources, read_bytes
 from augment.inputs.walk import files_below
 from tests.inputs.test_readers import make_folder
 from tests.malformed import NOISE, encoded
@@ -185,9 +187,17 @@ def test_counting_does_not_read_pixels(tmp_path: Path) -> None:
 
 
 def test_pictures_without_their_right_extension_are_decoded_by_what_they_are(tmp_path: Path) -> None:
-    from augment.inputs.images import decode_image
-    from augment.inputs.readers import read_bytes
-
     put(tmp_path, {"fox/a.jpg": PNG, "fox/b": PNG, "fox/c.png": encoded(NOISE, "TGA")})
     for source in list_sources(tmp_path, "imagefolder").sources:
         assert decode_image(read_bytes(source)).tobytes() == Image.Image.tobytes(NOISE)
+
+
+def test_a_pipe_or_device_is_an_error_row_and_no_wait(tmp_path: Path) -> None:
+    """A manifest may name one: reading it would never end."""
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    (tmp_path / "rows.csv").write_text("path,label\npipe.png,fox\nzero.png,fox\n")
+    for source in list_sources(tmp_path / "rows.csv", "manifest").sources:
+        for read in (read_bytes, lambda s: open_file(s.locator)):
+            with pytest.raises(InputError, match="is a device or a pipe, not a file"):
+                read(source)

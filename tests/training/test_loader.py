@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import fsspec
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from augment.errors import InputError
 from augment.inputs.fit import FitName
@@ -189,6 +191,15 @@ def test_urls_are_read_through_fsspec(tmp_path: Path) -> None:
         list(loader)
     with pytest.raises(InputError, match="memory://loader/shards: No such file"):
         mixed_loader("memory://loader/shards", batch_size=1, epoch_samples=1, image_size=SIZE)
+
+
+def test_other_formats_are_read_and_masks_are_not_pictures(tmp_path: Path) -> None:
+    files = sample(7, 0)
+    with Image.open(io.BytesIO(files.pop("png"))) as picture:
+        picture.save(tmp_path / "a.tga")
+    mask = {"seg.png": sample(9, 0)["png"]}
+    write_tar(tmp_path / "0.tar", [("a", files | mask | {"tga": (tmp_path / "a.tga").read_bytes()})])
+    assert numbers(mixed_loader(tmp_path, batch_size=1, epoch_samples=1, image_size=SIZE)) == [7]
 
 
 def test_a_damaged_image_is_passed_over_with_a_warning_and_the_epoch_keeps_its_length(tmp_path: Path) -> None:
