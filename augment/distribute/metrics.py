@@ -36,7 +36,9 @@ class Metric:
 METRICS: Mapping[str, Metric] = {
     "augment_units": Metric("counter", "units committed"),
     "augment_edits": Metric(
-        "counter", "edits by status, `edited` or `failed`; the stage is that of a failure", ("status", "stage")
+        "counter",
+        "edits by status, `edited`, `kept` of an earlier run, or `failed`; the stage is that of a failure",
+        ("status", "stage"),
     ),
     "augment_provisional": Metric(
         "counter", "edits by verdict under the current thresholds: `accepted`, or the score too low", ("verdict",)
@@ -66,7 +68,8 @@ class WorkerMetrics:
     def observe(self, report: UnitReport) -> None:
         """Add a committed unit to the metrics."""
         self._add("augment_units", 1)
-        self._add("augment_edits", report.edited, status="edited", stage="")
+        self._add("augment_edits", report.edited - report.kept, status="edited", stage="")
+        self._add("augment_edits", report.kept, status="kept", stage="")
         for stage, edits in report.failed_by_stage.items():
             self._add("augment_edits", edits, status="failed", stage=stage)
         for verdict, edits in report.provisional.items():

@@ -18,6 +18,7 @@ class RunProgress:
     Args:
         planned: edits of the whole plan.
         done: reports of the units that were done before this run began.
+        to_keep: edits in the other units that are there already and only have to be taken over.
         clock: seconds that never go back.
 
     Attributes:
@@ -28,9 +29,14 @@ class RunProgress:
     """
 
     def __init__(
-        self, planned: int, done: Iterable[UnitReport] = (), clock: Callable[[], float] = time.monotonic
+        self,
+        planned: int,
+        done: Iterable[UnitReport] = (),
+        clock: Callable[[], float] = time.monotonic,
+        to_keep: int = 0,
     ) -> None:
         self.planned, self.clock = planned, clock
+        self._to_keep, self._kept = to_keep, 0
         self.edited = self.failed = self.workers = 0
         self.rejected: Counter[str] = Counter()
         self.failed_by_stage: Counter[str] = Counter()
@@ -40,18 +46,20 @@ class RunProgress:
         for report in done:
             self._count(report)
         # Times, and edits done by then. The first one is where the window begins; there is always one.
+        self._kept = 0  # of this run alone
         self._window = deque([(clock(), self.done)])
 
     def observe(self, report: UnitReport) -> None:
         """Count a unit that this run has done."""
         self._count(report)
         now = self.clock()
-        self._window.append((now, self.done))
+        self._window.append((now, self.done - self._kept))
         while len(self._window) > 2 and self._window[1][0] <= now - WINDOW_SECONDS:
             self._window.popleft()
 
     def _count(self, report: UnitReport) -> None:
         self.edited += report.edited
+        self._kept += report.kept
         self.failed += report.failed
         self.rejected.update({k: n for k, n in report.provisional.items() if k != EditStatus.ACCEPTED and n})
         self.failed_by_stage.update(report.failed_by_stage)
@@ -68,8 +76,9 @@ class RunProgress:
 
     @property
     def rate(self) -> float | None:
-        """Return this run's edits per second over the last minutes, failed ones too; None before its first unit.
+        """Return this run's edits per second over the last minutes, failed ones too; None before it has made one.
 
+        Edits that were there already and are only taken over do not count.
         The window ends now and begins with a unit: with few long units a fixed one would jump, or hold none.
         """
         (began, before), (_, after) = self._window[0], self._window[-1]
@@ -79,7 +88,7 @@ class RunProgress:
     @property
     def eta_seconds(self) -> float | None:
         """Return the seconds until all is done at this rate; None if that is not known yet."""
-        left, rate = self.planned - self.done, self.rate
+        left, rate = self.planned - self.done - max(0, self._to_keep - self._kept), self.rate
         return 0.0 if left <= 0 else left / rate if rate else None
 
     @property

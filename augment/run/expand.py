@@ -40,7 +40,7 @@ from augment.run.config import (
 )
 from augment.run.finalize import Summary, publish_run
 from augment.run.findings import find
-from augment.run.growth import compare
+from augment.run.growth import Growth, compare
 from augment.run.watch import Display, RunWatch, no_display
 from augment.run.worker import Worker
 from augment.storage.retry import RetryingStore
@@ -151,13 +151,13 @@ def _todo(
     kept = {unit_id: done[unit_id] for unit_id in plan.unit_ids if unit_id in done}
     again = frozenset(unit_id for unit_id, report in kept.items() if retry_failed and report.failed)
     kept = {unit_id: report for unit_id, report in kept.items() if unit_id not in again}
-    found_in: Mapping[str, tuple[FinishedPart, ...]] = {}
+    growth = Growth()
     if len(kept) < plan.units and (done.keys() - kept.keys() or config.reuse):
         others = [Ledger(absolute(out)) for out in config.reuse]
         growth = compare(ledger, plan.unit_ids, ledger.units(), done, plan.pixels_hash, again=again, reuse=others)
         logger.warning("%s", growth.line())
-        found_in = growth.found_in
-    return _Todo(ledger, plan, kept, again, locators, found_in)
+    to_keep = growth.kept - sum(report.planned for report in kept.values()) if growth.found_in else 0
+    return _Todo(ledger, plan, kept, again, locators, growth.found_in, to_keep)
 
 
 def _counts(reports: Iterator[UnitReport]) -> tuple[int, int]:
@@ -179,6 +179,7 @@ class _Todo:
         again: ids of committed units that are made again.
         locators: source key -> where the source lies.
         found_in: unit id -> parts in which some of its edits are found.
+        to_keep: number of the edits that are found there.
     """
 
     ledger: Ledger
@@ -187,6 +188,7 @@ class _Todo:
     again: frozenset[str]
     locators: Mapping[str, str]
     found_in: Mapping[str, tuple[FinishedPart, ...]]
+    to_keep: int
 
     def units(self) -> Iterator[Unit]:
         """Yield the units to make, read from the plan as they are needed."""
@@ -209,7 +211,7 @@ def _run(
         Suspects(ledger.store).reset(unit for unit in ledger.units() if unit.unit_id in todo.again)
     runner = run_ray if config.run.executor == "ray" else run_local
     workers, units = worker_config(config, todo.plan), todo.units()
-    progress = RunProgress(todo.plan.planned, todo.kept.values())
+    progress = RunProgress(todo.plan.planned, todo.kept.values(), to_keep=todo.to_keep)
     with display(progress) as show:
         watch = RunWatch(ledger, lease, progress, show)
         watch.write_status("running")

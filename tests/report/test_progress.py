@@ -192,3 +192,12 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_lines(monkeypatch: pytest.M
     with display(RunProgress(10, (), Clock()), stream):
         pass
     assert stream.getvalue() == "0/10 edits, 0 workers, rejected 0, failed 0\n" * 2
+
+
+def test_edits_that_are_only_taken_over_count_for_nothing_in_rate_and_time_left() -> None:
+    clock = Clock()
+    progress = RunProgress(100, clock=clock, to_keep=60)
+    clock.now += 10
+    progress.observe(replace(UNIT, planned=50, edited=50, kept=30))
+    assert (progress.done, progress.rate) == (50, 2.0)
+    assert progress.eta_seconds == (100 - 50 - 30) / 2.0
