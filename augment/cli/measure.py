@@ -60,14 +60,13 @@ def evaluate_tiny(
     limit: Annotated[int | None, typer.Option(min=1, help="only the first so many pictures")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure the embedded model: autoencoder, text to image, CLIP and background edits."""
+    """Measure the embedded model: autoencoder, text to image, CLIP, edits, and what is kept of unknown objects."""
     with messages(as_json):
-        from dataclasses import asdict
-
         from augment.editing.config import EditConfig
         from augment.run.config import load_expand_config
         from augment.tiny.quality import measure_shipped_weights
 
         editing = load_expand_config(config).editing if config else EditConfig()
-        quality = asdict(measure_shipped_weights(editing, split=split, limit=limit))
-        print(json.dumps(quality) if as_json else "\n".join(f"{k:28} {v:.4g}" for k, v in quality.items()))
+        quality = measure_shipped_weights(editing, split=split, limit=limit)
+        lines = (f"{k:28} {'needs the emoji font' if v is None else f'{v:.4g}'}" for k, v in quality.items())
+        print(json.dumps(quality) if as_json else "\n".join(lines))

@@ -38,12 +38,11 @@ def distillation_loss(
     """Return the loss that makes the student's clean latents agree along the teacher's guided trajectory.
 
     At a random timestep t and guidance scale w, z_t is a noisy picture and z_s, s = t - stride, is where one DDIM step
-    of the guided teacher leads from it; the student must answer at (z_t, t, w) what it already answers at (z_s, s, w),
-    or z_s itself when s is the end. The target is the student without gradient (Song & Dhariwal 2023, section 3.2).
+    of the guided, frozen teacher leads; the student must answer at (z_t, t, w) what it already answers at (z_s, s, w),
+    or z_s itself at the end. The target is the student without gradient (Song & Dhariwal 2023, section 3.2).
 
     Args:
         latents: clean, unit scale, [N, C, h, w].
-        teacher: frozen.
         guidance_max: w is uniform in 1..guidance_max.
         stride: training timesteps of a teacher step.
         anonymous: share of the known objects captioned without their word.

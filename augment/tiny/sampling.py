@@ -29,8 +29,8 @@ def sample_training_scene(rng: np.random.Generator, *, texture_share: float = 0.
     if rng.random() < UNNAMED_SHARE:
         scene = replace(scene, object=_choice(rng, glyph_names("seen")))
     if rng.random() < SMALL_SHARE:
-        place = {"x": float(rng.uniform(14, 50)), "y": float(rng.uniform(20, 48)), "size": float(rng.uniform(18, 30))}
-        scene = replace(scene, **place)
+        x, y, size = float(rng.uniform(14, 50)), float(rng.uniform(20, 48)), float(rng.uniform(18, 30))
+        scene = replace(scene, x=x, y=y, size=size)
     if rng.random() < TINT_SHARE:
         red, green, blue = (float(v) for v in rng.uniform(0.35, 1.0, 3))
         scene = replace(scene, tint=(red, green, blue))

@@ -8,6 +8,7 @@ import pytest
 
 from augment.storage.tar import sha256_file
 from augment.tiny.glyphs import find_font, sprite
+from augment.tiny.wide_splits import WIDE_SPLITS
 from jobs.render_splits import main
 
 
@@ -19,12 +20,15 @@ def test_it_names_every_tar_with_its_hash(
     except FileNotFoundError as error:
         pytest.skip(str(error))
     monkeypatch.setattr("augment.tiny.dataset.PER_CLASS", {"train": 1, "val": 1, "test": 1})
+    monkeypatch.setattr("augment.tiny.wide_splits.WIDE_PER_CLASS", dict.fromkeys(WIDE_SPLITS, 1))
     monkeypatch.setattr("sys.argv", ["render_splits", str(tmp_path)])
     main()
+    counts = {"train": 16, "val": 16, "test": 16, "unknown_val": 24, "unknown_test": 24}
+    counts |= {"marks_train": 8, "marks_val": 8, "marks_test": 8}
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
-        f"{tmp_path}/{name}.tar  16 records  sha256 {sha256_file(tmp_path / f'{name}.tar')}"
-        for name in ("train", "val", "test")
+        f"{tmp_path}/{name}.tar  {count} records  sha256 {sha256_file(tmp_path / f'{name}.tar')}"
+        for name, count in counts.items()
     ]
 
 

@@ -26,6 +26,20 @@ def test_canonical_captions_by_example() -> None:
     assert canonical_caption("owl", "wall", "clear") == "a picture of an owl by a brick wall"
 
 
+def test_captions_of_an_object_without_a_word_name_the_scene_only() -> None:
+    assert canonical_caption(None, "snow", "night") == "a picture of something on snow at night"
+    rng = np.random.default_rng(2)
+    drawn = {caption(None, "snow", "night", rng) for _ in range(600)}
+    things = ("something", "a scene")
+    long = {
+        f"{opening}{thing} {place} at night"
+        for opening in ("a picture of ", "a photo of ", "")
+        for thing in things
+        for place in ("on snow", "in the snow")
+    }
+    assert drawn == long | {f"{thing}, snow, night" for thing in things}
+
+
 def test_canonical_captions_tell_all_scenes_apart() -> None:
     assert len({canonical_caption(*scene) for scene in SCENES}) == len(SCENES) == 512
 
@@ -60,4 +74,4 @@ def test_captions_name_the_object_and_are_made_of_the_vocabulary() -> None:
 def test_the_vocabulary_is_sorted_and_has_no_repeats() -> None:
     words = vocabulary(CLASSES)
     assert words == sorted(set(words))
-    assert {"fox", "brick", ",", "a", "an", "picture"} <= set(words)
+    assert {"fox", "brick", ",", "a", "an", "picture", "something", "scene"} <= set(words)

@@ -22,6 +22,7 @@ from augment.tiny.dataset import (
     write_splits,
 )
 from augment.tiny.glyphs import find_font
+from augment.tiny.wide_splits import WIDE_SPLITS
 from augment.tiny.world import (
     BACKGROUNDS,
     CLASSES,
@@ -107,13 +108,16 @@ def test_splits_are_written_to_the_same_bytes_every_time(tmp_path: Path, monkeyp
     except FileNotFoundError as error:
         pytest.skip(str(error))
     monkeypatch.setattr("augment.tiny.dataset.PER_CLASS", {"train": 2, "val": 1, "test": 1})
-    assert write_splits(tmp_path / "one") == {"train": 32, "val": 16, "test": 16}
+    few = {"unknown_val": 1, "unknown_test": 1, "marks_train": 1, "marks_val": 1, "marks_test": 1}
+    monkeypatch.setattr("augment.tiny.wide_splits.WIDE_PER_CLASS", few)
+    counts = {"train": 32, "val": 16, "test": 16, "unknown_val": 24, "unknown_test": 24}
+    assert write_splits(tmp_path / "one") == counts | {"marks_train": 8, "marks_val": 8, "marks_test": 8}
     write_splits(tmp_path / "two")
-    for name in SPLITS:
+    for name in (*SPLITS, *WIDE_SPLITS):
         assert sha256_file(tmp_path / "one" / f"{name}.tar") == sha256_file(tmp_path / "two" / f"{name}.tar")
 
 
-@pytest.mark.parametrize("name", SPLITS)
+@pytest.mark.parametrize("name", [*SPLITS, *WIDE_SPLITS])
 def test_the_recipe_gives_the_shipped_records(name: str) -> None:
     try:
         font = find_font()

@@ -1,0 +1,96 @@
+"""The autoencoder's loss: each term is what it says it is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from augment.tiny.autoencoder import (
+    build_glyph_classifier,
+    edge_difference,
+    feature_difference,
+    glyph_loss,
+    vae_loss,
+)
+from augment.tiny.networks import LATENT_CHANNELS, build_vae
+from augment.tiny.stages import SceneCache, glyph_attributes
+from augment.tiny.training import StepRandom, VaeTerms
+
+PICTURES = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
+CACHE = SceneCache(PICTURES, np.zeros((4, 5), np.int64))
+
+
+class Coder(nn.Module):
+    """An autoencoder that gives back what it got, `brighter` by so much; latents have mean 1 and variance e."""
+
+    def __init__(self, brighter: float = 0.0) -> None:
+        super().__init__()
+        self.brighter = brighter
+
+    def encode(self, images):
+        self.images = images
+        self.mean = torch.ones(len(images), LATENT_CHANNELS, 8, 8)
+        self.logvar = self.mean
+        self.latent_dist = self
+        return self
+
+    def decode(self, latents):
+        self.sample = self.images + self.brighter
+        return self
+
+
+def loss_of(coder, **terms):
+    weights = VaeTerms(**({"kl": 0.0, "edges": 0.0, "perceptual": 0.0} | terms))
+    torch.manual_seed(0)
+    return float(vae_loss(CACHE, build_glyph_classifier(), "cpu", weights)(coder, StepRandom(0, "vae", 0), 4))
+
+
+def test_squared_error_and_kl_divergence():
+    assert loss_of(Coder()) == 0.0
+    assert loss_of(Coder(0.5)) == pytest.approx(0.25, rel=1e-4)
+    assert loss_of(Coder(), kl=2.0) == pytest.approx(2.0 * 0.5 * (1 + np.e - 1 - 1), rel=1e-5)
+
+
+def test_a_change_of_brightness_has_no_edges_but_features():
+    assert loss_of(Coder(0.5), edges=1.0) == pytest.approx(0.25, rel=1e-4)
+    assert loss_of(Coder(0.0), perceptual=1.0) == 0.0
+    assert loss_of(Coder(0.5), perceptual=1.0) > 0.26
+
+
+def test_edges_of_a_step():
+    images = torch.zeros(1, 1, 4, 4)
+    images[..., 2:] = 1.0  # one edge between the columns 1 and 2: 4 of the 12 differences across
+    assert float(edge_difference(images, torch.zeros_like(images))) == pytest.approx(4 / 12)
+
+
+def test_features_of_one_picture_do_not_differ_and_only_the_made_one_gets_a_gradient():
+    torch.manual_seed(0)
+    network, one, other = build_glyph_classifier(), torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64)
+    assert float(feature_difference(network, one, one).detach()) == 0.0
+    one.requires_grad_(True)
+    other.requires_grad_(True)
+    feature_difference(network, one, other).backward()
+    assert float(one.grad.abs().sum()) > 0 and other.grad is None
+
+
+def test_the_perceptual_network_has_no_gradient_and_the_autoencoder_has():
+    perceptual, vae = build_glyph_classifier(), build_vae()
+    loss = vae_loss(CACHE, perceptual, "cpu", VaeTerms(edges=0.1, perceptual=0.1))
+    loss(vae, StepRandom(0, "vae", 0), 2).backward()
+    assert all(p.grad is None for p in perceptual.parameters())
+    assert float(vae.encoder.conv_in.weight.grad.abs().sum()) > 0
+
+
+def test_the_glyph_classifiers_loss_is_the_entropy_of_a_uniform_guess():
+    sizes = {name: len(values) for name, values in glyph_attributes().items()}
+
+    class Uniform(nn.Module):
+        def forward(self, images):
+            return {name: torch.zeros(len(images), size) for name, size in sizes.items()}
+
+    expected = np.log(sizes["glyph"]) + np.log(sizes["mark"])
+    assert float(glyph_loss(CACHE, "cpu")(Uniform(), StepRandom(0, "glyphs", 0), 4)) == pytest.approx(
+        expected, rel=1e-5
+    )
