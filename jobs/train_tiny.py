@@ -19,6 +19,7 @@ from augment.tiny.autoencoder import build_glyph_classifier, glyph_loss, vae_los
 from augment.tiny.captions import vocabulary
 from augment.tiny.distillation import distillation_loss, student_from
 from augment.tiny.training import TrainConfig, train_stage, weights_digest
+from augment.tiny.transfer import start_text_encoder_from, start_unet_from
 from augment.tiny.world import CLASSES
 from augment.training.classifier import AttributeClassifier
 
@@ -70,6 +71,9 @@ def train_unet(config: TrainConfig) -> None:
     torch.manual_seed(config.seed)
     tokenizer, cache = networks.build_tokenizer(vocabulary(CLASSES)), _scenes(config)
     denoiser = stages.ConditionedDenoiser(networks.build_unet(), networks.build_text_encoder(tokenizer))
+    if config.denoiser_init:
+        start_unet_from(denoiser.unet, config.denoiser_init / "unet")
+        start_text_encoder_from(denoiser.text_encoder, tokenizer, config.denoiser_init)
     vae = networks.load_vae(config.vae_from or config.output_dir / "vae").to(config.device)
     latents, factor = stages.encode_scenes(vae, cache, config.device)
     print(f"scaling_factor {factor:.4f}", flush=True)
@@ -83,7 +87,8 @@ def train_unet(config: TrainConfig) -> None:
         anonymous=config.anonymous,
         snr_gamma=config.snr_gamma,
     )
-    denoiser = train_stage("unet", denoiser, loss, config.unet, config, upstream=weights_digest(vae))
+    upstream = f"{weights_digest(vae)} {weights_digest(denoiser)}"
+    denoiser = train_stage("unet", denoiser, loss, config.unet, config, upstream=upstream)
     networks.save_pipeline(
         config.output_dir / "pipeline",
         vae=vae,

@@ -65,6 +65,10 @@ class TrainConfig(BaseModel):
     vae_init: Path | None = Field(
         default=None, description="autoencoder to begin with, of as many latent channels or fewer"
     )
+    denoiser_init: Path | None = Field(
+        default=None,
+        description="pipeline whose UNet and text encoder to begin with, of as many latent channels or fewer",
+    )
     vae_from: Path | None = Field(default=None, description="finished autoencoder, taken instead of training one")
     snr_gamma: float = Field(default=5.0, gt=0, description="min-SNR loss weighting (Hang et al. 2023, eq. 9)")
     glyphs: StageConfig = StageConfig(steps=1400, batch_size=48, learning_rate=2e-3, ema_decay=0.99)
