@@ -25,6 +25,7 @@ PLAN_FORMAT = 2
 VERSIONS = "input.versions"  # tells plans apart, and is no part of what they want: see `Source.version`
 _WANTED = ("input.count", "input.listing", "input.order", VERSIONS, "prompts.", "variants_per_image", "run.unit_size")
 _SCORED = ("clip.", "input.classes", "input.class_names")
+_DIGESTS = ("input.listing", "input.class_names", VERSIONS)  # hashes, which tell nobody anything
 # On average the cut starts anew after so many full units. Fewer: one more source changes fewer units, and more units
 # are short.
 UNITS_BETWEEN_CUTS = 32
@@ -114,7 +115,8 @@ def fingerprint_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> li
     for key in sorted(old.keys() | new.keys()):
         before, after = (repr(f[key]) if key in f else "(absent)" for f in (old, new))
         if before != after:
-            lines.append(f"{key}: {before} in the plan, {after} now")
+            changed = "not what it was in the plan" if key in _DIGESTS else f"{before} in the plan, {after} now"
+            lines.append(f"{key}: {changed}")
     return lines
 
 

@@ -85,3 +85,8 @@ def test_relocate_changes_the_place_only() -> None:
     assert [p.source.locator for p in moved.sources] == ["/elsewhere/00_fox", "/elsewhere/01_owl"]
     back = {p.source.key: p.source.locator for p in unit.sources}
     assert relocate(moved, back) == unit
+
+
+def test_a_difference_shows_no_hashes() -> None:
+    old, new = {"input.class_names": "0123456789abcdef"}, {"input.class_names": "fedcba9876543210"}
+    assert fingerprint_difference(old, new) == ["input.class_names: not what it was in the plan"]
