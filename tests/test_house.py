@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ class Module:
         return str(self.path.relative_to(ROOT))
 
 
+@functools.cache
 def modules() -> list[Module]:
     """All Python files of the package, sorted by path."""
     found = []

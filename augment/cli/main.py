@@ -5,6 +5,9 @@ Anything heavy is imported inside a command, so that `--help` is quick.
 
 from __future__ import annotations
 
+import io
+import sys
+
 import typer
 
 from augment.cli import expansion, machine, measure
@@ -20,6 +23,8 @@ app = typer.Typer(
 @app.callback()
 def _main() -> None:
     """Offline semantic augmentation of image-classification datasets."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # as stderr is: a name that is not in UTF-8 must not end a command
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 for _command in (

@@ -21,7 +21,9 @@ def benchmark(
         from augment.config import load_config
         from augment.evaluation.benchmark import BenchmarkConfig, run_benchmark
         from augment.evaluation.tables import markdown_tables
+        from augment.storage.local_store import check_local_folder
 
+        check_local_folder(out, "--out")  # before an hour is spent on what cannot be written
         report = run_benchmark(load_config(config, BenchmarkConfig, overrides or []), out)
         print("\n".join(markdown_tables(report)))
         print(f"report          {out / 'report.json'}")
@@ -47,7 +49,9 @@ def rare_concepts(
     with messages():
         from augment.config import load_config
         from augment.evaluation.rare_concepts import RareConfig, run_rare_concepts, table_lines
+        from augment.storage.local_store import check_local_folder
 
+        check_local_folder(out, "--out")
         print("\n".join(table_lines(run_rare_concepts(load_config(config, RareConfig, overrides or []), out))))
         print(f"report          {out / 'report.json'}")
 

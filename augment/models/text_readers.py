@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub
+from huggingface_hub.errors import HFValidationError
 from tokenizers import Regex, Tokenizer
 from tokenizers.models import BPE
 from tokenizers.normalizers import NFC, Lowercase, Replace
@@ -120,9 +121,10 @@ class SmallFiles:
         if Path(self.source).is_dir():
             path = Path(self.source) / name
             return path if path.is_file() else None
-        if self.source.count("/") != 1:
+        try:
+            cached = huggingface_hub.try_to_load_from_cache(self.source, name, revision=self.revision or None)
+        except HFValidationError:
             return None  # no id of the hub
-        cached = huggingface_hub.try_to_load_from_cache(self.source, name, revision=self.revision or None)
         return Path(cached) if isinstance(cached, str) else None
 
     def json(self, name: str, model: str) -> dict[str, Any] | None:

@@ -44,6 +44,7 @@ from augment.run.config import (
 from augment.run.findings import Findings, dataset_warnings
 from augment.scoring import psnr
 from augment.seeding import seed_for
+from augment.storage.local_store import check_local_folder
 from augment.storage.tar import write_bytes_atomic, write_tar
 from augment.types import Source
 
@@ -97,6 +98,7 @@ def interpolate_dataset(config: InterpolateConfig) -> dict[str, Any]:
         ConfigError, InputError, OutputError, PromptError, ModelError: if the config or an image cannot be used; before
             anything is written.
     """
+    check_local_folder(config.output, "output")
     fit = Fit(config.input.fit, config.input.image_size)
     if fit.sizes_differ:
         raise InputError(

@@ -5,7 +5,6 @@ augment validate configs/expand/emoji.yaml
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +29,7 @@ from augment.run.config import (
     output_url,
 )
 from augment.run.findings import Findings, find
-from augment.storage.local_store import LocalStore
+from augment.storage.local_store import LocalStore, why_not_writable
 from augment.types import Source
 
 
@@ -175,7 +174,7 @@ def _output_problems(config: ExpandConfig, settings: dict[str, Any] | None) -> I
     try:
         ledger = Ledger(url)
         store = ledger.store
-        if isinstance(store, LocalStore) and (reason := _not_writable(store.root)):
+        if isinstance(store, LocalStore) and (reason := why_not_writable(store.root)):
             yield f"output.path: {url} cannot be written ({reason}). Name a folder you can write to."
             return
         if driver := holder(store):
@@ -190,12 +189,3 @@ def _output_problems(config: ExpandConfig, settings: dict[str, Any] | None) -> I
         yield str(error)
     except Exception as error:  # object stores have errors of their own for missing buckets and credentials
         yield f"output.path: {url} cannot be used ({type(error).__name__}: {error}). Name a folder you can write to."
-
-
-def _not_writable(folder: Path) -> str:
-    """Return why a folder cannot be created or written; "" if it can."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    if not folder.is_dir():
-        return f"{folder} is no folder"
-    return "" if os.access(folder, os.W_OK | os.X_OK) else f"no permission to write in {folder}"

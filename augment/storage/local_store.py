@@ -4,14 +4,42 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+from augment.errors import OutputError
 from augment.storage.store import Store
 from augment.storage.tar import naming, sync_folder, write_bytes_atomic
+
+
+def why_not_writable(folder: Path) -> str:
+    """Return why a folder cannot be created or written; "" if it can. Writes nothing."""
+    while not (folder.exists() or folder.is_symlink()) and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        return f"{folder} is {'a link that leads nowhere' if folder.is_symlink() else 'no folder'}"
+    return "" if os.access(folder, os.W_OK | os.X_OK) else f"no permission to write in {folder}"
+
+
+def check_local_folder(folder: Path, what: str) -> None:
+    """Raise OutputError if a command that writes local files only cannot write them there.
+
+    Args:
+        folder: where it will write, perhaps a URL that was taken for a path.
+        what: how the user names it.
+    """
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:(/|$)", str(folder)):
+        raise OutputError(f"{what}: {folder} looks like a URL, but this command writes to a local folder; name one")
+    try:
+        reason = why_not_writable(folder.absolute())
+    except OSError as error:  # a name that is too long, a circle of links
+        reason = str(error.strerror)
+    if reason:
+        raise OutputError(f"{what}: {folder} cannot be written ({reason}). Name a folder you can write to.")
 
 
 class LocalStore(Store):

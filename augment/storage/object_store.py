@@ -33,7 +33,7 @@ class ObjectStore(Store):
     truncated object. Errors of the store's client are raised as OSError.
 
     Raises:
-        StoreError: if the URL is of another kind of store, or its client is not installed.
+        StoreError: if the URL is of another kind of store or names no bucket, or its client is not installed.
     """
 
     def __init__(self, url: str) -> None:
@@ -44,6 +44,8 @@ class ObjectStore(Store):
                 f"{url}: an output needs a local path or one of {', '.join(f'{s}://' for s in CONDITIONAL_PUT)}: "
                 "other stores cannot promise that only one of two writers succeeds"
             )
+        if not url.partition("://")[2].strip("/"):
+            raise StoreError(f"{url}: names no bucket; write it as {scheme}://BUCKET/FOLDER")
         try:
             # Without listings cache: what another process has written since must be seen.
             self._fs, self._root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)

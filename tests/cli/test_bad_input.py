@@ -20,6 +20,7 @@ from tests.run.runs import (
     ROOT,
     call,
     command,
+    overrides,
 )
 
 
@@ -138,6 +139,39 @@ def test_output_that_cannot_be_written(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_text("in the way")
     result = invoke(name, CONFIG, *options(tmp_path / "file" / "out"))
     refused(result, "output.path", str(tmp_path / "file" / "out"), "cannot be written")
+
+
+def test_validate_knows_outputs_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for out, reason in [
+        (tmp_path / "file", "is no folder"),
+        (tmp_path / "file" / "out", "is no folder"),
+        (tmp_path / "link" / "out", "is a link that leads nowhere"),
+        (tmp_path / ("x" * 300), "File name too long"),
+        ("s3://", "s3://: names no bucket; write it as s3://BUCKET/FOLDER"),
+    ]:
+        (problem,) = validate(CONFIG, [*overrides(tmp_path), f"output.path={out}"]).problems
+        assert reason in problem
+        refused(invoke("expand", CONFIG, *options(tmp_path), "-o", f"output.path={out}"))
+
+
+@pytest.mark.parametrize("name", ["benchmark", "rare-concepts", "interpolate"])
+def test_results_that_could_not_be_written_are_not_measured(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("in the way")
+    config = {"benchmark": "benchmark/emoji", "rare-concepts": "interpolate/rare", "interpolate": "interpolate/emoji"}
+    for out, reason in [
+        (tmp_path / "file" / "out", "cannot be written (" + str(tmp_path / "file") + " is no folder)"),
+        (tmp_path / ("x" * 300), "cannot be written (File name too long)"),
+        ("s3://bucket/out", "looks like a URL, but this command writes to a local folder"),
+    ]:
+        where = ("-o", f"output={out}") if name == "interpolate" else ("--out", str(out))
+        refused(invoke(name, ROOT / "configs" / f"{config[name]}.yaml", *where), reason)
+
+
+def test_a_name_that_is_no_text_does_not_end_a_command(tmp_path: Path) -> None:
+    out = tmp_path / os.fsdecode(b"out\xff")
+    assert "out\\udcff: reachable and writable" in invoke("doctor", out).stdout
 
 
 def test_output_inside_the_input(tmp_path: Path) -> None:

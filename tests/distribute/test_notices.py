@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,7 +70,7 @@ def test_a_workers_process_collects_what_libraries_and_python_warn_about() -> No
 
 @pytest.mark.ray
 @pytest.mark.timeout(120)
-def test_warnings_of_workers_reach_the_user(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_warnings_of_workers_reach_the_user(ray_session: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     reports = list(run_ray(worker_config(tmp_path), UNITS, RAY_RUN, warning_worker()))
     assert len(reports) == len(UNITS)
     told = [message for message in caplog.messages if message.startswith("a worker: ")]
@@ -78,7 +79,9 @@ def test_warnings_of_workers_reach_the_user(tmp_path: Path, caplog: pytest.LogCa
 
 @pytest.mark.ray
 @pytest.mark.timeout(120)
-def test_warnings_of_a_worker_that_fails_reach_the_user_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_warnings_of_a_worker_that_fails_reach_the_user_too(
+    ray_session: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(ModelError, match="no such model"):
         list(run_ray(worker_config(tmp_path), UNITS, RAY_RUN, warning_worker("bad config")))
     assert caplog.messages.count("a worker: some weights are odd") == 1

@@ -6,7 +6,7 @@ import errno
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,6 @@ from augment.models.config import ModelConfig
 from augment.storage.local_store import LocalStore
 from tests.distribute.plain_worker import RAY_RUN, UNITS, Events, attempts, plain_worker, stop_after_the_first
 from tests.run.workers import worker_config
-
-
-@pytest.fixture(scope="module")
-def ray_session() -> Iterator[Any]:
-    import ray
-
-    ray.init(num_cpus=2, num_gpus=0, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False)
-    yield ray
-    ray.shutdown()
 
 
 @pytest.mark.ray
@@ -94,8 +85,9 @@ def test_workers_that_cannot_start_end_the_run(
     ray_session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("augment.distribute.pool.BACKOFF_SECONDS", 0.1)
-    with pytest.raises(WorkerError, match="OSError: the model's file is unreadable"):
-        list(run_ray(worker_config(tmp_path), UNITS, RAY_RUN, plain_worker("no setup")))
+    once = RAY_RUN.model_copy(update={"max_attempts": 1})
+    with pytest.raises(WorkerError, match=r"\(2 attempts\); the last error: OSError: the model's file is unreadable"):
+        list(run_ray(worker_config(tmp_path), UNITS, once, plain_worker("no setup")))
     with pytest.raises(ModelError, match=r"model\.name: no such model"):
         list(run_ray(worker_config(tmp_path), UNITS, RAY_RUN, plain_worker("bad config")))
     assert Ledger(tmp_path).committed() == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from jobs.benchmark_scaling import (
 
 @pytest.mark.ray
 @pytest.mark.timeout(90)
-def test_a_row_of_the_table(tmp_path: Path) -> None:
+def test_a_row_of_the_table(ray_session: Any, tmp_path: Path) -> None:
     row = measure(1, 2, (0.05,), tmp_path / "run")
     assert row["units"] == 2
     assert row["seconds_by_stage_per_unit"]["model"] >= BATCHES_PER_UNIT * 0.05
@@ -32,5 +33,5 @@ def test_a_row_of_the_table(tmp_path: Path) -> None:
 
 @pytest.mark.ray
 @pytest.mark.timeout(90)
-def test_the_cost_of_a_wait() -> None:
+def test_the_cost_of_a_wait(ray_session: Any) -> None:
     assert 0 < wait_cost(in_flight=4, repeats=3) < 1

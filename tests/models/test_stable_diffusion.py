@@ -128,11 +128,10 @@ def test_inversion_does_not_depend_on_batch_mates(name):
     model = wrap(stable_diffusion(timestep_spacing="trailing"))
     clean, embeds, schedule = noise(3), model.embed(["a fox", "an owl", "snow"]), model.schedule(5, "ddim")
     stop = Stop(max_steps=2, first_max_steps=4, tolerance=1e-3)
-    together = invert(model.denoiser(embeds), clean, schedule, make_solver(name), stop)
+    solver = make_solver(name, **({"krylov_dim": 2} if name == "newton_krylov" else {}))  # each is a derivative
+    together = invert(model.denoiser(embeds), clean, schedule, solver, stop)
     for i in range(3):
-        alone = invert(
-            model.denoiser(embeds.select(slice(i, i + 1))), clean[i : i + 1], schedule, make_solver(name), stop
-        )
+        alone = invert(model.denoiser(embeds.select(slice(i, i + 1))), clean[i : i + 1], schedule, solver, stop)
         difference = torch.linalg.vector_norm(together.latents[i] - alone.latents[0])
         assert difference <= 1e-5 * torch.linalg.vector_norm(alone.latents[0])
         assert together.forward[i] == alone.forward[0]

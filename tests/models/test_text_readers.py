@@ -107,6 +107,12 @@ def test_the_scoring_model_has_a_reader() -> None:
     assert (reader.name, reader.length, reader.count("a fox")) == ("clip", 16, 4)
 
 
+@pytest.mark.parametrize("name", ["~someone/model", "-x/y", "no such folder/model", "owner/" + "x" * 300])
+def test_names_that_cannot_be_on_the_hub_have_none(name: str) -> None:
+    assert model_readers(ModelConfig(name=name)) == ()
+    assert clip_reader(ClipConfig(name=name)) is None
+
+
 def test_models_that_are_not_downloaded_have_none() -> None:
     assert model_readers(ModelConfig(name="someone/absent")) == ()
     assert clip_reader(ClipConfig(name="someone/absent")) is None

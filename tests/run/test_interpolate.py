@@ -19,7 +19,8 @@ from augment.run.interpolate import interpolate_dataset, load_interpolate_config
 from augment.storage.tar import iter_tar, sha256_file, write_tar
 from augment.tiny.dataset import split_path
 from augment.tiny.world import CLASSES
-from tests.run.runs import ROOT, call, command
+from tests.cli.invoke import invoke
+from tests.run.runs import ROOT
 
 CONFIG = ROOT / "configs" / "interpolate" / "emoji.yaml"
 SMALL = (
@@ -90,16 +91,16 @@ def test_a_second_run_gives_the_same_bytes_and_another_seed_others(folder, repor
     again = overrides(folder, f"output={folder / 'again'}")
     interpolate_dataset(load_interpolate_config(CONFIG, again))
     assert sha256_file(folder / "again" / "interpolated.tar") == first
-    other = interpolate_dataset(load_interpolate_config(CONFIG, [*again, f"output={folder / 'other'}", "seed=1"]))
-    assert [p["target_prompt"] for p in other["pairs"]] != [p["target_prompt"] for p in report["pairs"]]
+    less = ("pairs_per_class=1", "editing.stop.max_steps=1", "weights=[0.6]", "seed=1")
+    other = interpolate_dataset(load_interpolate_config(CONFIG, [*again, f"output={folder / 'other'}", *less]))
+    assert [p["target_prompt"] for p in other["pairs"]] != [p["target_prompt"] for p in report["pairs"][:2]]
 
 
 def test_too_few_images_of_a_class(tmp_path: Path) -> None:
     arguments = [f"output={tmp_path / 'out'}", "input.limit=17", "pairs_per_class=1"]
-    done = call(command("interpolate", CONFIG, *(word for a in arguments for word in ("-o", a))))
-    assert done.returncode == 2, done.stderr
+    done = invoke("interpolate", CONFIG, *(word for a in arguments for word in ("-o", a)))
+    assert (done.exit_code, done.stdout) == (2, ""), done.stderr
     assert re.search(r"class '\w+' has 1 image\(s\), that is 0 pair\(s\)", done.stderr)
-    assert "Traceback" not in done.stderr and done.stdout == ""
     assert not (tmp_path / "out").exists()
 
 
