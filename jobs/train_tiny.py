@@ -33,7 +33,7 @@ def train_glyphs(config: TrainConfig) -> AttributeClassifier:
 
 
 def train_vae(config: TrainConfig) -> None:
-    """Train the autoencoder and write `vae/`, unless the config names a finished one."""
+    """Train the autoencoder, then its decoder alone, and write `vae/`, unless the config names a finished one."""
     if config.vae_from:
         return
     perceptual = train_glyphs(config)
@@ -46,6 +46,13 @@ def train_vae(config: TrainConfig) -> None:
     loss = vae_loss(cache, perceptual, config.device, config.vae_terms, compiled=config.compile_vae)
     upstream = f"{weights_digest(perceptual)} {config.vae_terms} {weights_digest(vae)}"
     vae = train_stage("vae", vae, loss, config.vae, config, upstream=upstream)
+    if config.decoder:
+        vae.requires_grad_(True)
+        for part in (vae.encoder, vae.quant_conv):  # the latents stay: what was learned of them stays true
+            part.requires_grad_(False)
+        loss = vae_loss(cache, perceptual, config.device, config.decoder_terms, compiled=config.compile_vae)
+        upstream = f"{weights_digest(perceptual)} {config.decoder_terms} {weights_digest(vae)}"
+        vae = train_stage("decoder", vae, loss, config.decoder, config, upstream=upstream)
     networks.save_vae(config.output_dir / "vae", vae)
 
 

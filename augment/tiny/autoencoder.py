@@ -14,6 +14,7 @@ from augment.tiny.training import LossFn, StepRandom, VaeTerms
 from augment.training.classifier import AttributeClassifier
 
 PERCEPTUAL_WIDTHS = (32, 64, 96, 128)
+MEAN_EDGES = 0.08  # mean absolute first differences, across plus down, of a picture of `val` in -1..1
 
 
 def build_glyph_classifier() -> AttributeClassifier:
@@ -41,9 +42,9 @@ def vae_loss(
 ) -> LossFn:
     """Return the loss of the autoencoder, on pictures of which half are mirrored.
 
-    It is mean squared error in -1..1 (PSNR is what inversion is measured against), a light KL term, the mean absolute
-    difference of edges, and the squared difference of the perceptual network's features, each brought to unit length
-    over its channels (Zhang et al. 2018, eq. 1, without their weights).
+    It is mean squared error in -1..1 (PSNR is what inversion is measured against) and differences of edges, with more
+    weight for pictures of little contrast; a light KL term; and the squared difference of the perceptual network's
+    features, each brought to unit length over its channels (Zhang et al. 2018, eq. 1, without their weights).
 
     Args:
         compiled: use `torch.compile`, a third faster on a CPU after minutes of compiling.
@@ -55,7 +56,9 @@ def vae_loss(
         mean, logvar = posterior.mean.float(), posterior.logvar.float()
         decoded = model.decode(mean + (0.5 * logvar).exp() * noise).sample.float()
         kl = 0.5 * (mean.square() + logvar.exp() - 1.0 - logvar).mean()
-        total = F.mse_loss(decoded, pixels) + weights.kl * kl + weights.edges * edge_difference(decoded, pixels)
+        errors = (decoded - pixels).square().mean(dim=(1, 2, 3)) + weights.edges * edge_differences(decoded, pixels)
+        errors = errors + weights.energy * energy_differences(decoded, pixels)
+        total = (contrast_weights(pixels) ** weights.contrast * errors).mean() + weights.kl * kl
         half = slice(None, None, 2)  # the features cost as much as the autoencoder; half the pictures are enough
         return total + weights.perceptual * feature_difference(perceptual, decoded[half], pixels[half])
 
@@ -70,11 +73,35 @@ def vae_loss(
     return loss
 
 
-def edge_difference(one: Tensor, other: Tensor) -> Tensor:
-    """Return the mean absolute difference of the first differences of two batches [B, C, H, W], across and down."""
+def edge_differences(one: Tensor, other: Tensor) -> Tensor:
+    """Return for each pair of pictures [B, C, H, W] the mean absolute difference of their first differences, [B].
+
+    Differences across and down are added.
+    """
     rest = one - other
     across, down = rest[..., 1:] - rest[..., :-1], rest[..., 1:, :] - rest[..., :-1, :]
-    return across.abs().mean() + down.abs().mean()
+    return across.abs().mean(dim=(1, 2, 3)) + down.abs().mean(dim=(1, 2, 3))
+
+
+def energy_differences(one: Tensor, other: Tensor) -> Tensor:
+    """Return for each pair of pictures [B, C, H, W] how much the means of their edges over 8x8 pixels differ, [B].
+
+    A blurred line has less of them than a sharp one, wherever it lies within those pixels.
+    """
+    total = torch.zeros(len(one), device=one.device)
+    for axis in (-1, -2):
+        made, wanted = (F.avg_pool2d(images.diff(dim=axis).abs(), 8, ceil_mode=True) for images in (one, other))
+        total = total + (made - wanted).abs().mean(dim=(1, 2, 3))
+    return total
+
+
+def contrast_weights(pixels: Tensor) -> Tensor:
+    """Return the weight of each picture, [B] in 0.5..4: the inverse of its edges, about 1 for a mean picture.
+
+    At night and in fog an object's lines are faint; without weights they would be the first to go.
+    """
+    edges = edge_differences(pixels, torch.zeros_like(pixels))
+    return (MEAN_EDGES / edges.clamp_min(1e-3)).clamp(0.5, 4.0)
 
 
 def feature_difference(network: AttributeClassifier, made: Tensor, wanted: Tensor) -> Tensor:

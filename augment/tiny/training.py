@@ -44,7 +44,11 @@ class VaeTerms(BaseModel):
 
     kl: float = Field(default=5e-4, ge=0, description="mean KL divergence per latent dimension")
     edges: float = Field(default=0.0, ge=0, description="mean absolute difference of first differences")
+    energy: float = Field(
+        default=0.0, ge=0, description="the same of their means over 8x8 pixels: how sharp, not where"
+    )
     perceptual: float = Field(default=0.0, ge=0, description="distance in the features of the glyph classifier")
+    contrast: float = Field(default=0.0, ge=0, le=1, description="power of a picture's weight: mean edges over its own")
 
 
 class TrainConfig(BaseModel):
@@ -61,6 +65,7 @@ class TrainConfig(BaseModel):
     caption_dropout: float = Field(default=0.1, ge=0, lt=1, description="share of empty captions, for guidance")
     anonymous: float = Field(default=0.1, ge=0, lt=1, description="share of the known objects captioned without a word")
     vae_terms: VaeTerms = VaeTerms()
+    decoder_terms: VaeTerms = VaeTerms(edges=0.05, energy=0.05, perceptual=0.1, contrast=1.0)
     compile_vae: bool = Field(default=False, description="torch.compile the autoencoder's step")
     vae_init: Path | None = Field(
         default=None, description="autoencoder to begin with, of as many latent channels or fewer"
@@ -73,6 +78,7 @@ class TrainConfig(BaseModel):
     snr_gamma: float = Field(default=5.0, gt=0, description="min-SNR loss weighting (Hang et al. 2023, eq. 9)")
     glyphs: StageConfig = StageConfig(steps=1400, batch_size=48, learning_rate=2e-3, ema_decay=0.99)
     vae: StageConfig
+    decoder: StageConfig | None = Field(default=None, description="more steps for the decoder, with `decoder_terms`")
     judge: StageConfig
     clip: StageConfig
     unet: StageConfig
