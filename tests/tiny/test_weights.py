@@ -74,7 +74,7 @@ def test_the_pipeline_loads_and_draws_with_plain_diffusers():
 
 def test_autoencoder_round_trip(model, val):
     assert len(val.sources) == 320
-    assert float(round_trip_psnr(model, val.images).mean()) >= 28.0
+    assert float(round_trip_psnr(model, val.images[:96]).mean()) >= 28.0
 
 
 def test_clip_tells_objects_apart(val):
@@ -107,7 +107,7 @@ def test_the_default_inversion_reaches_the_bound_and_beats_what_is_published_at_
 
 @pytest.mark.parametrize(("num_steps", "evaluations", "gap"), [(4, 4.5, 0.04), (20, 1.2, 0.02)])
 def test_one_tolerance_means_the_same_at_few_steps_and_at_many(model, val, num_steps, evaluations, gap):
-    (row,) = measure_inversion(pool(model, val, 32, model.schedule(num_steps, "ddim")), [DEFAULT])
+    (row,) = measure_inversion(pool(model, val, 16, model.schedule(num_steps, "ddim")), [DEFAULT])
     assert row.evaluations_per_step <= evaluations
     assert row.gap <= gap
 
