@@ -50,7 +50,7 @@ def render_classes(kind: str, count: int, purpose: int) -> Renders:
 
 
 def train_recogniser(
-    *, steps: int = 700, batch_size: int = 64, count: int = 4800, seed: int = 0
+    *, steps: int = 1100, batch_size: int = 64, count: int = 6000, seed: int = 0
 ) -> AttributeClassifier:
     """Train a classifier with a head for each kind, on `count` renders of each, mirrored at random, with slight noise.
 
@@ -67,11 +67,10 @@ def train_recogniser(
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps, pct_start=0.1)
     for step in range(steps):
-        kind = list(RECOGNISED)[step % 3 == 2]  # the unknown objects, of which there are more, two times of three
+        kind = list(RECOGNISED)[step % 4 == 3]  # the unknown objects, which are harder, three times of four
         chosen = torch.randint(count, (batch_size,), generator=random)
         images = renders[kind].images[chosen]
-        if step % 2:
-            images = images.flip(-1)
+        images = torch.where(torch.rand(batch_size, 1, 1, 1, generator=random) < 0.5, images, images.flip(-1))
         level = 0.15 * torch.rand(batch_size, 1, 1, 1, generator=random)
         images = images + level * torch.randn(images.shape, generator=random)
         with torch.autocast("cpu", torch.bfloat16):

@@ -28,12 +28,13 @@ def font() -> None:
 
 
 def toy_config(folder, **changes):
-    parts = dict.fromkeys(("glyphs", *STAGES), TOY)
+    parts = dict.fromkeys(("glyphs", "decoder", *STAGES), TOY)
     values = {"work_dir": folder / "work", "output_dir": folder / "weights", "num_scenes": 24, "checkpoint_every": 1}
     values |= {"vae_terms": {"edges": 0.03, "perceptual": 0.05}}
     return TrainConfig.model_validate(parts | values | changes)
 
 
+@pytest.mark.timeout(400)
 def test_every_stage_end_to_end(tmp_path):
     config = toy_config(tmp_path)
     train(config)
@@ -46,6 +47,15 @@ def test_every_stage_end_to_end(tmp_path):
     revision = (weights / "revision.txt").read_text()
     train(config)  # every stage resumes from its last checkpoint, and has nothing left to do
     assert (weights / "revision.txt").read_text() == revision
+
+
+def test_the_decoder_is_trained_on_alone(tmp_path):
+    train(toy_config(tmp_path, decoder=None), ("vae",))
+    before = load_vae(tmp_path / "weights" / "vae").state_dict()
+    train(toy_config(tmp_path), ("vae",))  # the autoencoder's checkpoint is taken as it is
+    after = load_vae(tmp_path / "weights" / "vae").state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed and all(name.startswith(("decoder.", "post_quant_conv.")) for name in changed)
 
 
 @pytest.mark.slow

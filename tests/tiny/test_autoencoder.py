@@ -8,8 +8,11 @@ import torch
 from torch import nn
 
 from augment.tiny.autoencoder import (
+    MEAN_EDGES,
     build_glyph_classifier,
-    edge_difference,
+    contrast_weights,
+    edge_differences,
+    energy_differences,
     feature_difference,
     glyph_loss,
     vae_loss,
@@ -62,7 +65,28 @@ def test_a_change_of_brightness_has_no_edges_but_features():
 def test_edges_of_a_step():
     images = torch.zeros(1, 1, 4, 4)
     images[..., 2:] = 1.0  # one edge between the columns 1 and 2: 4 of the 12 differences across
-    assert float(edge_difference(images, torch.zeros_like(images))) == pytest.approx(4 / 12)
+    both = torch.cat([images, 2 * images])
+    assert edge_differences(both, torch.zeros_like(both)).tolist() == pytest.approx([4 / 12, 8 / 12])
+
+
+def test_energy_sees_how_many_edges_there_are_and_not_where_within_8_pixels():
+    step, moved, blurred = (torch.zeros(1, 1, 64, 64) for _ in range(3))
+    step[..., 3:] = 1.0
+    moved[..., 5:] = 1.0
+    blurred[..., 3:] = 0.5
+    assert energy_differences(step, step).tolist() == [0.0]
+    assert energy_differences(moved, step).tolist() == [0.0]
+    assert float(edge_differences(moved, step)) > 0
+    # Of 8 places across in each of the 8 blocks of the first column, one holds the whole edge: an eighth less a half.
+    assert energy_differences(blurred, step).tolist() == pytest.approx([0.5 / 8 / 8])
+
+
+def test_faint_pictures_weigh_more_within_limits():
+    strong, mean, faint = (torch.zeros(1, 1, 64, 64) for _ in range(3))
+    for images, period, height in ((strong, 2, 1.0), (mean, 2, MEAN_EDGES), (faint, 64, 0.1)):
+        images[..., period // 2 :: period] = height
+    assert contrast_weights(torch.cat([mean, strong, faint])).tolist() == pytest.approx([1.0, 0.5, 4.0], rel=0.02)
+    assert loss_of(Coder(0.5), contrast=1.0) == pytest.approx(0.5 * 0.25, rel=1e-3)  # noise has edges: half the weight
 
 
 def test_features_of_one_picture_do_not_differ_and_only_the_made_one_gets_a_gradient():
