@@ -14,10 +14,10 @@ demo: setup ## edit the shipped training split with two Ray workers; writes out/
 	$(VENV)/bin/augment expand configs/expand/emoji.yaml
 
 test: setup ## run the tests (without those marked slow, gpu or browser)
-	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(VENV)/bin/python -m pytest -n 2 --no-loadscope-reorder
 
 test-slow: setup ## run the tests marked slow
-	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m slow
+	$(VENV)/bin/python -m pytest -n 2 --no-loadscope-reorder -m slow
 
 lint: setup ## ruff, mypy and the import contracts
 	$(VENV)/bin/ruff check .

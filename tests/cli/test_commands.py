@@ -34,8 +34,6 @@ from tests.run.runs import (
     written,
 )
 
-pytestmark = pytest.mark.xdist_group("commands")  # they share one small run
-
 
 def given_up(out: Path) -> None:
     """Make a unit of a finished run one that no worker survived."""

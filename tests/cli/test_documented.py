@@ -24,7 +24,6 @@ from tests.run.runs import (
 
 DOCUMENT = (ROOT / "docs" / "exit_codes.md").read_text()
 FREE = {"classes", "reasons", "failed_by_stage", "rejected_by_reason"}  # whose keys are names of things
-pytestmark = pytest.mark.xdist_group("commands")  # they share one small run
 
 
 @pytest.mark.parametrize("name", ["status", "finalize", "verify"])

@@ -6,8 +6,6 @@ import json
 import re
 from pathlib import Path
 
-import pytest
-
 from augment.ledger.lease import SECONDS
 from augment.ledger.ledger import Ledger
 from augment.run.status import status
@@ -19,8 +17,6 @@ from tests.run.runs import (
     commit_of,
     written,
 )
-
-pytestmark = pytest.mark.xdist_group("commands")  # they share one small run
 
 
 def test_status_of_a_finished_run(out: Path) -> None:
