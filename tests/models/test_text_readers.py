@@ -107,7 +107,7 @@ def test_the_scoring_model_has_a_reader() -> None:
     assert (reader.name, reader.length, reader.count("a fox")) == ("clip", 16, 4)
 
 
-@pytest.mark.parametrize("name", ["~someone/model", "-x/y", "no such folder/model", "owner/" + "x" * 300])
+@pytest.mark.parametrize("name", ["-x/y", "no such folder/model", "owner/" + "x" * 300])
 def test_names_that_cannot_be_on_the_hub_have_none(name: str) -> None:
     assert model_readers(ModelConfig(name=name)) == ()
     assert clip_reader(ClipConfig(name=name)) is None

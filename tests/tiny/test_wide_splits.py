@@ -21,7 +21,7 @@ from augment.types import Source
 
 @pytest.fixture(scope="module")
 def splits() -> dict[str, list[Source]]:
-    return {name: list_sources(split_path(name), "webdataset") for name in WIDE_SPLITS}
+    return {name: list_sources(split_path(name), "webdataset").sources for name in WIDE_SPLITS}
 
 
 def test_sizes_and_labels(splits: dict[str, list[Source]]) -> None:
