@@ -7,18 +7,15 @@ from pathlib import Path
 import pytest
 
 from augment.storage.tar import sha256_file
-from augment.tiny.glyphs import find_font, sprite
+from augment.tiny.glyphs import sprite
 from augment.tiny.wide_splits import WIDE_SPLITS
 from jobs.render_splits import main
 
 
+@pytest.mark.usefixtures("emoji_font")
 def test_it_names_every_tar_with_its_hash(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    try:
-        find_font()
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
     monkeypatch.setattr("augment.tiny.dataset.PER_CLASS", {"train": 1, "val": 1, "test": 1})
     monkeypatch.setattr("augment.tiny.wide_splits.WIDE_PER_CLASS", dict.fromkeys(WIDE_SPLITS, 1))
     monkeypatch.setattr("sys.argv", ["render_splits", str(tmp_path)])

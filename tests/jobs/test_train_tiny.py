@@ -10,7 +10,6 @@ import yaml
 
 from augment.models.config import ModelConfig
 from augment.models.load import load_model
-from augment.tiny.glyphs import find_font
 from augment.tiny.networks import LATENT_CHANNELS, load_vae
 from augment.tiny.training import TrainConfig
 from jobs.train_tiny import STAGES, train
@@ -19,12 +18,7 @@ from tests.run.runs import ROOT
 TOY = {"steps": 2, "batch_size": 4, "learning_rate": 1.0e-3, "warmup": 1}
 
 
-@pytest.fixture(autouse=True)
-def font() -> None:
-    try:
-        find_font()
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
+pytestmark = pytest.mark.usefixtures("emoji_font")
 
 
 def toy_config(folder, **changes):

@@ -21,7 +21,6 @@ from augment.tiny.dataset import (
     split_path,
     write_splits,
 )
-from augment.tiny.glyphs import find_font
 from augment.tiny.wide_splits import WIDE_SPLITS
 from augment.tiny.world import (
     BACKGROUNDS,
@@ -102,11 +101,8 @@ def test_an_unknown_split_is_refused() -> None:
         next(render_split("all"))
 
 
+@pytest.mark.usefixtures("emoji_font")
 def test_splits_are_written_to_the_same_bytes_every_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    try:
-        find_font()
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
     monkeypatch.setattr("augment.tiny.dataset.PER_CLASS", {"train": 2, "val": 1, "test": 1})
     few = {"unknown_val": 1, "unknown_test": 1, "marks_train": 1, "marks_val": 1, "marks_test": 1}
     monkeypatch.setattr("augment.tiny.wide_splits.WIDE_PER_CLASS", few)
@@ -118,13 +114,9 @@ def test_splits_are_written_to_the_same_bytes_every_time(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("name", [*SPLITS, *WIDE_SPLITS])
-def test_the_recipe_gives_the_shipped_records(name: str) -> None:
-    try:
-        font = find_font()
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
-    if sha256_file(font) != FONT_SHA256:
-        pytest.skip(f"{font} is another version of the font than the one that the splits were rendered with")
+def test_the_recipe_gives_the_shipped_records(name: str, emoji_font: Path) -> None:
+    if sha256_file(emoji_font) != FONT_SHA256:
+        pytest.skip(f"{emoji_font} is another version of the font than the one that the splits were rendered with")
     shipped = iter_tar(split_path(name))
     for (key, files), (shipped_key, shipped_files) in zip(render_split(name, limit=20), shipped, strict=False):
         assert key == shipped_key

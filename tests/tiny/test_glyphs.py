@@ -8,21 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from augment.tiny.glyphs import CLASSES, GLYPH_LIST, OBJECTS, find_font, glyph_names, sprite
+from augment.storage.tar import sha256_file
+from augment.tiny.glyphs import CLASSES, GLYPH_LIST, OBJECTS, glyph_names, sprite
 from augment.tiny.sampling import sample_training_scene
 from augment.tiny.stages import SAMPLERS, glyph_attributes
 from augment.tiny.wide_splits import UNKNOWN_CLASSES
 from augment.tiny.world import sample_scene
 from jobs.list_glyphs import ALWAYS_HELD_OUT, rows
+from tests.tiny.test_dataset import FONT_SHA256
 
 HELD_OUT = set(glyph_names("held_out"))
-
-
-def require_font() -> Path:
-    try:
-        return find_font()
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
 
 
 def test_the_split_is_the_one_that_the_weights_were_trained_on() -> None:
@@ -40,11 +35,8 @@ def test_sizes_and_names() -> None:
 
 
 @pytest.mark.slow
-def test_the_job_writes_the_shipped_list() -> None:
-    from augment.storage.tar import sha256_file
-    from tests.tiny.test_dataset import FONT_SHA256
-
-    if sha256_file(require_font()) != FONT_SHA256:
+def test_the_job_writes_the_shipped_list(emoji_font: Path) -> None:
+    if sha256_file(emoji_font) != FONT_SHA256:
         pytest.skip("another version of the font")
     assert "\n".join(rows()) + "\n" == GLYPH_LIST.read_text()
 
@@ -75,7 +67,7 @@ def test_the_scenes_of_the_shipped_splits_have_no_option_set() -> None:
     assert (scene.tint, scene.mark, scene.companion) == (None, None, None)
 
 
+@pytest.mark.usefixtures("emoji_font")
 def test_a_glyph_without_a_word_has_a_sprite() -> None:
-    require_font()
     assert {sprite(name).mode for name in ("octopus", "honeybee", "watch")} == {"RGBA"}
     assert sprite("octopus").tobytes() != sprite("honeybee").tobytes()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from augment.tiny.glyphs import CLASSES, find_font, sprite
+from augment.tiny.glyphs import CLASSES, sprite
 from augment.tiny.marks import MARK_COLOURS, MARKS, Mark, mark_centre, marked_sprite
 from augment.tiny.textures import TEXTURE_PAINTERS
 from augment.tiny.world import Companion, Scene, render
@@ -17,12 +17,7 @@ SCENE = Scene("car", "ocean", "clear", x=32.0, y=36.0, size=40.0, angle=0.0, fli
 DOT = Mark("dot", "magenta")
 
 
-@pytest.fixture(autouse=True)
-def font() -> None:
-    try:
-        find_font()
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
+pytestmark = pytest.mark.usefixtures("emoji_font")
 
 
 def mark_place(scene: Scene) -> tuple[float, float]:

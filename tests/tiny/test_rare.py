@@ -20,7 +20,6 @@ from augment.evaluation.rare_concepts import (
 from augment.models.clip import load_clip
 from augment.tiny import networks, rare
 from augment.tiny.evaluate import Pictures, load_judge, load_split
-from augment.tiny.glyphs import find_font
 from augment.tiny.packaged import WEIGHTS
 from augment.tiny.stages import SceneCache
 from augment.tiny.world import BACKGROUNDS, CLASSES
@@ -117,13 +116,10 @@ def test_too_few_real_pictures_are_noticed_before_anything_is_rendered(tmp_path)
     assert not (tmp_path / "work").exists()
 
 
+@pytest.mark.usefixtures("emoji_font")
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_job_on_a_handful_of_scenes(tmp_path):
-    try:
-        find_font()
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
     small = [
         f"work_dir={tmp_path / 'work'}",
         "rare=[frog]",

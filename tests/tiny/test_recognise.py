@@ -12,7 +12,6 @@ from augment.editing import EditConfig
 from augment.models.config import ModelConfig
 from augment.models.load import load_model
 from augment.tiny.evaluate import load_judge
-from augment.tiny.glyphs import find_font
 from augment.tiny.recognise import (
     RECOGNISED,
     TESTING,
@@ -25,13 +24,7 @@ from augment.tiny.recognise import (
     train_recogniser,
 )
 
-
-@pytest.fixture(autouse=True)
-def font() -> None:
-    try:
-        find_font()
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
+pytestmark = pytest.mark.usefixtures("emoji_font")
 
 
 class Remembers:

@@ -156,13 +156,8 @@ def test_caption_dropout_empties_its_share_of_captions():
     assert "" not in cache.captions(np.arange(400), np.random.default_rng(0))
 
 
+@pytest.mark.usefixtures("emoji_font")
 def test_rendered_scenes_are_cached_and_repeatable(tmp_path):
-    from augment.tiny.glyphs import find_font
-
-    try:
-        find_font()
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
     first = stages.render_scenes(tmp_path / "a", 5, seed=3)
     written = (tmp_path / "a" / "scenes-named-3-5.npy").stat().st_mtime_ns
     again = stages.render_scenes(tmp_path / "a", 5, seed=3)

@@ -22,14 +22,6 @@ from augment.tiny.world import (
 SCENE = Scene("fox", "wall", "clear", x=30.0, y=36.0, size=36.0, angle=0.0, flip=False, texture_seed=1)
 
 
-@pytest.fixture
-def font() -> None:
-    try:
-        find_font()
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
-
-
 def difference(one: Scene, other: Scene) -> np.ndarray:
     """Largest difference of a channel at each pixel, [64, 64]."""
     return np.abs(render(one).astype(int) - render(other).astype(int)).max(axis=-1)
@@ -71,7 +63,7 @@ def test_a_missing_font_names_the_package_to_install(monkeypatch: pytest.MonkeyP
     assert len(FONT_PATHS) == 3
 
 
-@pytest.mark.usefixtures("font")
+@pytest.mark.usefixtures("emoji_font")
 def test_rendering_is_a_function_of_the_scene() -> None:
     first = render(SCENE)
     render(replace(SCENE, object="bus", condition="snowfall"))
@@ -79,14 +71,14 @@ def test_rendering_is_a_function_of_the_scene() -> None:
     np.testing.assert_array_equal(first, render(SCENE))
 
 
-@pytest.mark.usefixtures("font")
+@pytest.mark.usefixtures("emoji_font")
 def test_every_object_has_a_sprite_of_its_own() -> None:
     sprites = {sprite(name).tobytes() for name in CLASSES}
     assert len(sprites) == len(CLASSES)
     assert all(min(sprite(name).size) > 80 for name in CLASSES)
 
 
-@pytest.mark.usefixtures("font")
+@pytest.mark.usefixtures("emoji_font")
 def test_the_object_is_where_the_scene_says_and_as_large() -> None:
     changed = difference(SCENE, replace(SCENE, object="apple")) > 8
     rows, columns = np.nonzero(changed)
@@ -96,7 +88,7 @@ def test_the_object_is_where_the_scene_says_and_as_large() -> None:
     assert np.ptp(columns) > 0.8 * SCENE.size and np.ptp(rows) > 0.8 * SCENE.size
 
 
-@pytest.mark.usefixtures("font")
+@pytest.mark.usefixtures("emoji_font")
 def test_a_turn_by_a_whole_circle_and_a_move_by_whole_pixels() -> None:
     assert difference(SCENE, replace(SCENE, angle=360.0)).max() <= 1
     flat = replace(SCENE, background="ocean")
@@ -104,13 +96,13 @@ def test_a_turn_by_a_whole_circle_and_a_move_by_whole_pixels() -> None:
     assert moved[20:50, 14:46].mean() > 20 and moved[:, :8].max() == 0
 
 
-@pytest.mark.usefixtures("font")
+@pytest.mark.usefixtures("emoji_font")
 @pytest.mark.parametrize("change", [{"flip": True}, {"angle": 12.0}, {"texture_seed": 2}, {"size": 31.0}])
 def test_every_field_changes_the_picture(change: dict[str, object]) -> None:
     assert difference(SCENE, replace(SCENE, **change)).mean() > 1.0  # type: ignore[arg-type]
 
 
-@pytest.mark.usefixtures("font")
+@pytest.mark.usefixtures("emoji_font")
 def test_conditions_do_what_they_say() -> None:
     clear, night, fog, snowfall = (render(replace(SCENE, condition=name)).astype(float) for name in CONDITIONS)
     assert night.mean() < 0.6 * clear.mean()
