@@ -159,8 +159,10 @@ def dry_run(config: ExpandConfig, price_per_hour: float | None = None) -> PlanRe
         )
     run = config.run
     planned = len(sources) * config.variants_per_image
-    growth = _growth(ledger, config, lambda: planned_units(config, prompts, sources, wanted), wanted)
     units = sum(1 for _ in cut(sources, run.unit_size, lambda source: source.key))
+    growth = Growth(new=planned, units=units)
+    if config.reuse or ledger.store.list("commits"):
+        growth = _growth(ledger, config, lambda: planned_units(config, prompts, sources, wanted), wanted)
     workers = 1 if run.executor == "local" else None if run.num_workers == "all" else run.num_workers
     todo = work_estimate(growth.new, growth.units, workers, measured) if measured else None
     if todo and todo.hours is None:
@@ -211,7 +213,8 @@ def _growth(
         settings: its fingerprint.
     """
     done = ledger.committed() if ledger.read_plan() is not None else {}
-    done = {unit_id: report for unit_id, report in done.items() if ledger.has_part(report)}
+    parts = ledger.store.list("parts")
+    done = {unit_id: report for unit_id, report in done.items() if f"parts/{report.part}" in parts}
     reuse = [Ledger(absolute(out)) for out in config.reuse]
     unit_ids = [unit.unit_id for unit in units()]
     return compare(ledger, unit_ids, units(), done, pixels_hash_of(settings), reuse=reuse)

@@ -7,6 +7,7 @@ source, by `aug_id`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +16,8 @@ from augment.dataset.record import edit_key
 from augment.errors import OutputError
 from augment.ledger.ledger import Ledger
 from augment.types import EditStatus, FinishedPart, PlannedSource, Unit, UnitReport, Variant
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,11 @@ class _Made:
             if (report := left.pop(unit.unit_id, None)) is None:
                 continue
             part = FinishedPart(report.part, report.sha256, out)
-            failed = _failed(ledger, report)
+            try:
+                failed = _failed(ledger, report)
+            except OutputError as error:  # as a worker does that finds a part damaged
+                logger.warning("the edits of a part are made again: %s", error)
+                continue
             for planned in unit.sources:
                 parts = self._parts.setdefault(planned.source.key, {})
                 for variant in planned.variants:
@@ -91,7 +98,7 @@ def compare(
         reuse: other output folders whose edits may be taken over.
 
     Raises:
-        OutputError: if a part that is to tell which edits failed is damaged, or a folder to reuse has no plan.
+        OutputError: if a folder to reuse has no plan.
     """
     stay = {unit_id for unit_id in unit_ids if unit_id in done and unit_id not in again}
     before, elsewhere = _Made(), _Made()
@@ -134,7 +141,7 @@ def _identity(planned: PlannedSource, variant: Variant) -> int:
 
 
 def _failed(ledger: Ledger, report: UnitReport) -> frozenset[str]:
-    """Return the keys of the edits in a part that failed."""
+    """Return the keys of the edits in a part that failed. Raises OutputError if it is damaged."""
     if not report.failed:
         return frozenset()
     return frozenset(record.key for record, _ in read_part(ledger, report) if record.status == EditStatus.FAILED)

@@ -235,6 +235,20 @@ def test_a_part_that_is_gone_is_made_again(job: GrowingJob) -> None:
     assert published(job.out) == job.fresh()
 
 
+def test_a_damaged_part_with_failures_is_made_again_too(job: GrowingJob) -> None:
+    """Which of its edits failed cannot be read any more."""
+    path = job.images / "owl" / "004.png"
+    path.write_bytes(path.read_bytes()[:60])
+    assert job.expand().manifest["failed"] == 4
+    (report,) = (r for r in Ledger(job.out).committed().values() if r.failed)
+    part = job.out / "parts" / report.part
+    part.write_bytes(part.read_bytes()[:-600] + bytes(600))
+    more_variants(job)
+    assert job.counts()[0] == 40 * 2 + report.planned  # two more of each source, and all of that part
+    assert job.expand().manifest["failed"] == 6
+    assert published(job.out) == job.fresh()
+
+
 def test_an_output_to_reuse_must_be_one(job: GrowingJob, tmp_path: Path) -> None:
     job.options["reuse"] = f"[{tmp_path / 'nothing'}]"
     with pytest.raises(OutputError, match=r"reuse: .*nothing has no plan/plan\.json"):
