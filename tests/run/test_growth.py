@@ -225,12 +225,17 @@ def test_edits_of_another_output_are_taken_over(job: GrowingJob) -> None:
     assert published(other) == job.fresh()
 
 
+def damage(part: Path) -> None:
+    """Change one bit of a part, in its first member: the end of a tar is padding."""
+    data = bytearray(part.read_bytes())
+    data[600] ^= 1
+    part.write_bytes(data)
+
+
 def test_a_part_that_is_gone_is_made_again(job: GrowingJob) -> None:
     new_class(job)
     for path in (job.out / "parts").iterdir():
-        data = bytearray(path.read_bytes())
-        data[600] ^= 1
-        path.write_bytes(data)
+        damage(path)
     assert job.expand().edits_made == 168
     assert published(job.out) == job.fresh()
 
@@ -241,8 +246,7 @@ def test_a_damaged_part_with_failures_is_made_again_too(job: GrowingJob) -> None
     path.write_bytes(path.read_bytes()[:60])
     assert job.expand().manifest["failed"] == 4
     (report,) = (r for r in Ledger(job.out).committed().values() if r.failed)
-    part = job.out / "parts" / report.part
-    part.write_bytes(part.read_bytes()[:-600] + bytes(600))
+    damage(job.out / "parts" / report.part)
     more_variants(job)
     assert job.counts()[0] == 40 * 2 + report.planned  # two more of each source, and all of that part
     assert job.expand().manifest["failed"] == 6
