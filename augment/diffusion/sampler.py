@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -43,6 +43,7 @@ def sample(
     schedule: Schedule,
     *,
     noise: Sequence[Tensor] | None = None,
+    after_step: Callable[[int, Tensor], Tensor] | None = None,
 ) -> Float[Tensor, "B C H W"]:
     """Return the latents at the end of the schedule, float32.
 
@@ -51,6 +52,7 @@ def sample(
         z: latents at the start of the schedule.
         schedule: the steps.
         noise: one tensor [B, C, H, W] per step, for samplers that add noise.
+        after_step: called with (number of the step, latents at its end); returns the latents to go on with.
 
     Raises:
         ValueError: if the sampler adds noise and none is given, or not as many tensors as there are steps, or a step
@@ -61,4 +63,6 @@ def sample(
     for i, step in enumerate(schedule.steps):
         eps = eps_fn(z, batch_timesteps(step.timestep, z)).float()
         z = step.apply(z, eps, None if noise is None else noise[i])
+        if after_step is not None:
+            z = after_step(i, z)
     return z

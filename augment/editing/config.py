@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from augment.inversion.settings import AndersonSettings, SolverSettings, Stop, WarmStart
 
 SamplerName = Literal["", "ddim", "euler", "euler_ancestral", "lcm", "flow_euler"]  # of any family
+Preserve = Literal["none", "attention", "difference", "mask"]
 
 
 class EditConfig(BaseModel):
@@ -32,3 +33,19 @@ class EditConfig(BaseModel):
     solver: SolverSettings = Field(default=AndersonSettings(), description="`name` of a solver, and its settings")
     warm_start: WarmStart = Field(default="extrapolated", description="first guess at each inverted step; it is free")
     stop: Stop = Field(default=Stop(), description="iteration limits and tolerance of the inversion")
+    preserve: Preserve = Field(
+        default="none",
+        description="where the source is put back into its edit: nowhere, `attention` (where the network sees the "
+        "class word), `difference` (where source and target prompt agree) or `mask` (where a given mask says so)",
+    )
+    preserve_until: float = Field(
+        default=0.6, gt=0, le=1, description="share of the edit's steps, the noisiest, after which it is put back"
+    )
+
+    def identity(self) -> dict[str, Any]:
+        """Return all settings as plans and `aug_id` hash them, JSON values by name, defaults included.
+
+        What preserves is left out as long as nothing does: edits from before there was a choice are the same edits.
+        """
+        unread = {"preserve", "preserve_until"} if self.preserve == "none" else set()
+        return self.model_dump(mode="json", exclude=unread)

@@ -11,8 +11,11 @@ from torch import Tensor
 
 from augment.diffusion import Schedule, sample, seeded_noise, step_noise
 from augment.editing.config import EditConfig
+from augment.editing.preserve.blend import Blend
+from augment.editing.preserve.hints import ObjectHints, Prompts
 from augment.errors import ModelError
 from augment.inversion import Inversion, Status, invert, make_solver
+from augment.models.attention import AttentionWatch
 from augment.models.interface import ImageSize, LatentDiffusion, PromptEmbeds
 from augment.scoring import psnr
 from augment.seeding import seed_for
@@ -96,6 +99,8 @@ def edit(
     config: EditConfig,
     *,
     seeds: Sequence[int] = (),
+    masks: Float[Tensor, "B 1 H W"] | None = None,
+    words: Sequence[str] = (),
 ) -> EditResult:
     """Edit every image once per target prompt: each is inverted once, and all its edits run in one batch.
 
@@ -108,32 +113,32 @@ def edit(
         source_prompts: B prompts that describe the images.
         target_prompts: for each image any number of prompts.
         seeds: one per image, of the noise of samplers that add some; the others need none.
+        masks: share of each pixel to keep, in 0..1, which `preserve: mask` reads.
+        words: the word for each image's object in its source prompt, which `preserve: attention` looks for.
 
     Raises:
-        ValueError: if the numbers of images, prompts and needed seeds differ.
+        ValueError: if the numbers of images, prompts and needed seeds, masks and words differ.
     """
-    if not len(images) == len(source_prompts) == len(target_prompts):
-        raise ValueError(
-            f"{len(images)} images, {len(source_prompts)} source prompts and {len(target_prompts)} lists of target "
-            "prompts were given; each image needs one of each"
-        )
+    _check_counts(len(images), len(source_prompts), len(target_prompts))
+    hints = ObjectHints(config.preserve, source_prompts, masks, words)
     full = full_schedule(model, config, size_of(images))
     schedule = full.last_part(config.strength)
     latents = model.encode(images)
     source = model.embed(source_prompts)
     round_trip = model.decode(latents).cpu()
-    inverting = model.denoiser(source, config.inversion_guidance_scale)
-    inversion = invert_latents(model, latents, source, seeds, config, full)
+    with hints.watching(model) as watch:
+        inversion = invert_latents(model, latents, source, seeds, config, full, watch)
 
+    inverting = model.denoiser(source, config.inversion_guidance_scale)
     reconstruction = model.decode(sample(inverting, inversion.latents, schedule, noise=inversion.noise)).cpu()
     counts = [len(prompts) for prompts in target_prompts]
     flat = [prompt for prompts in target_prompts for prompt in prompts]
     pixels = torch.zeros(0, *images.shape[1:])
     if flat:
         owners = torch.arange(len(images)).repeat_interleave(torch.tensor(counts)).to(latents.device)
-        noise = None if inversion.noise is None else [n[owners] for n in inversion.noise]
-        editing = model.denoiser(model.embed(flat), config.guidance_scale)
-        pixels = model.decode(sample(editing, inversion.latents[owners], schedule, noise=noise)).cpu()
+        prompts = Prompts(source, model.embed(flat), owners)
+        blend = hints.blend(model, prompts, inversion, watch, full, config.preserve_until)
+        pixels = _sample_edits(model, prompts, inversion, schedule, config.guidance_scale, blend)
     return EditResult(
         edits=list(pixels.split(counts)),
         reconstruction=reconstruction,
@@ -147,6 +152,30 @@ def edit(
     )
 
 
+def _check_counts(images: int, source_prompts: int, target_prompts: int) -> None:
+    if not images == source_prompts == target_prompts:
+        raise ValueError(
+            f"{images} images, {source_prompts} source prompts and {target_prompts} lists of target prompts were "
+            "given; each image needs one of each"
+        )
+
+
+def _sample_edits(
+    model: LatentDiffusion,
+    prompts: Prompts,
+    inversion: Inversion,
+    schedule: Schedule,
+    guidance_scale: float,
+    blend: Blend | None,
+) -> Float[Tensor, "N 3 H W"]:
+    """Return the pictures that are sampled from inverted noise under the target prompts, on the CPU."""
+    owners = prompts.owners
+    noise = None if inversion.noise is None else [n[owners] for n in inversion.noise]
+    denoiser = model.denoiser(prompts.target, guidance_scale)
+    edited = sample(denoiser, inversion.latents[owners], schedule, noise=noise, after_step=blend)
+    return model.decode(edited).cpu()
+
+
 def invert_latents(
     model: LatentDiffusion,
     latents: Float[Tensor, "B C H W"],
@@ -154,6 +183,7 @@ def invert_latents(
     seeds: Sequence[int],
     config: EditConfig,
     full: Schedule,
+    watch: AttentionWatch | None = None,
 ) -> Inversion:
     """Invert latents over the config's share of the schedule, adjusted to the prompt first if the config asks for it.
 
@@ -161,12 +191,13 @@ def invert_latents(
         source: prompts that describe the images, embedded.
         seeds: one per image, of the noise of samplers that add some, and of the adjustment.
         full: all steps of the sampler.
+        watch: gathers attention while inverting.
     """
     if config.adjustment_strength:
         latents = adjust_to_prompt(model, latents, source, seeds, full.last_part(config.adjustment_strength))
     schedule = full.last_part(config.strength)
     return invert(
-        model.denoiser(source, config.inversion_guidance_scale),
+        model.denoiser(source, config.inversion_guidance_scale, watch),
         latents,
         schedule,
         make_solver(**config.solver.model_dump()),
@@ -174,6 +205,7 @@ def invert_latents(
         warm_start=config.warm_start,
         noise=step_noise(schedule, latents, seeds),
         match_noise=config.match_noise,
+        trajectory_dtype=None if config.preserve == "none" else model.dtype,
     )
 
 

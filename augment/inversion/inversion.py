@@ -37,6 +37,8 @@ class Inversion:
             the batch, so it is less than `calls` times the batch (times two with guidance) where samples differ.
         num_steps: S.
         noise: what the sampler has to add in each step, in sampling order; None for samplers that add none.
+        trajectory: the latents at the end of each step, in sampling order, of which the last are the given ones, as
+            inversion solved them; S x B x C x H x W numbers on the latents' device. None if they were not asked for.
     """
 
     latents: Float[Tensor, "B C H W"]
@@ -51,6 +53,7 @@ class Inversion:
     rows: int
     num_steps: int
     noise: list[Tensor] | None = None
+    trajectory: list[Tensor] | None = None
 
     @property
     def evaluations(self) -> Int[Tensor, " B"]:
@@ -73,6 +76,7 @@ def invert(
     warm_start: WarmStart = "extrapolated",
     noise: Sequence[Tensor] | None = None,
     match_noise: bool = True,
+    trajectory_dtype: torch.dtype | None = None,
     callback: Callable[[int, Solution], None] | None = None,
 ) -> Inversion:
     """Find the latents from which `sample(eps_fn, ..., schedule, noise=inversion.noise)` leads to the given ones.
@@ -87,6 +91,7 @@ def invert(
         noise: for samplers that add noise: one standard normal tensor per step, in sampling order.
         match_noise: whether the step's noise is drawn given the latents it leads to (`matched_noise`), from `noise`, or
             is `noise` itself.
+        trajectory_dtype: in which to keep the latents between the steps; None keeps none.
         callback: called with (inverted step, its solution) after each step.
 
     Raises:
@@ -96,12 +101,15 @@ def invert(
     noises = noise if schedule.is_stochastic and noise is not None else [None] * len(schedule)
     clean = z = latents.float()
     stored: list[Tensor] = []
+    trajectory: list[Tensor] = []
     earlier: list[Prediction] = []
     solutions: list[Solution] = []
     for step, drawn in zip(reversed(schedule.steps), reversed(noises), strict=True):
         n = matched_noise(step, z, clean, drawn) if match_noise and drawn is not None else drawn
         if n is not None:
             stored.insert(0, n)
+        if trajectory_dtype is not None:
+            trajectory.insert(0, z.to(trajectory_dtype))
         eq = StepEquation(eps_fn, step, z, n, clean)
         guess = first_guess(eq, warm_start, earlier, sigma_scaled=solver.sigma_scaled)
         solution = solve(eq, solver, guess, stop.limit(is_first=not solutions), stop.tolerance)
@@ -110,10 +118,10 @@ def invert(
         solutions.append(solution)
         if callback is not None:
             callback(len(solutions) - 1, solution)
-    return _summary(solutions, stored)
+    return _summary(solutions, stored, trajectory)
 
 
-def _summary(solutions: Sequence[Solution], noise: list[Tensor]) -> Inversion:
+def _summary(solutions: Sequence[Solution], noise: list[Tensor], trajectory: list[Tensor]) -> Inversion:
     def stacked(name: str) -> Tensor:
         return torch.stack([getattr(s, name) for s in solutions])
 
@@ -130,4 +138,5 @@ def _summary(solutions: Sequence[Solution], noise: list[Tensor]) -> Inversion:
         rows=sum(s.rows for s in solutions),
         num_steps=len(solutions),
         noise=noise or None,
+        trajectory=trajectory or None,
     )

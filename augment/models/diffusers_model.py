@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -14,8 +14,10 @@ from torch import Tensor
 
 from augment.diffusion import Denoiser, guided
 from augment.diffusion.denoiser import Predict
+from augment.models.attention import AttentionWatch, WatchedProcessor
 from augment.models.interface import ImageSize, LatentDiffusion, PromptEmbeds, concatenated
 from augment.models.rows import in_rows, padded_chunks
+from augment.models.word_tokens import word_tokens
 
 
 def frozen(network: Any) -> Any:
@@ -24,7 +26,13 @@ def frozen(network: Any) -> Any:
 
 
 class DiffusersModel(LatentDiffusion):
-    """Wrap a loaded pipeline; only its networks are used, never its sampling loop."""
+    """Wrap a loaded pipeline; only its networks are used, never its sampling loop.
+
+    Attributes:
+        watched_processor: reads the queries and keys of the network's attention layers.
+    """
+
+    watched_processor: ClassVar[type[WatchedProcessor]]
 
     def __init__(self, pipeline: Any, network: Any, *, patch_size: int = 1, model_id: str, revision: str) -> None:
         """
@@ -124,13 +132,43 @@ class DiffusersModel(LatentDiffusion):
     def _unconditional(self) -> PromptEmbeds:
         """Return what guidance is against, one row: the empty prompt as the family was trained with it."""
 
-    def _guided(self, predict: Predict, prompt_embeds: PromptEmbeds, guidance_scale: float) -> Denoiser:
+    @contextmanager
+    def watching(self, prompts: Sequence[str], words: Sequence[str]) -> Iterator[AttentionWatch]:
+        parts = [
+            word_tokens(tokenizer, prompts, words, length) if tokenizer is not None else torch.zeros(len(words), length)
+            for tokenizer, length in self._token_parts()
+        ]
+        tokens = torch.cat(parts, dim=1)
+        watch = AttentionWatch((tokens / tokens.sum(dim=1, keepdim=True).clamp_min(1.0)).to(self.device))
+        processors = dict(self.network.attn_processors)
+        watched = {name: self.watched_processor(watch, processor) for name, processor in processors.items()}
+        try:
+            self.network.set_attn_processor(watched)
+            yield watch
+        finally:
+            self.network.set_attn_processor(processors)
+
+    @abstractmethod
+    def _token_parts(self) -> list[tuple[Any, int]]:
+        """Return the tokenizers whose tokens make up an embedded prompt, in order, each with its number of tokens.
+
+        A tokenizer is None for tokens that stand for no text.
+        """
+
+    def _guided(
+        self, predict: Predict, prompt_embeds: PromptEmbeds, guidance_scale: float, watch: AttentionWatch | None
+    ) -> Denoiser:
         """Return `predict` with classifier-free guidance; the empty prompt is encoded only if the scale asks for it."""
         conditions = prompt_embeds.tensors
         if guidance_scale == 1.0:
-            return self._unguided(predict, conditions)
+            return self._unguided(predict, conditions, watch)
         empty = tuple(e.expand_as(c) for e, c in zip(self._unconditional().tensors, conditions, strict=True))
+        if watch is not None:
+            predict = watch.around(predict)
+            conditions, empty = (*watch.conditions, *conditions), (*watch.no_conditions, *empty)
         return guided(partial(in_rows, predict, self.rows), conditions, empty, guidance_scale)
 
-    def _unguided(self, predict: Predict, conditions: tuple[Tensor, ...]) -> Denoiser:
+    def _unguided(self, predict: Predict, conditions: tuple[Tensor, ...], watch: AttentionWatch | None) -> Denoiser:
+        if watch is not None:
+            predict, conditions = watch.around(predict), (*watch.conditions, *conditions)
         return Denoiser(partial(in_rows, predict, self.rows), conditions)

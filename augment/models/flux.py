@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers import FluxPipeline
+from diffusers.models.embeddings import apply_rotary_emb
 from jaxtyping import Float
 from torch import Tensor
 
 from augment.diffusion import Denoiser, Schedule
 from augment.models import text_readers
+from augment.models.attention import AttentionWatch, WatchedProcessor
 from augment.models.diffusers_model import DiffusersModel, frozen
 from augment.models.flow_schedule import SAMPLERS, FlowSchedule
 from augment.models.interface import ImageSize, PromptEmbeds
@@ -19,6 +22,23 @@ from augment.models.text_encoders import last_hidden, prompt_length, token_ids
 
 PATCH = 2  # side of the squares of latent positions that make one token
 T5_TOKENS = text_readers.T5_TOKENS["FluxPipeline"]
+
+
+class RotaryJointAttention(WatchedProcessor):
+    """Read joint attention as FLUX has it: rotary, positions attend to the text, then to one another.
+
+    Blocks of one stream, in which text and image are not told apart, are not read.
+    """
+
+    def queries_and_keys(self, attn: Any, image: Tensor, text: Tensor, *rotary: Any) -> tuple[Tensor, Tensor, int]:
+        projected = (attn.to_q(image), attn.to_k(image), attn.add_k_proj(text))
+        query, key, of_text = (x.unflatten(-1, (attn.heads, -1)) for x in projected)  # (n, N, heads, d)
+        key = torch.cat([attn.norm_added_k(of_text), attn.norm_k(key)], dim=1)
+        of_all = rotary[0]
+        of_image = tuple(angles[text.shape[1] :] for angles in of_all)
+        query = apply_rotary_emb(attn.norm_q(query), of_image, sequence_dim=1)
+        key = apply_rotary_emb(key, of_all, sequence_dim=1)
+        return query.transpose(1, 2), key.transpose(1, 2), 0
 
 
 class Flux(DiffusersModel):
@@ -29,6 +49,7 @@ class Flux(DiffusersModel):
     """
 
     samplers = SAMPLERS
+    watched_processor = RotaryJointAttention
     default_sampler = "flow_euler"
 
     def __init__(self, pipeline: FluxPipeline, *, model_id: str, revision: str) -> None:
@@ -39,11 +60,13 @@ class Flux(DiffusersModel):
         self._prompt_length = prompt_length(self.tokenizer, self.text_encoder)
         self.t5_tokenizer, self.t5 = pipeline.tokenizer_2, frozen(pipeline.text_encoder_2)
 
-    def denoiser(self, prompt_embeds: PromptEmbeds, guidance_scale: float = 1.0) -> Denoiser:
+    def denoiser(
+        self, prompt_embeds: PromptEmbeds, guidance_scale: float = 1.0, watch: AttentionWatch | None = None
+    ) -> Denoiser:
         if not self.network.config.guidance_embeds:
-            return self._guided(self._predict_velocity, prompt_embeds, guidance_scale)
+            return self._guided(self._predict_velocity, prompt_embeds, guidance_scale, watch)
         told = torch.full((len(prompt_embeds),), guidance_scale, device=self.device)
-        return self._unguided(self._predict_velocity, (*prompt_embeds.tensors, told))
+        return self._unguided(self._predict_velocity, (*prompt_embeds.tensors, told), watch)
 
     def schedule(self, num_steps: int, sampler: str, *, image_size: ImageSize | None = None) -> Schedule:
         unshifted = np.linspace(1.0, 1.0 / max(num_steps, 1), num_steps).tolist()
@@ -55,6 +78,9 @@ class Flux(DiffusersModel):
         ids = token_ids(self.tokenizer, prompts, self._prompt_length)
         pooled = self.text_encoder(ids.to(self.device)).pooler_output
         return PromptEmbeds(last_hidden(self.t5_tokenizer, self.t5, prompts, T5_TOKENS), pooled)
+
+    def _token_parts(self) -> list[tuple[Any, int]]:
+        return [(self.t5_tokenizer, T5_TOKENS)]
 
     def _unconditional(self) -> PromptEmbeds:
         return self.embed([""])

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from augment.diffusion import Denoiser, Schedule
+from augment.models.attention import AttentionWatch
 
 ImageSize = int | tuple[int, int]  # in pixels: the side of a square image, or (height, width)
 
@@ -105,7 +106,9 @@ class LatentDiffusion(ABC):
         """Return the embeddings of prompts; each distinct prompt is encoded once."""
 
     @abstractmethod
-    def denoiser(self, prompt_embeds: PromptEmbeds, guidance_scale: float = 1.0) -> Denoiser:
+    def denoiser(
+        self, prompt_embeds: PromptEmbeds, guidance_scale: float = 1.0, watch: AttentionWatch | None = None
+    ) -> Denoiser:
         """Return eps(z, t) under the prompts, guided away from the empty prompt if the scale is not 1.
 
         Families of flow models answer the velocity instead, which their schedules expect.
@@ -114,6 +117,18 @@ class LatentDiffusion(ABC):
             prompt_embeds: one prompt per sample.
             guidance_scale: w of classifier-free guidance (`augment.diffusion.guided`), or what a distilled model is
                 told.
+            watch: of the same prompts, inside its `watching`: it gathers the denoiser's calls.
+        """
+
+    @abstractmethod
+    def watching(self, prompts: Sequence[str], words: Sequence[str]) -> AbstractContextManager[AttentionWatch]:
+        """Return a watch of how much the network attends to a word of each prompt; it works within the block.
+
+        Afterwards the network is as it was. Blocks do not nest.
+
+        Args:
+            prompts: one per sample of the denoiser that is watched.
+            words: one per prompt, which may be of several words.
         """
 
     @abstractmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,12 +13,25 @@ from torch import Tensor
 
 from augment.diffusion import Denoiser, Schedule
 from augment.models import text_readers
+from augment.models.attention import AttentionWatch, WatchedProcessor
 from augment.models.diffusers_model import DiffusersModel, frozen
 from augment.models.flow_schedule import SAMPLERS, FlowSchedule
 from augment.models.interface import ImageSize, PromptEmbeds
 from augment.models.text_encoders import last_hidden, penultimate_hidden, prompt_length
 
 T5_TOKENS = text_readers.T5_TOKENS["StableDiffusion3Pipeline"]
+
+
+class JointAttention(WatchedProcessor):
+    """Read joint attention as Stable Diffusion 3 has it: positions attend to one another, then to the text."""
+
+    def queries_and_keys(self, attn: Any, image: Tensor, text: Tensor, *rotary: Any) -> tuple[Tensor, Tensor, int]:
+        projected = (attn.to_q(image), attn.to_k(image), attn.add_k_proj(text))
+        query, key, of_text = (x.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for x in projected)
+        query = query if attn.norm_q is None else attn.norm_q(query)
+        key = key if attn.norm_k is None else attn.norm_k(key)
+        of_text = of_text if attn.norm_added_k is None else attn.norm_added_k(of_text)
+        return query, torch.cat([key, of_text], dim=2), key.shape[2]
 
 
 class StableDiffusion3(DiffusersModel):
@@ -27,6 +41,7 @@ class StableDiffusion3(DiffusersModel):
     """
 
     samplers = SAMPLERS
+    watched_processor = JointAttention
     default_sampler = "flow_euler"
 
     def __init__(self, pipeline: StableDiffusion3Pipeline, *, model_id: str, revision: str) -> None:
@@ -42,8 +57,10 @@ class StableDiffusion3(DiffusersModel):
         self.t5_tokenizer = pipeline.tokenizer_3
         self.t5 = None if pipeline.text_encoder_3 is None else frozen(pipeline.text_encoder_3)
 
-    def denoiser(self, prompt_embeds: PromptEmbeds, guidance_scale: float = 1.0) -> Denoiser:
-        return self._guided(self._predict_velocity, prompt_embeds, guidance_scale)
+    def denoiser(
+        self, prompt_embeds: PromptEmbeds, guidance_scale: float = 1.0, watch: AttentionWatch | None = None
+    ) -> Denoiser:
+        return self._guided(self._predict_velocity, prompt_embeds, guidance_scale, watch)
 
     def schedule(self, num_steps: int, sampler: str, *, image_size: ImageSize | None = None) -> Schedule:
         return self.flow_schedule.table(num_steps, sampler, image_tokens=self.image_tokens(image_size))
@@ -66,6 +83,9 @@ class StableDiffusion3(DiffusersModel):
         if self.t5 is None:
             return torch.zeros(len(prompts), T5_TOKENS, self.network.config.joint_attention_dim, device=self.device)
         return last_hidden(self.t5_tokenizer, self.t5, prompts, T5_TOKENS)
+
+    def _token_parts(self) -> list[tuple[Any, int]]:
+        return [(self.tokenizers[0], self._prompt_length), (self.t5_tokenizer if self.t5 else None, T5_TOKENS)]
 
     def _unconditional(self) -> PromptEmbeds:
         return self.embed([""])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from diffusers import StableDiffusionXLPipeline
@@ -38,6 +39,9 @@ class StableDiffusionXL(UNetModel):
             strict=True,
         )
         return PromptEmbeds(torch.cat(hidden, dim=2), pooled[-1])
+
+    def _token_parts(self) -> list[tuple[Any, int]]:
+        return [(self.tokenizers[0], self._prompt_lengths[0])]  # both read the same tokens, side by side
 
     def _unconditional(self) -> PromptEmbeds:
         empty = self.embed([""])

@@ -13,10 +13,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from augment.diffusion import Denoiser, Schedule
+from augment.models.attention import AttentionWatch, WatchedProcessor
 from augment.models.diffusers_model import DiffusersModel, frozen
 from augment.models.interface import ImageSize, PromptEmbeds
 from augment.models.noise_schedule import SAMPLERS, NoiseSchedule
 from augment.models.text_encoders import last_hidden, prompt_length
+
+
+class CrossAttention(WatchedProcessor):
+    """Read a UNet's cross-attention: positions attend to the text alone."""
+
+    def queries_and_keys(self, attn: Any, image: Tensor, text: Tensor, *rotary: Any) -> tuple[Tensor, Tensor, int]:
+        text = attn.norm_encoder_hidden_states(text) if attn.norm_cross else text
+        query, key = (x.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for x in (attn.to_q(image), attn.to_k(text)))
+        query = query if attn.norm_q is None else attn.norm_q(query)
+        return query, key if attn.norm_k is None else attn.norm_k(key), 0
 
 
 class UNetModel(DiffusersModel):
@@ -26,6 +37,7 @@ class UNetModel(DiffusersModel):
     """
 
     samplers = SAMPLERS
+    watched_processor = CrossAttention
 
     def __init__(self, pipeline: Any, *, model_id: str, revision: str) -> None:
         super().__init__(pipeline, pipeline.unet, model_id=model_id, revision=revision)
@@ -38,12 +50,14 @@ class UNetModel(DiffusersModel):
     def _added_conditions(self, z: Float[Tensor, "B C h w"], *pooled: Tensor) -> dict[str, Tensor] | None:
         """Return what the UNet is told beside the prompt's tokens."""
 
-    def denoiser(self, prompt_embeds: PromptEmbeds, guidance_scale: float = 1.0) -> Denoiser:
+    def denoiser(
+        self, prompt_embeds: PromptEmbeds, guidance_scale: float = 1.0, watch: AttentionWatch | None = None
+    ) -> Denoiser:
         if not self._guidance_width:
-            return self._guided(self._predict_eps, prompt_embeds, guidance_scale)
+            return self._guided(self._predict_eps, prompt_embeds, guidance_scale, watch)
         scales = torch.full((len(prompt_embeds),), guidance_scale, device=self.device)
         told = guidance_embedding(scales, self._guidance_width).to(self.dtype)
-        return self._unguided(self._predict_eps_told, (told, *prompt_embeds.tensors))
+        return self._unguided(self._predict_eps_told, (told, *prompt_embeds.tensors), watch)
 
     def schedule(self, num_steps: int, sampler: str, *, image_size: ImageSize | None = None) -> Schedule:
         return self.noise_schedule.table(num_steps, sampler)  # the same for every image size
@@ -77,6 +91,9 @@ class StableDiffusion(UNetModel):
 
     def _encode_prompts(self, prompts: Sequence[str]) -> PromptEmbeds:
         return PromptEmbeds(last_hidden(self.tokenizer, self.text_encoder, prompts, self._prompt_length))
+
+    def _token_parts(self) -> list[tuple[Any, int]]:
+        return [(self.tokenizer, self._prompt_length)]
 
     def _unconditional(self) -> PromptEmbeds:
         return self.embed([""])
