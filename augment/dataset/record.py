@@ -41,7 +41,8 @@ class EditRecord:
         status: `edited` in parts; `accepted`, `rejected` or `failed` once finalized (`failed` also in parts).
         stage: where a failed edit failed (`read`, `decode`, `invert`, `edit`, `score`, `worker`), else "".
         reason: why it failed or was rejected, else "".
-        source_attributes, target_attributes, solver_settings: a JSON object as text, keys sorted.
+        source_attributes, target_attributes, solver_settings: a JSON object as text, keys sorted. Beside the solver's
+            own settings the last has its first guess and its stop, and what preserves the object, if anything does.
         seed: the run's seed, which chose the prompts.
         reconstruction_psnr: dB against the input, inverted and sampled back.
         vae_psnr: the same, only encoded and decoded; the bound.

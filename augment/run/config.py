@@ -254,7 +254,7 @@ def fingerprint(
             "prompts": prompts.model_dump(mode="json"),
             "variants_per_image": config.variants_per_image,
             # With all defaults, because another release may have others.
-            "editing": config.editing.model_dump(mode="json"),
+            "editing": config.editing.identity(),
             "clip": config.clip.model_dump(mode="json"),
             "run": {"unit_size": config.run.unit_size},
             "seed": config.seed,

@@ -26,6 +26,7 @@ from augment.models.load import load_model
 from augment.models.sides import SideLimits
 from augment.models.text_readers import model_readers
 from augment.prompts.lengths import cut_prompt
+from augment.prompts.templates import noun
 from augment.run.batch import DecodedImage, RawEdits, is_out_of_memory
 from augment.run.config import BatchConfig, WorkerConfig
 from augment.scoring import psnr
@@ -137,6 +138,7 @@ class DiffusionEditor:
             prompts,
             self.config.editing,
             seeds=[seed_for(self.config.seed, image.sha256) for image in batch],
+            words=[noun(image.planned.source.class_name) for image in batch],
         )
         edits = [area.cut(of_one) for area, of_one in zip(areas, result.edits, strict=True)]
         stored = [to_pixels(of_one) for of_one in edits]  # uint8 [K_i, H, W, 3] each
@@ -225,7 +227,7 @@ class DiffusionEditor:
         Noise that a sampler adds is drawn from a seed made of the run's seed and the image's hash.
         """
         # The solver and the sampler as they ran, defaults included.
-        settings = self.config.editing.model_dump(mode="json") | self._editing_fields()
+        settings = self.config.editing.identity() | self._editing_fields()
         model, seed = self._model, self.config.seed
         seen = self._fit.identity if self.config.colour == "srgb" else f"{self._fit.identity}, profiles ignored"
         common = (sha256, model.model_id, model.revision, dtype, seen, as_json_text(settings))
@@ -237,9 +239,10 @@ class DiffusionEditor:
 
     def _editing_fields(self) -> dict[str, Any]:
         """Return the editing settings as the record's fields; those of the solver with its defaults."""
-        settings = self.config.editing.model_dump(mode="json")
+        settings = self.config.editing.identity()
         solver = {name: value for name, value in settings["solver"].items() if name != "name"}
-        solver |= {"warm_start": settings["warm_start"], "stop": settings["stop"]}
+        more = ("warm_start", "stop", "preserve", "preserve_until")
+        solver |= {name: settings[name] for name in more if name in settings}
         return {
             "sampler": self._sampler,
             "num_steps": settings["num_steps"],

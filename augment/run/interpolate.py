@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from augment.config import ExpandedPath, load_config
@@ -73,6 +73,15 @@ class InterpolateConfig(BaseModel):
     batch_size: int = Field(default=8, ge=1, description="pairs inverted together")
     sheet_rows: int = Field(default=16, ge=1, description="pairs on the contact sheet")
     seed: int = Field(default=0, description="another seed, other pairs and prompts")
+
+    @field_validator("editing")
+    @classmethod
+    def _preserves_nothing(cls, editing: EditConfig) -> EditConfig:
+        if editing.preserve != "none":
+            raise ValueError(
+                f"preserve: {editing.preserve} keeps the object of one image, and a pair has two; leave it out"
+            )
+        return editing
 
 
 @dataclass(frozen=True)
@@ -229,7 +238,7 @@ def _finished(
     same = row | {"model_id": model.model_id, "model_revision": model.revision, "seed": config.seed}
     same |= {
         "sampler": full_schedule(model, config.editing, config.input.image_size).name,
-        "editing": config.editing.model_dump(mode="json"),
+        "editing": config.editing.identity(),
     }
     same |= {"psnr": [min(value, PSNR_CEILING) if math.isfinite(value) else 0.0 for value in psnr_of_ends]}
     row["failed_weights"] = []

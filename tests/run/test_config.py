@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from augment.config import load_config, resolved_yaml
+from augment.editing import EditConfig
 from augment.errors import ConfigError, InputError, OutputError
-from augment.ledger.plan import fingerprint_difference
+from augment.ledger.plan import config_hash_of, fingerprint_difference
 from augment.prompts import PromptConfig
 from augment.run.config import (
     ExpandConfig,
@@ -160,3 +161,20 @@ def test_a_value_that_fits_no_kind_is_one_problem(tmp_path: Path) -> None:
     (problem,) = caught.value.problems
     assert problem.startswith("-o run.num_workers=al: run.num_workers: Input should be a valid integer")
     assert ", or: Input should be 'all'; did you mean 'all'? (value 'al'; Ray workers" in problem
+
+
+def test_what_preserves_is_in_the_fingerprint_unless_nothing_does() -> None:
+    """A plan from before there was a choice goes on, and its edits keep their ids."""
+
+    def of(**editing: Any) -> dict[str, Any]:
+        config = config_of("in").model_copy(update={"editing": EditConfig(**editing)})
+        return fingerprint(config, PROMPTS, [], {})
+
+    plain, difference = of(), of(preserve="difference")
+    assert not [key for key in plain if key.startswith("editing.preserve")]
+    assert of(preserve_until=0.5) == plain
+    assert difference == plain | {"editing.preserve": "difference", "editing.preserve_until": 0.6}
+    assert config_hash_of(plain) != config_hash_of(difference) != config_hash_of(of(preserve="attention"))
+    settings = EditConfig().identity()
+    assert settings == EditConfig().model_dump(mode="json", exclude={"preserve", "preserve_until"})
+    assert "num_steps" in settings and EditConfig(preserve="mask").identity().keys() == EditConfig.model_fields.keys()

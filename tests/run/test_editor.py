@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from augment.dataset.record import EditRecord
+from augment.editing import EditConfig
 from augment.models.load import load_model
 from augment.run.config import WorkerConfig
 from augment.run.editor import DiffusionEditor, load_scorer
@@ -117,3 +121,40 @@ def test_no_memory_for_float32_fails_the_image_and_no_other(
     assert calls == [(4, torch.bfloat16), (1, torch.float32)]
     assert (report.edited, report.failed, report.batch_size) == (6, 2, 4)
     assert model.dtype == model.network.dtype == torch.bfloat16
+
+
+def edited_by(tmp_path: Path, scorer: EditScorer, **editing: Any) -> dict[str, EditRecord]:
+    """The records of four images, edited on the embedded model with changed settings."""
+    plain = worker_config(tmp_path)
+    config = plain.model_copy(update={"editing": EditConfig(num_steps=4, **editing)})
+    worker, _ = on(config, scorer)
+    return records(tmp_path, worker.run_unit(TASK))
+
+
+@pytest.mark.parametrize("preserve", ["attention", "difference"])
+def test_objects_are_kept_by_the_class_word_or_the_prompts(tmp_path: Path, scorer: EditScorer, preserve: str) -> None:
+    plain, kept = edited_by(tmp_path / "a", scorer), edited_by(tmp_path / "b", scorer, preserve=preserve)
+    assert plain.keys() == kept.keys()
+    for key, record in kept.items():
+        assert record.status == "edited" and record.aug_id != plain[key].aug_id
+        assert record.source_similarity != plain[key].source_similarity
+        assert record.reconstruction_psnr == plain[key].reconstruction_psnr
+        settings, before = json.loads(record.solver_settings), json.loads(plain[key].solver_settings)
+        assert settings == before | {"preserve": preserve, "preserve_until": 0.6}
+    assert sum(r.source_similarity for r in kept.values()) > sum(r.source_similarity for r in plain.values())
+
+
+def test_ids_of_edits_that_preserve_nothing_are_those_from_before_there_was_a_choice(
+    tmp_path: Path, scorer: EditScorer
+) -> None:
+    config, source = worker_config(tmp_path), planned(0)
+    model = load_model(config.model)
+    model.model_id, model.revision = "model", "r1"
+    settings = config.editing.model_dump(mode="json", exclude={"preserve", "preserve_until"})
+    solver = {name: value for name, value in settings["solver"].items() if name != "name"}
+    solver |= {"warm_start": settings["warm_start"], "stop": settings["stop"]}
+    settings |= {"sampler": "ddim", "solver": settings["solver"]["name"], "match_noise": int(settings["match_noise"])}
+    settings |= {"solver_settings": json.dumps(solver, sort_keys=True)}
+    common = ("sha256", "model", "r1", "float32", 64, json.dumps(settings, sort_keys=True), 0, source.source_prompt)
+    expected = [hashlib.sha256(repr((*common, v.prompt)).encode()).hexdigest()[:32] for v in source.variants]
+    assert DiffusionEditor(config, model, scorer).aug_ids(source, "sha256") == [(name,) for name in expected]

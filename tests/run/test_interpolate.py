@@ -212,3 +212,8 @@ def test_what_is_odd_about_words_and_prompts_is_said(tmp_path, caplog):
 def test_the_shipped_configs_load():
     assert load_interpolate_config(CONFIG).editing.strength == 1.0
     assert load_config(ROOT / "configs" / "interpolate" / "rare.yaml", RareConfig).generation.strength == 1.0
+
+
+def test_nothing_is_preserved_between_two_images(tmp_path):
+    with pytest.raises(ConfigError, match="preserve: attention keeps the object of one image, and a pair has two"):
+        load_interpolate_config(CONFIG, overrides(tmp_path, "editing.preserve=attention"))
