@@ -21,6 +21,8 @@ class Source:
         caption: source prompt that came with the image, or "".
         attributes: what is known about the scene (for example `background: snow`), or empty.
         version: tells a content from an earlier one with the same key and size; "" as long as there was none.
+        mask: where the mask of the object is, as `locator` has it; "" if there is none, or no run asks for one.
+        mask_size: bytes of the mask, as listed.
     """
 
     key: str
@@ -31,6 +33,8 @@ class Source:
     caption: str = ""
     attributes: dict[str, str] = field(default_factory=dict)
     version: str = ""
+    mask: str = ""
+    mask_size: int = 0
 
     @property
     def place(self) -> str:

@@ -37,6 +37,15 @@ def picture_size(source: Source) -> Size | None:
         return None
 
 
+def size_of_file(data: bytes) -> Size | None:
+    """Return width and height, turned upright, of a picture given by its file's content; None if it is not readable."""
+    silence_pillow()
+    try:
+        return _size_in(io.BytesIO(data), data)
+    except Exception:  # as above
+        return None
+
+
 @contextmanager
 def _opened(source: Source) -> Iterator[IO[bytes]]:
     tar, inside, member = source.locator.partition(".tar::")

@@ -6,6 +6,7 @@
     split   optional: the part of the dataset that it belongs to
     id      optional: its key; without one that is made from the path
     size    optional: bytes; without them local files are asked, and remote ones count as 0
+    mask    optional: where the mask of the object is, as in `path`; only if masks are asked for
 
 Other columns are ignored. An image that is not there is no error here: it becomes an error row when it is read.
 """
@@ -19,6 +20,7 @@ import re
 from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from numbers import Real
 from pathlib import Path
@@ -29,7 +31,7 @@ from augment.inputs.class_words import ClassNames, by_label
 from augment.inputs.keys import unique_keys
 from augment.inputs.listing import OTHER_SPLIT, Listing
 from augment.inputs.locate import file_size, is_url, plain, relative_names
-from augment.inputs.manifest_rows import EXTENSIONS, Problems, read_manifest_rows
+from augment.inputs.manifest_rows import COLUMNS, EXTENSIONS, MASK, Problems, read_manifest_rows
 from augment.inputs.patterns import expand_files
 from augment.types import MAX_LABEL, Source
 
@@ -39,7 +41,9 @@ _BY_PATH, _BY_FULL_PATH, _BY_ID = range(3)  # what identifies an image: a relati
 _NO_ATTRIBUTES: dict[str, str] = {}  # shared by all sources: a million empty ones would be 60 MB
 
 
-def list_manifest(path: Path | str | Sequence[str], class_names: ClassNames, split: str | None) -> Listing:
+def list_manifest(
+    path: Path | str | Sequence[str], class_names: ClassNames, split: str | None, *, masks: bool = False
+) -> Listing:
     """List the images that some manifests name, in no order. The class name is empty where only an index is given.
 
     Args:
@@ -47,11 +51,12 @@ def list_manifest(path: Path | str | Sequence[str], class_names: ClassNames, spl
         class_names: if all keys are labels, the names in the manifest are looked up among the words. Keys that are
             names give words for these; then the names' order gives the labels, as it does without `class_names`.
         split: only the rows of this split. The others still count where labels are places in a list of names.
+        masks: read the column `mask`, too.
 
     Raises:
         InputError: with the first ten of the problems, if any row has one; or if there is no row.
     """
-    table = _Table(expand_files(path, EXTENSIONS, "manifests")[0])
+    table = _Table(expand_files(path, EXTENSIONS, "manifests")[0], (*COLUMNS, MASK) if masks else COLUMNS)
     table.read(split)
     index = table.class_index(class_names)
     keys = unique_keys(table.names, table.full_name, table.where)
@@ -61,9 +66,11 @@ def list_manifest(path: Path | str | Sequence[str], class_names: ClassNames, spl
         keys, table.locators, table.labels, table.prompts, table.sizes, strict=True
     ):
         if size < 0:
-            size = 0 if is_url(locator) else file_size(locator)
+            size = _bytes_of(locator)
         class_name = label if isinstance(label, str) else ""
         sources.append(Source(key, locator, size, index[label], class_name, prompt, _NO_ATTRIBUTES))
+    if masks:
+        sources = [replace(s, mask=m, mask_size=_bytes_of(m)) for s, m in zip(sources, table.masks, strict=True)]
     return Listing(sources, {OTHER_SPLIT: table.of_other_splits})
 
 
@@ -73,17 +80,19 @@ class _Table:
     Attributes:
         names: id, or path without extension. locators: where the images are. prompts: or "".
         labels: an index or a name, as given. sizes: bytes, -1 if not given.
+        masks: where the masks are, or ""; empty if they are not read.
         of_other_splits: number of rows that were left out.
     """
 
-    def __init__(self, files: Sequence[str]) -> None:
+    def __init__(self, files: Sequence[str], columns: Sequence[str]) -> None:
         self.names: list[str] = []
         self.locators: list[str] = []
         self.labels: list[int | str] = []
         self.prompts: list[str] = []
         self.sizes: list[int] = []
+        self.masks: list[str] = []
         self.of_other_splits = 0
-        self._files = files
+        self._files, self._columns = files, columns
         self._folders = [file.rpartition("/")[0] if is_url(file) else os.path.dirname(file) for file in files]
         self._short_folders = [posixpath.dirname(name) for name in relative_names(files)]
         self._first_rows: list[int] = []  # the first row of each file
@@ -97,7 +106,7 @@ class _Table:
         problems, splits = Problems(), set[str]()
         for number, file in enumerate(self._files):
             self._first_rows.append(len(self.names))
-            for line, values in read_manifest_rows(file, problems):
+            for line, values in read_manifest_rows(file, problems, self._columns):
                 try:
                     splits.add(self._add(number, line, values, split))
                 except ValueError as error:
@@ -152,19 +161,23 @@ class _Table:
         """Return file and line of a row, as `file:line`."""
         return f"{self._files[self._file(row)]}:{self._lines[row]}"
 
+    def _locator(self, file: int, path: str, kind: int) -> str:
+        return f"{self._folders[file]}/{path}" if kind == _BY_PATH and self._folders[file] else path
+
     def _file(self, row: int) -> int:
         return bisect_right(self._first_rows, row) - 1
 
     def _add(self, file: int, line: int, values: Sequence[Any], split: str | None) -> str:
         """Add a row, unless it is of another split than that wanted. Returns its split; raises ValueError."""
-        path, label, prompt, row_split, name, size = values
+        path, label, prompt, row_split, name, size, *more = values
         label = self._label(label, file, line)
         row_split = _text(row_split, "split")
         if split is not None and row_split != split:
             self.of_other_splits += 1
             return row_split
         path, kind = _path(path)
-        locator = f"{self._folders[file]}/{path}" if kind == _BY_PATH and self._folders[file] else path
+        locator = self._locator(file, path, kind)
+        masks = [self._locator(file, *_path(mask)) if mask else "" for mask in more]
         if name := _text(name, "id"):
             kind = _BY_ID
         else:
@@ -176,6 +189,7 @@ class _Table:
         self.labels.append(label)
         self.prompts.append(prompt)
         self.sizes.append(size)
+        self.masks += masks
         self._lines.append(line)
         self._kinds.append(kind)
         return row_split
@@ -233,6 +247,10 @@ def _path(value: Any) -> tuple[str, int]:
     if "./" in path or "//" in path:  # two ways to write one path must not become two keys
         path = posixpath.normpath(path)
     return path, _BY_FULL_PATH if path.startswith("/") else _BY_PATH
+
+
+def _bytes_of(locator: str) -> int:
+    return 0 if not locator or is_url(locator) else file_size(locator)
 
 
 def _size(value: Any) -> int:

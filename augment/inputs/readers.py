@@ -33,6 +33,8 @@ def list_sources(
     format: InputFormat,
     class_names: ClassNames | None = None,
     split: str | None = None,
+    *,
+    masks: bool = False,
 ) -> Listing:
     """List a dataset, its images sorted by key, and count what is left out.
 
@@ -49,6 +51,8 @@ def list_sources(
         class_names: the word for every class, by its label or by what the dataset calls it (a folder's name, say),
             instead of what the dataset calls them. Labels stay as they are.
         split: only the rows of a manifest that have this in the column `split`.
+        masks: list the masks of the images, too: the member `mask.png` of a tar's samples, the column `mask` of a
+            manifest. The other formats have none.
 
     Class folders that all begin with a number and a dot, a hyphen or an underscore (`001.Black_footed_Albatross`) are
     called by the rest of their name, unless `class_names` says otherwise.
@@ -64,9 +68,9 @@ def list_sources(
     elif format == "flat":
         listing = list_flat_folder(path, by_label(given))
     elif format == "webdataset":
-        listing = list_shards(path)
+        listing = list_shards(path, masks=masks)
     elif format == "manifest":
-        listing = list_manifest(path, given, split)
+        listing = list_manifest(path, given, split, masks=masks)
     else:
         raise InputError(
             f"unknown input format {format!r}; known are 'imagefolder', 'webdataset', 'manifest' and 'flat'"
@@ -82,9 +86,20 @@ def read_bytes(source: Source) -> bytes:
     Raises:
         InputError: if it is no longer there, or no longer readable.
     """
-    if ".tar::" in source.locator:
-        return read_member(source.locator, source.size)
-    return read_file(source.locator)
+    return _read(source.locator, source.size)
+
+
+def read_mask(source: Source) -> bytes:
+    """Return the content of a source's mask file, as it is stored; b"" for a source without one.
+
+    Raises:
+        InputError: if it is no longer there, or no longer readable.
+    """
+    return _read(source.mask, source.mask_size) if source.mask else b""
+
+
+def _read(locator: str, size: int) -> bytes:
+    return read_member(locator, size) if ".tar::" in locator else read_file(locator)
 
 
 def _name_classes(sources: list[Source], given: ClassNames, format: InputFormat) -> None:

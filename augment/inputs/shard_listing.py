@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,15 @@ from augment.types import MAX_LABEL, Source
 
 _PREFERRED = ("png", "jpg", "jpeg", "webp", *IMAGE_EXTENSIONS)  # should a sample have several
 _TEXT_EXTENSIONS = ("cls", "txt", "json")
+MASK = "mask.png"  # what is kept of a sample's picture when it is edited
 _REMOTE_AT_ONCE = 8  # tars listed at the same time: each mostly waits for the network
 
 
-def list_shards(path: Path | str | Sequence[str]) -> Listing:
+def list_shards(path: Path | str | Sequence[str], *, masks: bool = False) -> Listing:
     """List the samples of some tars, in no order. Classes that no sample names have an empty name.
+
+    Args:
+        masks: list the member `mask.png` of each sample that has one.
 
     Raises:
         InputError: if a tar is missing, not readable or empty, or has a sample without image or class.
@@ -44,11 +48,12 @@ def list_shards(path: Path | str | Sequence[str]) -> Listing:
     shards, left_out = expand_files(path, (".tar",), "shards")
     if foreign := [shard for shard in shards if not shard.endswith(".tar")]:
         raise InputError(f"{foreign[0]}: only uncompressed files named *.tar are read{how_to_unpack(foreign[0])}")
+    list_one = partial(_list_shard, masks=masks)
     if any(map(is_url, shards)):
         with ThreadPoolExecutor(_REMOTE_AT_ONCE) as pool:
-            listed = list(pool.map(_list_shard, shards))
+            listed = list(pool.map(list_one, shards))
     else:
-        listed = list(map(_list_shard, shards))
+        listed = list(map(list_one, shards))
     found = [(i, source) for i, shard in enumerate(listed) for source in shard.sources]
     for shard in listed:
         left_out.update(shard.left_out)
@@ -157,13 +162,15 @@ def _members(shard: str, wanted: Callable[[str], int] = _nothing) -> Iterator[_M
             raise InputError(f"{shard}: not a readable, uncompressed tar: {error}") from error
 
 
-def _list_shard(shard: str) -> Listing:
+def _list_shard(shard: str, masks: bool) -> Listing:
     """Return the samples of a tar, still under the record's own key."""
     samples: list[tuple[str, dict[str, _Member]]] = []  # by extension, neighbours with one key together
     left_out: Counter[str] = Counter()
     for member in _members(shard, _bytes_wanted):
         key, extension = split_member_name(member.name) or (member.name, "")
         kind = _kind(member, extension)
+        if masks and kind == MORE_IMAGES and extension == MASK:
+            kind = "part"
         if kind not in ("image", "part"):
             left_out[kind] += 1
             continue
@@ -173,7 +180,7 @@ def _list_shard(shard: str) -> Listing:
     runs = Counter(key for key, _ in samples)
     sources = []
     for key, members in samples:
-        images = image_extensions(members)
+        images = image_extensions([extension for extension in members if extension != MASK])
         if runs[key] > 1 and not (images and "cls" in members):
             names = [m.name for other, parts in samples if other == key for m in parts.values()]
             raise InputError(apart(shard, key, names))
@@ -235,6 +242,8 @@ def _source_from_record(key: str, shard: str, members: Mapping[str, _Member], im
         class_name=attributes.pop("class_name", ""),
         caption=parse("txt", bytes.decode, "UTF-8 text").strip() if "txt" in members else "",
         attributes=attributes,
+        mask=f"{shard}::{members[MASK].name}@{members[MASK].offset}" if MASK in members else "",
+        mask_size=members[MASK].size if MASK in members else 0,
     )
 
 

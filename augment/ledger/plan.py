@@ -29,6 +29,7 @@ _DIGESTS = ("input.listing", "input.class_names", VERSIONS)  # hashes, which tel
 # On average the cut starts anew after so many full units. Fewer: one more source changes fewer units, and more units
 # are short.
 UNITS_BETWEEN_CUTS = 32
+_OF_MASKS = ("mask", "mask_size")  # fields of a source
 
 T = TypeVar("T")
 
@@ -183,20 +184,23 @@ def named_by_content(units: Iterable[Unit], config_hash: str) -> Iterator[Unit]:
 
 def _identity(source: Source) -> list[Any]:
     """Return what tells a source from others as far as a listing knows; not where it lies."""
-    return [source.key, source.size, source.label, source.class_name, source.caption, source.attributes]
+    known = [source.key, source.size, source.label, source.class_name, source.caption, source.attributes]
+    return [*known, f"mask of {source.mask_size} bytes"] if source.mask else known
 
 
-def relocate(unit: Unit, locators: Mapping[str, str]) -> Unit:
+def relocate(unit: Unit, locators: Mapping[str, str], masks: Mapping[str, str] | None = None) -> Unit:
     """Return the unit with new locators of its sources: the input folder may have moved since the plan was made.
 
     Args:
         locators: source key -> where the source lies now.
+        masks: the same for the sources that have a mask.
     """
-    moved = tuple(
-        dataclasses.replace(p, source=dataclasses.replace(p.source, locator=locators[p.source.key]))
-        for p in unit.sources
-    )
-    return dataclasses.replace(unit, sources=moved)
+
+    def now(source: Source) -> Source:
+        mask = (masks or {}).get(source.key, source.mask)
+        return dataclasses.replace(source, locator=locators[source.key], mask=mask)
+
+    return dataclasses.replace(unit, sources=tuple(dataclasses.replace(p, source=now(p.source)) for p in unit.sources))
 
 
 def plan_to_json(plan: Plan) -> bytes:
@@ -243,5 +247,9 @@ def unit_from_json(row: dict[str, Any]) -> Unit:
 
 
 def _fields(value: Any) -> dict[str, Any]:
-    """Return the fields of a dataclass. (`dataclasses.asdict` copies deeply: a minute more for a million sources.)"""
-    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    """Return the fields of a dataclass, without those of a mask where there is none: older plans mean the same.
+
+    (`dataclasses.asdict` copies deeply: a minute more for a million sources.)
+    """
+    found = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return {name: content for name, content in found.items() if content or name not in _OF_MASKS}

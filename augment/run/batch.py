@@ -27,11 +27,20 @@ class DecodedImage:
         sha256: hexadecimal, of its file.
         pixels: uint8 [H, W, 3], fitted, without padding. Images of one batch may differ in size only where they are
             padded to one.
+        mask: share of each pixel to keep, 0..255, uint8 [H, W, 1], fitted as the pixels are; None if there is none.
+        mask_sha256: of its file; "" if there is none.
     """
 
     planned: PlannedSource
     sha256: str
     pixels: np.ndarray
+    mask: np.ndarray | None = None
+    mask_sha256: str = ""
+
+    @property
+    def content(self) -> str:
+        """Return what tells the picture, and its mask if it has one, from all others; see `content_of`."""
+        return content_of(self.sha256, self.mask_sha256)
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,11 @@ class EditedImage:
     samples: tuple[Sample, ...]
     psnr: float | None = None
     vae_psnr: float | None = None
+
+
+def content_of(sha256: str, mask_sha256: str) -> str:
+    """Return what the ids of a source's edits take for its files: the hash of the picture, and of its mask, if any."""
+    return f"{sha256} {mask_sha256}" if mask_sha256 else sha256
 
 
 def encode_image(raw: RawEdits, config_hash: str) -> EditedImage:

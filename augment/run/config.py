@@ -197,7 +197,8 @@ def job_sources(config: ExpandConfig) -> JobSources:
             )
     named = config.input.class_names
     place = located[0] if len(located) == 1 else located
-    listing = list_sources(place, config.input.format, named, config.input.split)
+    masks = config.editing.preserve == "mask"
+    listing = list_sources(place, config.input.format, named, config.input.split, masks=masks)
     chosen = in_plan_order(listing.sources)[: config.input.limit]
     return JobSources(chosen, {s.label: s.class_name for s in listing.sources}, listing.left_out)
 

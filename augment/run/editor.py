@@ -138,6 +138,7 @@ class DiffusionEditor:
             prompts,
             self.config.editing,
             seeds=[seed_for(self.config.seed, image.sha256) for image in batch],
+            masks=self._masks(batch),
             words=[noun(image.planned.source.class_name) for image in batch],
         )
         edits = [area.cut(of_one) for area, of_one in zip(areas, result.edits, strict=True)]
@@ -166,10 +167,18 @@ class DiffusionEditor:
                     "inversion_status": str(result.status[i]),
                     **self._editing_fields(),
                 },
-                aug_ids=self._aug_ids(image.planned, image.sha256, dtype),
+                aug_ids=self._aug_ids(image.planned, image.content, dtype),
             )
             for i, image in enumerate(batch)
         ]
+
+    def _masks(self, batch: Sequence[DecodedImage]) -> Tensor | None:
+        """Return the share to keep, [B, 1, H, W] in 0..1, none of images without a mask; None unless it is wanted."""
+        if self.config.editing.preserve != "mask":
+            return None
+        nothing = [np.zeros((*image.pixels.shape[:2], 1), np.uint8) for image in batch]
+        masks = [self._fit.padded(n if i.mask is None else i.mask) for i, n in zip(batch, nothing, strict=True)]
+        return torch.from_numpy(np.stack(masks)).permute(0, 3, 1, 2) / 255
 
     def _scores(
         self, batch: Sequence[DecodedImage], areas: Sequence[Area], given: Tensor, stored: Sequence[np.ndarray]
@@ -205,10 +214,15 @@ class DiffusionEditor:
         )
         return reconstructions, round_trips
 
-    def aug_ids(self, planned: PlannedSource, sha256: str) -> list[tuple[str, ...]]:
-        """Return for each edit of a source the ids that it may have: it is made in float32 where it has to be."""
+    def aug_ids(self, planned: PlannedSource, content: str) -> list[tuple[str, ...]]:
+        """Return for each edit of a source the ids that it may have: it is made in float32 where it has to be.
+
+        Args:
+            planned: the source and its edits.
+            content: of its files, see `content_of`.
+        """
         dtypes = dict.fromkeys((self.config.model.dtype, "float32"))
-        return list(zip(*(self._aug_ids(planned, sha256, dtype) for dtype in dtypes), strict=True))
+        return list(zip(*(self._aug_ids(planned, content, dtype) for dtype in dtypes), strict=True))
 
     def score(self, image: DecodedImage, edits: np.ndarray) -> list[dict[str, float]]:
         """Return the scores of edits that were made before, uint8 [K, H, W, 3]: one for each variant of the source."""
@@ -221,7 +235,7 @@ class DiffusionEditor:
             prompts=[variant.prompt for variant in variants],
         )
 
-    def _aug_ids(self, planned: PlannedSource, sha256: str, dtype: str) -> tuple[str, ...]:
+    def _aug_ids(self, planned: PlannedSource, content: str, dtype: str) -> tuple[str, ...]:
         """Return for each edit of a source the hash of all that determines its pixels.
 
         Noise that a sampler adds is drawn from a seed made of the run's seed and the image's hash.
@@ -230,7 +244,7 @@ class DiffusionEditor:
         settings = self.config.editing.identity() | self._editing_fields()
         model, seed = self._model, self.config.seed
         seen = self._fit.identity if self.config.colour == "srgb" else f"{self._fit.identity}, profiles ignored"
-        common = (sha256, model.model_id, model.revision, dtype, seen, as_json_text(settings))
+        common = (content, model.model_id, model.revision, dtype, seen, as_json_text(settings))
         ids = []
         for variant in planned.variants:
             parts = (*common, seed, planned.source_prompt, variant.prompt)

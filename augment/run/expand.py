@@ -107,7 +107,8 @@ def expand(
         ledger.write_run_file("config.resolved.yaml", resolved_yaml(config))
         locators = {s.key: s.locator for s in sources}
         began, made, failed = time.monotonic(), 0, 0
-        todo = _todo(ledger, plan, done, locators, config, retry_failed=retry_failed)
+        masks = {s.key: s.mask for s in sources if s.mask}
+        todo = _todo(ledger, plan, done, config, locators, masks, retry_failed=retry_failed)
         if len(todo.kept) < plan.units:
             ledger.write_run_file("env.json", _environment())
             made, failed = _counts(_run(todo, lease, config, display, make_worker))
@@ -142,8 +143,9 @@ def _todo(
     ledger: Ledger,
     plan: Plan,
     done: Mapping[str, UnitReport],
-    locators: Mapping[str, str],
     config: ExpandConfig,
+    locators: Mapping[str, str],
+    masks: Mapping[str, str],
     *,
     retry_failed: bool,
 ) -> _Todo:
@@ -157,7 +159,7 @@ def _todo(
         growth = compare(ledger, plan.unit_ids, ledger.units(), done, plan.pixels_hash, again=again, reuse=others)
         logger.warning("%s", growth.line())
     to_keep = growth.kept - sum(report.planned for report in kept.values()) if growth.found_in else 0
-    return _Todo(ledger, plan, kept, again, locators, growth.found_in, to_keep)
+    return _Todo(ledger, plan, kept, again, locators, masks, growth.found_in, to_keep)
 
 
 def _counts(reports: Iterator[UnitReport]) -> tuple[int, int]:
@@ -178,6 +180,7 @@ class _Todo:
         kept: reports of the units that stay as they are, by id.
         again: ids of committed units that are made again.
         locators: source key -> where the source lies.
+        masks: source key -> where its mask lies, for those that have one.
         found_in: unit id -> parts in which some of its edits are found.
         to_keep: number of the edits that are found there.
     """
@@ -187,6 +190,7 @@ class _Todo:
     kept: Mapping[str, UnitReport]
     again: frozenset[str]
     locators: Mapping[str, str]
+    masks: Mapping[str, str]
     found_in: Mapping[str, tuple[FinishedPart, ...]]
     to_keep: int
 
@@ -194,7 +198,7 @@ class _Todo:
         """Yield the units to make, read from the plan as they are needed."""
         planned = Ledger(RetryingStore(self.ledger.store)).units()
         return (
-            dataclasses.replace(relocate(unit, self.locators), found_in=self.found_in.get(unit.unit_id, ()))
+            dataclasses.replace(relocate(unit, self.locators, self.masks), found_in=self.found_in.get(unit.unit_id, ()))
             for unit in planned
             if unit.unit_id not in self.kept
         )

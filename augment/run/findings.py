@@ -87,12 +87,14 @@ def find(
             *filter(None, [problem]),
             *(missing if none_there else ()),
             *filter_problems(config.filters, class_names),
+            *mask_problems(config, sources),
             *(where + text for text in lost),
         ),
         (
             *(() if none_there else missing),
             *dataset_warnings(config.input, sources, class_names, left_out),
             *_fit_warnings(fit, sources),
+            *_mask_warnings(config, sources),
             *(where + text for text in (*syntax_findings(prompts), *shortened)),
             *_label_warnings(config, class_names, clip),
             *ignored_settings(config.run),
@@ -110,6 +112,28 @@ def _file_warnings(sources: Sequence[Source], left_out: Mapping[str, int]) -> It
             f"input: {len(look.dark)} of {look.looked_at} pictures looked at are nearly black, the first is "
             f"{look.dark[0].place}. If they hold 12 bits in 16, scale their values up to 16 bits, or let the files say "
             "so (MaxSampleValue in TIFF, sBIT in PNG)"
+        )
+
+
+def mask_problems(config: ExpandConfig, sources: Sequence[Source]) -> Iterator[str]:
+    """Yield why `editing.preserve: mask` has no mask to go by."""
+    if config.editing.preserve != "mask" or any(source.mask for source in sources):
+        return
+    of_format = {
+        "webdataset": "no sample has a member mask.png. Put one beside each image (0001.png, 0001.mask.png), white "
+        "where the picture is kept",
+        "manifest": "no row has a mask. Give the paths of masks, white where the picture is kept, in the column mask",
+    }
+    none = f"the format {config.input.format!r} has no masks. List the images and their masks in a manifest"
+    yield f"editing.preserve: mask: {of_format.get(config.input.format, none)}, or take attention or difference"
+
+
+def _mask_warnings(config: ExpandConfig, sources: Sequence[Source]) -> Iterator[str]:
+    without = [source for source in sources if not source.mask]
+    if config.editing.preserve == "mask" and without and len(without) < len(sources):
+        yield (
+            f"editing.preserve: mask: {len(without)} of {len(sources)} images have no mask, the first is "
+            f"{without[0].place}; nothing of them is kept"
         )
 
 

@@ -28,8 +28,8 @@ class Editor(Protocol):
     def limit_rows(self, rows: int) -> None:
         """Run the models on `rows` images at once from now on, and return cached memory to the device."""
 
-    def aug_ids(self, planned: PlannedSource, sha256: str) -> list[tuple[str, ...]]:
-        """Return for each edit of a source the ids that it may have, given the hash of the source's file."""
+    def aug_ids(self, planned: PlannedSource, content: str, /) -> list[tuple[str, ...]]:
+        """Return for each edit of a source the ids that it may have, given the hashes of its files (`content_of`)."""
         ...
 
     def score(self, image: DecodedImage, edits: np.ndarray) -> list[dict[str, float]]:
@@ -76,9 +76,9 @@ class ModelCalls:
         self._lock = threading.Lock()
         self._free_since: float | None = None  # None before the first call, while the models are loaded
 
-    def aug_ids(self, planned: PlannedSource, sha256: str) -> list[tuple[str, ...]]:
+    def aug_ids(self, planned: PlannedSource, content: str) -> list[tuple[str, ...]]:
         """Return `Editor.aug_ids`, which needs no model."""
-        return self._editor.aug_ids(planned, sha256)
+        return self._editor.aug_ids(planned, content)
 
     def call(self, call: Callable[[Editor], T], rows: int, clock: Clock) -> T | Failure:
         """Return what a call gives with the models on `rows` images at once, or why it failed.

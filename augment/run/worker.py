@@ -11,6 +11,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,12 +21,14 @@ from augment.filters import judge_edit
 from augment.inputs.fit import Fit, Size
 from augment.inputs.headers import picture_size
 from augment.inputs.images import decode_image
-from augment.inputs.readers import read_bytes
+from augment.inputs.masks import decode_mask
+from augment.inputs.readers import read_bytes, read_mask
 from augment.ledger.in_flight import InFlight
 from augment.ledger.ledger import Ledger
 from augment.run.batch import (
     DecodedImage,
     EditedImage,
+    content_of,
     encode_image,
     failed_sample,
 )
@@ -35,9 +38,26 @@ from augment.run.reuse import FinishedEdits, KeptEdit, merged, without
 from augment.types import (
     EditStatus,
     PlannedSource,
+    Source,
     UnitReport,
     UnitTask,
 )
+
+
+class _Files(NamedTuple):
+    """The contents of a source's files, and their hashes; the mask is b"" and its hash "" for a source without one."""
+
+    picture: bytes
+    mask: bytes
+    sha256: str
+    mask_sha256: str
+
+    @classmethod
+    def read(cls, source: Source) -> _Files:
+        """Read them. Raises InputError if one is not there, or not readable."""
+        picture, mask = read_bytes(source), read_mask(source)
+        of_mask = hashlib.sha256(mask).hexdigest() if source.mask else ""
+        return cls(picture, mask, hashlib.sha256(picture).hexdigest(), of_mask)
 
 
 class Worker:
@@ -129,16 +149,15 @@ class Worker:
         """Return the edits of a source that were made before, scored as this run wants it, by number of the variant."""
         try:
             with clock.stage("read"):
-                data = read_bytes(planned.source)
+                files = _Files.read(planned.source)
         except InputError:
             return {}  # an error of its edits, as it would be without them
-        sha256 = hashlib.sha256(data).hexdigest()
-        found = before.find(planned, self._models.aug_ids(planned, sha256))
+        found = before.find(planned, self._models.aug_ids(planned, content_of(files.sha256, files.mask_sha256)))
         unscored = [index for index, edit in found.items() if not edit.is_scored]
         if not unscored:
             return found
         in_flight.begin([planned.source.key])
-        image = self._decode(without(planned, found.keys() - unscored), data, sha256)
+        image = self._decode(without(planned, found.keys() - unscored), files)
         if not isinstance(image, DecodedImage):
             return {}
         edits = np.stack([found[variant.index].pixels for variant in image.planned.variants])
@@ -179,17 +198,18 @@ class Worker:
     def _read(self, planned: PlannedSource) -> DecodedImage | EditedImage:
         """Return the decoded source, or its failed edits."""
         try:
-            data = read_bytes(planned.source)
+            files = _Files.read(planned.source)
         except InputError as error:
             return self._failed(planned, "read", _without_place(error, planned))
-        return self._decode(planned, data, hashlib.sha256(data).hexdigest())
+        return self._decode(planned, files)
 
-    def _decode(self, planned: PlannedSource, data: bytes, sha256: str) -> DecodedImage | EditedImage:
+    def _decode(self, planned: PlannedSource, files: _Files) -> DecodedImage | EditedImage:
         try:
-            picture = decode_image(data, self._fit, colour=self.config.colour)
+            picture = np.asarray(decode_image(files.picture, self._fit, colour=self.config.colour))
+            mask = decode_mask(files.mask, self._fit, files.picture) if files.mask_sha256 else None
         except ImageError as error:
-            return self._failed(planned, "decode", _without_place(error, planned), sha256)
-        return DecodedImage(planned, sha256, np.asarray(picture))
+            return self._failed(planned, "decode", _without_place(error, planned), files.sha256)
+        return DecodedImage(planned, files.sha256, picture, mask, files.mask_sha256)
 
     def _failed(self, planned: PlannedSource, stage: str, reason: str, sha256: str = "") -> EditedImage:
         known = self.config.known_fields()
@@ -249,5 +269,7 @@ class Worker:
 
 def _without_place(error: Exception, planned: PlannedSource) -> str:
     """Return an error's text with the key in place of the path: the same input elsewhere must give the same record."""
-    locator, key = planned.source.locator, planned.source.key
-    return str(error).replace(locator, key).replace(locator.partition("::")[0], key)
+    key, text = planned.source.key, str(error)
+    for place in filter(None, (planned.source.locator, planned.source.mask)):
+        text = text.replace(place, key).replace(place.partition("::")[0], key)
+    return text
