@@ -119,7 +119,8 @@ def attention_to(
         word_tokens: weights of the keys from `first` on; all others are 0.
     """
     weights = F.pad(word_tokens, (first, key.shape[2] - first - word_tokens.shape[1])).to(query.dtype)
-    values = weights[:, None, :, None].expand_as(key)  # one column would do, but fast kernels want a head's width
+    # One column would do, but fast kernels want a head's width, and numbers side by side.
+    values = weights[:, None, :, None].expand_as(key).contiguous()
     return F.scaled_dot_product_attention(query, key, values)[..., 0].float().mean(dim=1)
 
 

@@ -46,7 +46,7 @@ class ObjectHints:
         words: the word for each image's object; `attention` needs them.
 
     Raises:
-        ValueError: if what the mode needs is missing, or there is not one for each image.
+        ValueError: if what the mode needs is missing, or there is not one for each image, or a mask leaves 0..1.
     """
 
     preserve: Preserve
@@ -63,6 +63,10 @@ class ObjectHints:
                 f"preserve: {self.preserve} needs one {needed} per image: {count} images, "
                 f"{given[self.preserve]} were given"
             )
+        if self.preserve == "mask" and self.masks is not None and count:
+            least, most = (float(bound) for bound in self.masks.aminmax())
+            if not (least >= 0.0 and most <= 1.0):
+                raise ValueError(f"preserve: mask takes shares in 0..1, got {least:g} to {most:g}")
 
     def watching(self, model: LatentDiffusion) -> AbstractContextManager[AttentionWatch | None]:
         """Return what watches the inversion in its block, for `attention`; nothing does for the other modes."""

@@ -120,6 +120,14 @@ def test_masks_in_pixels_become_their_mean_over_each_latent_position():
     assert torch.equal(on_latent_grid(masks, 2, 4)[0, 0], expected)
 
 
+@pytest.mark.parametrize("wrong", [255.0, -0.1, torch.nan])
+def test_masks_outside_their_range_are_refused(model, wrong):
+    masks = torch.zeros(2, 1, 16, 16)
+    masks[1, 0, 3, 3] = wrong
+    with pytest.raises(ValueError, match=r"preserve: mask takes shares in 0\.\.1, got"):
+        edits(model, CONFIG, masks)
+
+
 @pytest.mark.parametrize("preserve", ["mask", "attention"])
 def test_what_a_mode_needs_and_was_not_given_is_said(model, preserve):
     config = CONFIG.model_copy(update={"preserve": preserve})
