@@ -164,6 +164,6 @@ class TrainingConfig(_Section):
         default="accuracy", description="what chooses the checkpoint, on val; of equal ones the lower loss"
     )
     patience: int | None = Field(default=None, gt=0, description="stop after so many looks at val without a better one")
-    device: str = Field(default="cpu", description="`cpu` or `cuda`")
+    device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="`cpu`, `cuda` or `cuda:N`")
     dtype: Literal["bfloat16", "float32"] = Field(default="bfloat16", description="of the network's arithmetic")
     seed: int = Field(default=0, ge=0, description="of the first weights, the order and the augmentation")

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from augment.errors import TrainingError
+from augment.errors import ModelError, TrainingError
 from augment.inputs.fit import Fit
 from augment.seeding import seed_for
 from augment.training.augmentations import Augmentation
@@ -49,7 +49,7 @@ def train(config: TrainingConfig, out: Path, tell: Tell = lambda line: None) -> 
     Raises:
         InputError: if pictures cannot be used.
         LeakError: if pictures of val or test, or edits of them, would be trained on.
-        ModelError: if the network cannot be made.
+        ModelError: if the network cannot be made, or there is no such device.
         TrainingError: if the folder holds a run with other settings, or the loss is no number.
     """
     sets = list_sets(config.data)
@@ -58,9 +58,11 @@ def train(config: TrainingConfig, out: Path, tell: Tell = lambda line: None) -> 
         checkpoints.check(finished["fingerprint"], "report.json")
         return finished
     run = _Run(config, sets, out, checkpoints, tell)
-    devices = [torch.device(config.device)] if config.device != "cpu" else []
+    devices = range(torch.cuda.device_count()) if config.device != "cpu" else ()
     with torch.random.fork_rng(devices), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
         state = run.start()
+        trained = sets.counts["real"] + sets.counts["synthetic"]
+        tell(f"looks for val's and test's pictures, and edits of them, among the {trained} to train on")
         check_leaks(sets, config.leaks.near_duplicates)
         run.train(state)
         best = best_row(state.history, config.select_by)
@@ -118,6 +120,8 @@ class _Run:
     def start(self) -> TrainingState:
         """Return the state to go on from: that of the checkpoint, or a new one."""
         config = self.config
+        if config.device != "cpu" and not torch.cuda.is_available():
+            raise ModelError(f"device: {config.device}: there is no CUDA GPU here that torch can use; set device: cpu")
         torch.manual_seed(seed_for(config.seed, "weights"))
         network = build_network(config.network, len(self.sets.class_names), config.data.image_size)
         network = network.to(config.device).to(memory_format=torch.channels_last)

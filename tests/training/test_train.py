@@ -116,6 +116,34 @@ def test_a_run_that_was_stopped_between_its_two_files_ends_the_same(
     assert figures(train(config, tmp_path / "out")) == figures(whole[1])
 
 
+def test_a_network_with_dropout_and_running_statistics_goes_on_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = toy_config(tmp_path, network={"name": "mobilenet_v3_small"}, steps=4, eval_every=2)
+    stopped(monkeypatch, config, tmp_path / "out", 3)
+    torch.manual_seed(99)
+    report = train(config, tmp_path / "out")
+    torch.manual_seed(7)
+    assert figures(report) == figures(train(config, tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+def test_what_is_kept_is_the_average_of_the_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decay: float
+) -> None:
+    """After steps 0 and 1 the decays are min(decay, (1 + step) / (10 + step)) = 0.1 and 2 / 11, or 0."""
+    optimizer = {"ema_decay": decay, "warmup": 0}
+    config = toy_config(tmp_path, optimizer=optimizer, eval_every=1, steps=5)
+    weights = []
+    for step in (1, 2):
+        stopped(monkeypatch, config, tmp_path / "out", step)
+        saved = torch.load(tmp_path / "out/checkpoint.pt", weights_only=True)
+        weights.append((saved["network"]["head.weight"], saved["average"]["head.weight"]))
+    (_, first), (now, average) = weights
+    share = 2 / 11 if decay else 0.0
+    torch.testing.assert_close(average, share * first + (1 - share) * now)
+
+
 def test_processes_that_decode_change_nothing(tmp_path: Path, whole: tuple[Path, dict[str, Any]]) -> None:
     config = toy_config(tmp_path)
     data = config.data.model_copy(update={"num_workers": 2, "cache_mb": 0})
@@ -171,6 +199,9 @@ def test_leaks_and_unknown_networks_are_said_before_anything_is_written(tmp_path
         train(toy_config(tmp_path, data=data), tmp_path / "out")
     with pytest.raises(ModelError, match="'resnet_18'"):
         train(toy_config(tmp_path, network={"name": "resnet_18"}), tmp_path / "out")
+    if not torch.cuda.is_available():
+        with pytest.raises(ModelError, match="device: cuda:1: there is no CUDA GPU here"):
+            train(toy_config(tmp_path, device="cuda:1"), tmp_path / "out")
     with pytest.raises(ModelError, match="no such file"):
         train(toy_config(tmp_path, network={"weights": str(tmp_path / "w.pth")}), tmp_path / "out")
     assert not (tmp_path / "out").exists()
