@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from augment.cli import expansion, machine, measure
+from augment.cli import expansion, machine, measure, training
 
 app = typer.Typer(
     add_completion=False,
@@ -35,6 +35,7 @@ for _command in (
     expansion.status,
     expansion.finalize,
     expansion.verify,
+    training.train,
     machine.doctor,
     measure.benchmark,
     measure.interpolate,

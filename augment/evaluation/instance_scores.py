@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from augment.evaluation.intervals import Estimate, mean_of, share_of
+from augment.scoring.intervals import Estimate, mean_of, share_of
 from augment.tiny.evaluate import load_judge
 from augment.tiny.instance import InstanceReader, Instances, has_sides, train_reader, true_instances
 from augment.tiny.instance_tracks import Track

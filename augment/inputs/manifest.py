@@ -7,7 +7,8 @@
     id      optional: its key; without one that is made from the path
     size    optional: bytes; without them local files are asked, and remote ones count as 0
 
-Other columns are ignored. An image that is not there is no error here: it becomes an error row when it is read.
+Other columns are ignored, unless the caller asks for them. An image that is not there is no error here: it becomes an
+error row when it is read.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ _BY_PATH, _BY_FULL_PATH, _BY_ID = range(3)  # what identifies an image: a relati
 _NO_ATTRIBUTES: dict[str, str] = {}  # shared by all sources: a million empty ones would be 60 MB
 
 
-def list_manifest(path: Path | str | Sequence[str], class_names: ClassNames, split: str | None) -> Listing:
+def list_manifest(
+    path: Path | str | Sequence[str], class_names: ClassNames, split: str | None, columns: Sequence[str] = ()
+) -> Listing:
     """List the images that some manifests name, in no order. The class name is empty where only an index is given.
 
     Args:
@@ -47,23 +50,25 @@ def list_manifest(path: Path | str | Sequence[str], class_names: ClassNames, spl
         class_names: if all keys are labels, the names in the manifest are looked up among the words. Keys that are
             names give words for these; then the names' order gives the labels, as it does without `class_names`.
         split: only the rows of this split. The others still count where labels are places in a list of names.
+        columns: further columns, whose values become attributes of the sources.
 
     Raises:
         InputError: with the first ten of the problems, if any row has one; or if there is no row.
     """
-    table = _Table(expand_files(path, EXTENSIONS, "manifests")[0])
+    table = _Table(expand_files(path, EXTENSIONS, "manifests")[0], columns)
     table.read(split)
     index = table.class_index(class_names)
     keys = unique_keys(table.names, table.full_name, table.where)
     table.names.clear()
     sources = []
-    for key, locator, label, prompt, size in zip(
-        keys, table.locators, table.labels, table.prompts, table.sizes, strict=True
+    for row, (key, locator, label, prompt, size) in enumerate(
+        zip(keys, table.locators, table.labels, table.prompts, table.sizes, strict=True)
     ):
         if size < 0:
             size = 0 if is_url(locator) else file_size(locator)
         class_name = label if isinstance(label, str) else ""
-        sources.append(Source(key, locator, size, index[label], class_name, prompt, _NO_ATTRIBUTES))
+        attributes = table.attributes[row] if columns else _NO_ATTRIBUTES
+        sources.append(Source(key, locator, size, index[label], class_name, prompt, attributes))
     return Listing(sources, {OTHER_SPLIT: table.of_other_splits})
 
 
@@ -73,17 +78,19 @@ class _Table:
     Attributes:
         names: id, or path without extension. locators: where the images are. prompts: or "".
         labels: an index or a name, as given. sizes: bytes, -1 if not given.
+        attributes: the further columns that are wanted, by name; empty if there are none.
         of_other_splits: number of rows that were left out.
     """
 
-    def __init__(self, files: Sequence[str]) -> None:
+    def __init__(self, files: Sequence[str], columns: Sequence[str] = ()) -> None:
         self.names: list[str] = []
         self.locators: list[str] = []
         self.labels: list[int | str] = []
         self.prompts: list[str] = []
         self.sizes: list[int] = []
+        self.attributes: list[dict[str, str]] = []
         self.of_other_splits = 0
-        self._files = files
+        self._files, self._columns = files, columns
         self._folders = [file.rpartition("/")[0] if is_url(file) else os.path.dirname(file) for file in files]
         self._short_folders = [posixpath.dirname(name) for name in relative_names(files)]
         self._first_rows: list[int] = []  # the first row of each file
@@ -97,7 +104,7 @@ class _Table:
         problems, splits = Problems(), set[str]()
         for number, file in enumerate(self._files):
             self._first_rows.append(len(self.names))
-            for line, values in read_manifest_rows(file, problems):
+            for line, values in read_manifest_rows(file, problems, self._columns):
                 try:
                     splits.add(self._add(number, line, values, split))
                 except ValueError as error:
@@ -157,7 +164,7 @@ class _Table:
 
     def _add(self, file: int, line: int, values: Sequence[Any], split: str | None) -> str:
         """Add a row, unless it is of another split than that wanted. Returns its split; raises ValueError."""
-        path, label, prompt, row_split, name, size = values
+        path, label, prompt, row_split, name, size, *more = values
         label = self._label(label, file, line)
         row_split = _text(row_split, "split")
         if split is not None and row_split != split:
@@ -170,12 +177,15 @@ class _Table:
         else:
             name = os.path.splitext(path.partition("://")[2] or path)[0]
         prompt, size = _text(prompt, "prompt"), _size(size)
+        attributes = {column: _text(value, column) for column, value in zip(self._columns, more, strict=True)}
         # Nothing is added before all is known to be well: the columns must stay equally long.
         self.names.append(name.strip("/") or "_")
         self.locators.append(locator)
         self.labels.append(label)
         self.prompts.append(prompt)
         self.sizes.append(size)
+        if attributes:
+            self.attributes.append(attributes)
         self._lines.append(line)
         self._kinds.append(kind)
         return row_split

@@ -21,7 +21,7 @@ EXTENSIONS = (".csv", ".jsonl", ".parquet")
 _PROBLEMS_SHOWN = 10
 _PARQUET_ROWS = 10_000  # decoded at once
 
-Row = tuple[int, Sequence[Any]]  # line, and its values in the order of COLUMNS; None where there is none
+Row = tuple[int, Sequence[Any]]  # line, and its values in the order of COLUMNS and `more`; None where there is none
 
 
 class Problems:
@@ -45,25 +45,28 @@ class Problems:
             raise InputError("\n  ".join([f"{count} in the manifest:", *self._shown, *more]))
 
 
-def read_manifest_rows(file: str, problems: Problems) -> Iterator[Row]:
+def read_manifest_rows(file: str, problems: Problems, more: Sequence[str] = ()) -> Iterator[Row]:
     """Yield the rows of a manifest, read piece by piece; rows that cannot be read are added to the problems.
 
     Lines count from 1; in a Parquet file, rows do.
+
+    Args:
+        more: further columns that are wanted.
 
     Raises:
         InputError: if the file cannot be opened, or is of none of these kinds.
     """
     if file.endswith(".csv"):
-        yield from _csv_rows(file, problems)
+        yield from _csv_rows(file, problems, (*COLUMNS, *more))
     elif file.endswith(".jsonl"):
-        yield from _json_rows(file, problems)
+        yield from _json_rows(file, problems, (*COLUMNS, *more))
     elif file.endswith(".parquet"):
-        yield from _parquet_rows(file, problems)
+        yield from _parquet_rows(file, problems, (*COLUMNS, *more))
     else:
         raise InputError(f"{file}: a manifest is a file with the extension {', '.join(EXTENSIONS)}")
 
 
-def _csv_rows(file: str, problems: Problems) -> Iterator[Row]:
+def _csv_rows(file: str, problems: Problems, all_columns: Sequence[str]) -> Iterator[Row]:
     with reaching(file), _open_text(file) as text:
         reader = csv.reader(text, strict=True, skipinitialspace=True)
         header: list[str] = []
@@ -84,7 +87,7 @@ def _csv_rows(file: str, problems: Problems) -> Iterator[Row]:
                 if wrong := _wrong_columns(header):
                     problems.add(file, line, wrong)
                     return
-                places = [header.index(name) if name in header else -1 for name in COLUMNS]
+                places = [header.index(name) if name in header else -1 for name in all_columns]
             elif len(row) != len(header):
                 problems.add(file, line, f"{len(row)} values, but the header has {len(header)}")
             else:
@@ -93,7 +96,7 @@ def _csv_rows(file: str, problems: Problems) -> Iterator[Row]:
             problems.add(file, 1, f"no header; the first line must name the columns {', '.join(REQUIRED)}")
 
 
-def _json_rows(file: str, problems: Problems) -> Iterator[Row]:
+def _json_rows(file: str, problems: Problems, all_columns: Sequence[str]) -> Iterator[Row]:
     known = set(COLUMNS)
     with reaching(file), _open_text(file) as lines:
         for line, text in enumerate(lines, 1):
@@ -109,22 +112,22 @@ def _json_rows(file: str, problems: Problems) -> Iterator[Row]:
             elif not row.keys() <= known and (wrong := _misspelt(row)):
                 problems.add(file, line, wrong)
             else:
-                yield line, [row.get(name) for name in COLUMNS]
+                yield line, [row.get(name) for name in all_columns]
 
 
-def _parquet_rows(file: str, problems: Problems) -> Iterator[Row]:
+def _parquet_rows(file: str, problems: Problems, all_columns: Sequence[str]) -> Iterator[Row]:
     with reaching(file), open_file(file) as opened:
         try:
             table = pyarrow.parquet.ParquetFile(opened)
             if wrong := _wrong_columns(table.schema_arrow.names):
                 problems.add(file, 1, wrong)
                 return
-            wanted = [name for name in COLUMNS if name in table.schema_arrow.names]
+            wanted = [name for name in dict.fromkeys(all_columns) if name in table.schema_arrow.names]
             row = 0
             for batch in table.iter_batches(_PARQUET_ROWS, columns=wanted):
                 columns = _columns(batch, file, row)
                 absent = [None] * batch.num_rows
-                for values in zip(*(columns.get(name, absent) for name in COLUMNS), strict=True):
+                for values in zip(*(columns.get(name, absent) for name in all_columns), strict=True):
                     row += 1
                     yield row, values
         except pyarrow.ArrowException as error:

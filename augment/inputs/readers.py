@@ -33,6 +33,7 @@ def list_sources(
     format: InputFormat,
     class_names: ClassNames | None = None,
     split: str | None = None,
+    columns: Sequence[str] = (),
 ) -> Listing:
     """List a dataset, its images sorted by key, and count what is left out.
 
@@ -49,6 +50,7 @@ def list_sources(
         class_names: the word for every class, by its label or by what the dataset calls it (a folder's name, say),
             instead of what the dataset calls them. Labels stay as they are.
         split: only the rows of a manifest that have this in the column `split`.
+        columns: further columns of a manifest, whose values become attributes; of tars all text values are.
 
     Class folders that all begin with a number and a dot, a hyphen or an underscore (`001.Black_footed_Albatross`) are
     called by the rest of their name, unless `class_names` says otherwise.
@@ -66,7 +68,7 @@ def list_sources(
     elif format == "webdataset":
         listing = list_shards(path)
     elif format == "manifest":
-        listing = list_manifest(path, given, split)
+        listing = list_manifest(path, given, split, columns)
     else:
         raise InputError(
             f"unknown input format {format!r}; known are 'imagefolder', 'webdataset', 'manifest' and 'flat'"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from augment.evaluation.intervals import mean_of, share_of
+from augment.scoring.intervals import mean_of, share_of
 
 
 def test_a_mean_has_the_interval_of_the_normal_approximation() -> None:
