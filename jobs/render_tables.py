@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs import tables
+from augment.evaluation import page_tables as tables
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("docs/inversion.md", "README.md")

@@ -45,7 +45,7 @@ class InstanceMethod(Settings, InversionMethod):
     inversion_guidance_scale: float = Field(default=1.0, ge=1, description="guidance while inverting")
 
 
-class FreshNoise(Settings):
+class InstanceFreshNoise(Settings):
     """Edits by image to image: fresh noise instead of an inversion (SDEdit)."""
 
 
@@ -58,7 +58,9 @@ class InstanceSection(BaseModel):
     tracks: tuple[TrackName, ...] = Field(default=TRACKS, min_length=1, description="what is asked")
     num_scenes: int = Field(default=208, ge=2, description="scenes of each track")
     methods: tuple[InstanceMethod, ...] = Field(min_length=1, description="solvers, with strengths and scales")
-    image_to_image: tuple[FreshNoise, ...] = Field(default=(FreshNoise(),), description="rows without inversion")
+    image_to_image: tuple[InstanceFreshNoise, ...] = Field(
+        default=(InstanceFreshNoise(),), description="rows without inversion"
+    )
     text_to_image: bool = Field(default=True, description="a row from noise alone, which keeps nothing")
 
 

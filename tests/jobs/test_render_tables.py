@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from jobs import render_tables, tables
+from augment.evaluation import page_tables as tables
+from jobs import render_tables
 
 
 def row(solver: str, warm_start: str, num_steps: int, gap: float, **more: Any) -> dict[str, Any]:
