@@ -76,7 +76,7 @@ def _method(row: Row) -> str:
     return name
 
 
-def latents(report: Row) -> list[str]:
+def inverted_latents(report: Row) -> list[str]:
     """Return what the inverted latents look like at ten steps, from the extrapolated start unless said otherwise."""
     rows = [r for r in report["rows"] if r["num_steps"] == 10]
     wanted: list[tuple[str, list[Row]]] = [
@@ -136,7 +136,7 @@ def ablation(report: Row) -> list[str]:
     return markdown(("", "evaluations per step", "below the bound, dB", "latent error"), cells)
 
 
-def guidance(report: Row) -> list[str]:
+def guided_inversion(report: Row) -> list[str]:
     """Return inversion under guidance."""
     cells = [
         [
@@ -159,12 +159,12 @@ def _budget(row: Row) -> str:
     return f"`{row['solver']}`{start}, {iterations}"
 
 
-def euler_ancestral(report: Row) -> list[str]:
+def student_euler_ancestral(report: Row) -> list[str]:
     """Return the student's table for Euler-ancestral."""
     return _few_steps(report, "euler_ancestral", "Euler-ancestral")
 
 
-def lcm(report: Row) -> list[str]:
+def student_lcm(report: Row) -> list[str]:
     """Return the student's table for LCM."""
     return _few_steps(report, "lcm", "LCM")
 
