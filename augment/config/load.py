@@ -85,8 +85,15 @@ def resolved_yaml(model: BaseModel) -> str:
 
 def inline_yaml(value: Any) -> str:
     """Return a value as YAML in one line, to stand behind a key; `load_config` reads it back."""
-    text = yaml.dump(
-        value, Dumper=_Dumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=sys.maxsize
+    style = '"' if isinstance(value, str) and "\n" in value else None  # the only one that escapes the end of a line
+    text: str = yaml.dump(
+        value,
+        Dumper=_Dumper,
+        default_style=style,
+        default_flow_style=True,
+        sort_keys=False,
+        allow_unicode=True,
+        width=sys.maxsize,
     )
     return text.removesuffix("\n").removesuffix("\n...")
 

@@ -21,7 +21,7 @@ MAX_BYTES = 16 * 2**20  # larger files are not decoded
 _SIDE = 64  # pixels to which they are scaled
 _GREY = 12  # of 255: difference of a pixel's largest and smallest channel that the eye takes for none
 _WHITE, _PLAIN = 225, 12  # of 255: mean, and deviation, of a border that is paper or a studio's ground
-_FEW_COLOURS = 0.03  # of a picture's pixels: as many colours, of 16 levels a channel, a drawing has at most
+_FEW, _COVERED = 4, 0.85  # colours, of 16 levels a channel, that cover so much of a drawing
 
 
 @dataclass(frozen=True)
@@ -79,5 +79,5 @@ def _has_plain_border(pixels: np.ndarray) -> bool:
 
 
 def _is_flat(pixels: np.ndarray) -> bool:
-    colours = np.unique((pixels // 16).reshape(-1, 3), axis=0)
-    return len(colours) <= _FEW_COLOURS * _SIDE**2 and np.ptp(pixels) > 0
+    counts = np.unique((pixels // 16).reshape(-1, 3), axis=0, return_counts=True)[1]
+    return bool(np.sort(counts)[-_FEW:].sum() >= _COVERED * counts.sum() and len(counts) > 1)

@@ -22,7 +22,7 @@ class Domain(BaseModel):
         named: words in the name of a dataset that tell of such pictures.
         words: words in the names of its classes that do.
         prompts: templates and attributes.
-        short_template: instead of the templates, for class words that are not read whole with them; "" for none.
+        scene_template: instead of the templates, where the model has no word for the classes; "" for none.
         label_templates: for `clip.label_templates`.
     """
 
@@ -32,8 +32,15 @@ class Domain(BaseModel):
     named: frozenset[str] = frozenset()
     words: frozenset[str] = frozenset()
     prompts: PromptConfig
-    short_template: str = ""
+    scene_template: str = ""
     label_templates: tuple[str, ...] = Field(min_length=1)
+
+    def scene_only(self) -> PromptConfig:
+        """Return the prompts that name the scene alone. Raises ValueError if there is no template for them."""
+        template = self.scene_template
+        return PromptConfig.model_validate(
+            self.prompts.model_dump() | {"templates": [template], "source_template": template, "scene_only": True}
+        )
 
 
 @cache

@@ -20,7 +20,6 @@ from augment.prompts import AttributeValue
 from augment.prompts.domains import domains
 from augment.prompts.words import word_key
 from augment.run.domain import guess_domain
-from augment.run.readable_prompts import readable_prompts
 from augment.run.survey import Survey, survey
 
 PROMPTS = "prompts.yaml"
@@ -72,15 +71,16 @@ def starter(dataset: str, model: str, domain: str = "", *, file: str = "expand.y
         why = f"{preset.name} knows no other words; the pictures look {chosen} ({why})"
         chosen = preset.grid
     readers = model_readers(ModelConfig(name=preset.name))
-    about_data = list(seen.notes())
-    seen, grid, about_words = readable_prompts(seen, domains()[chosen], readers)
+    unknown = [w for key, w in seen.words.items() if key in seen.codes or any(r.unknown_words(w) for r in readers)]
+    scene_only = bool(preset.grid and unknown and domains()[chosen].scene_template)
+    grid = domains()[chosen].scene_only() if scene_only else domains()[chosen].prompts
     clip = clip_reader(ClipConfig(name=preset.clip))
     no_label = _why_no_label(seen, clip)
     fit, why_fit = _fit(seen, preset)
     output = _output(seen)
     expand = _environment().get_template("expand.yaml.j2")
     prompts = _environment().get_template("prompts.yaml.j2")
-    notes = [*about_data, *filter(None, [about_model]), *about_words, *_notes(seen, preset, readers)]
+    notes = [*seen.notes(), *filter(None, [about_model]), *_notes(seen, preset, unknown if scene_only else [])]
     return Starter(
         seen,
         preset,
@@ -122,15 +122,17 @@ def _value(value: AttributeValue) -> str:
     return inline_yaml({"name": value.name, "text": value.text, **weight})
 
 
-def _notes(seen: Survey, preset: Preset, readers: Sequence[TextReader]) -> list[str]:
-    """Return what is to be known about this model with this dataset."""
+def _notes(seen: Survey, preset: Preset, unknown: Sequence[str]) -> list[str]:
+    """Return what is to be known about this model with this dataset.
+
+    Args:
+        unknown: words that the model does not know, so that prompts name the scene only.
+    """
     notes = []
-    words = [word for key, word in seen.words.items() if key not in seen.codes]
-    unknown = [word for word in words if any(reader.unknown_words(word) for reader in readers)]
     if unknown:
         notes.append(
-            f"{preset.name} does not know the words {_some(unknown)}: such an object is kept by the inversion "
-            "alone, if at all. For photographs name another --model, such as sd15 or sdxl-turbo"
+            f"{preset.name} has no word for {_some(unknown)}, so the prompts name the scene only, and the "
+            "inversion keeps of the object what it can. For photographs name another --model, such as sdxl-turbo"
         )
     median = seen.appearance.median_size
     if median and 2 * min(median) <= preset.image_size:

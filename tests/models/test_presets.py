@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from augment.editing.config import EditConfig
 from augment.errors import ModelError
 from augment.models.files import PIPELINES
 from augment.models.presets import preset_of, presets
+
+PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
 
 
 def test_every_family_has_one_that_can_be_used() -> None:
@@ -79,3 +82,20 @@ def test_what_is_no_model(tmp_path: Path) -> None:
         preset_of("sd-15")
     with pytest.raises(ModelError, match="it is a PixArtAlphaPipeline, which is not supported"):
         preset_of(str(folder(tmp_path / "model", "PixArtAlphaPipeline")))
+
+
+def test_the_documentation_has_their_settings() -> None:
+    rows = re.findall(
+        r"^\| `([\w-]+)` \| `([^`]+)` \| (\d+) \| (\S.*?) \| (\d+) \| (\S+) \| (\S+) \|$", PAGE, re.MULTILINE
+    )
+    settings = {name: preset.editing for name, preset in presets().items()}
+    assert rows == [
+        (
+            name,
+            preset.name,
+            str(preset.image_size),
+            f"`{settings[name]['sampler']}`" if "sampler" in settings[name] else "its own",
+            *(str(settings[name][key]) for key in ("num_steps", "strength", "guidance_scale")),
+        )
+        for name, preset in presets().items()
+    ]
