@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from augment.config.paths import expand_path
 from augment.errors import InputError
 from augment.inputs.appearance import Appearance, appearance_of
 from augment.inputs.detect import BESIDE, OTHER_SPLITS, TRAINING, Detected, detect_dataset
@@ -107,15 +108,18 @@ def survey(dataset: str) -> Survey:
     """Look at a dataset: at its listing, at the headers of some images, and at the pixels of a few.
 
     Args:
-        dataset: folder, tar, manifest, pattern or URL.
+        dataset: folder, tar, manifest, pattern or URL, with `~` and `$VARIABLES`.
 
     Raises:
         InputError: if there is no dataset, or its classes are not known.
     """
     try:
         dataset.encode()
+        dataset = expand_path(dataset)
     except UnicodeEncodeError:
         raise InputError(f"{dataset!r} is not UTF-8, so no config can name it; rename it") from None
+    except ValueError as error:
+        raise InputError(f"{dataset}: {error}") from error
     found = detect_dataset(dataset)
     flat = {0: "0"} if found.format == "flat" else {}
     listing = list_as_named(packaged_path(found.path) or found.path, found.format, flat, found.split)

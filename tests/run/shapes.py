@@ -62,6 +62,14 @@ def tars(root: Path) -> Path:
     return root
 
 
+def nameless_tar(root: Path) -> Path:
+    """Write a tar whose classes are numbers only."""
+    root.mkdir()
+    samples = [(f"s{i}", {"png": encode_png(picture(i)), "cls": str(5 * i).encode()}) for i in range(3)]
+    write_tar(root / "a.tar", samples)
+    return root
+
+
 def table(root: Path) -> Path:
     """Write a CSV manifest with names as labels, a split and a caption, and a list that is no manifest."""
     folders("all")(root)
@@ -155,6 +163,14 @@ SHAPES: dict[str, Shape] = {
         {"red_fox": "red fox", "snow_owl": "snow owl"},
         format="webdataset",
         says=("tars of val left alone", "4 of 4 images have a caption"),
+    ),
+    "labels": Shape(
+        nameless_tar,
+        {"0": "0", "5": "5", "10": "10"},
+        domain="neutral",
+        format="webdataset",
+        images=3,
+        says=("3 of 3 classes are called by codes or numbers",),
     ),
     "table": Shape(
         table,

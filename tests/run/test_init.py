@@ -135,6 +135,14 @@ def test_nothing_is_overwritten(here: Path) -> None:
     assert "templates" in (here / "prompts.yaml").read_text()
 
 
+def test_home_and_variables_in_the_path(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders("fox", "owl")(here / "photos")
+    monkeypatch.setenv("PLACE", str(here))
+    assert config_without_files("$PLACE/photos", "embedded")[0].input.path == str(here / "photos")
+    with pytest.raises(InputError, match="'NOWHERE' is not set"):
+        config_without_files("$NOWHERE/photos", "embedded")
+
+
 def test_the_output_never_lies_in_the_dataset(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folders("fox", "owl")(here / "photos")
     monkeypatch.chdir(here / "photos")
