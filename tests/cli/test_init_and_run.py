@@ -14,6 +14,7 @@ from tests.run.shapes import folders
 TOY = ("variants_per_image=1", "editing.num_steps=2", "run.executor=local")
 
 
+@pytest.mark.timeout(300)  # two runs, each with a load of the model
 def test_a_folder_that_is_not_emoji_worlds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folders("train/001.Red_fox", "train/002.Snow_owl", "val/001.Red_fox", "val/002.Snow_owl")(tmp_path / "animals")
     monkeypatch.chdir(tmp_path)
