@@ -66,6 +66,10 @@ class TrainingError(AugmentError, ValueError):
     """A training run that cannot go on, such as one whose checkpoint belongs to another config."""
 
 
+class LeakError(AugmentError, ValueError):
+    """Pictures of val or test, or edits of them, among those to train on; the message names them."""
+
+
 class WorkerError(AugmentError, RuntimeError):
     """No worker could be brought up; the message carries the worker's own error."""
 

@@ -76,7 +76,7 @@ def train_clip(config: TrainConfig) -> None:
 def train_unet(config: TrainConfig) -> None:
     """Train text encoder and UNet on the finished autoencoder's latents and write `pipeline/`."""
     torch.manual_seed(config.seed)
-    tokenizer, cache = networks.build_tokenizer(vocabulary(CLASSES)), _scenes(config)
+    tokenizer, cache = networks.build_tokenizer(vocabulary(CLASSES)), _scenes(config, "denoiser")
     denoiser = stages.ConditionedDenoiser(networks.build_unet(), networks.build_text_encoder(tokenizer))
     if config.denoiser_init:
         start_unet_from(denoiser.unet, config.denoiser_init / "unet")
@@ -108,7 +108,7 @@ def train_unet(config: TrainConfig) -> None:
 def train_student(config: TrainConfig) -> None:
     """Distil the finished pipeline into its few-step student and write `student/`."""
     torch.manual_seed(config.seed)
-    pipeline, cache = networks.load_pipeline(config.output_dir / "pipeline", config.device), _scenes(config)
+    pipeline, cache = networks.load_pipeline(config.output_dir / "pipeline", config.device), _scenes(config, "denoiser")
     latents, _ = stages.encode_scenes(pipeline.vae, cache, config.device)
     teacher = stages.ConditionedDenoiser(pipeline.unet, pipeline.text_encoder)
     loss = distillation_loss(
@@ -145,8 +145,8 @@ def train(config: TrainConfig, selected: tuple[str, ...] = tuple(STAGES)) -> Non
     print(f"revision {networks.write_revision(config.output_dir)}", flush=True)
 
 
-def _scenes(config: TrainConfig) -> stages.SceneCache:
-    return stages.render_scenes(config.work_dir, config.num_scenes, config.seed, "all")
+def _scenes(config: TrainConfig, sampler: str = "all") -> stages.SceneCache:
+    return stages.render_scenes(config.work_dir, config.num_scenes, config.seed, sampler)
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ SCHEMAS = {
     "interpolate/rare.yaml": ("augment.evaluation.rare_concepts", "RareConfig"),
     "prompts": ("augment.prompts", "PromptConfig"),
     "train": ("augment.tiny.training", "TrainConfig"),
+    "train_classifier": ("augment.training.config", "TrainingConfig"),
 }
 
 

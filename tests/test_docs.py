@@ -21,6 +21,7 @@ from augment.evaluation.benchmark import BenchmarkConfig
 from augment.inversion.solvers import SOLVERS
 from augment.prompts import PromptConfig
 from augment.run.config import ExpandConfig
+from augment.training.config import TrainingConfig
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -126,7 +127,7 @@ def test_keys_that_pages_override_exist() -> None:
     found = {(page, key) for page, text in PAGES.items() for key in re.findall(r"-o ([a-z_]+\.[\w.]+)=", text)}
     found -= {(page, "dotted.key") for page in PAGES}
     assert len(found) > 4
-    schemas = (ExpandConfig, BenchmarkConfig)
+    schemas = (ExpandConfig, BenchmarkConfig, TrainingConfig)
     assert sorted(one for one in found if not any(is_field(schema, one[1]) for schema in schemas)) == []
 
 
@@ -135,6 +136,8 @@ def test_keys_that_pages_override_exist() -> None:
 )
 def test_configs_that_pages_show_are_valid(page: str, number: int, tmp_path: Path) -> None:
     shown = yaml.safe_load(blocks(page, "yaml")[number])
+    whole = {"templates": PromptConfig, "data": TrainingConfig}
+    schema = next((whole[key] for key in whole if key in shown), ExpandConfig)
     file = tmp_path / "shown.yaml"
-    file.write_text(yaml.safe_dump(shown if "templates" in shown else {**SMALLEST, **shown}))
-    load_config(file, PromptConfig if "templates" in shown else ExpandConfig)
+    file.write_text(yaml.safe_dump({**SMALLEST, **shown} if schema is ExpandConfig else shown))
+    load_config(file, schema)

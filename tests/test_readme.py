@@ -7,11 +7,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-import yaml
 from torch import Tensor
 
 from augment.run.config import load_expand_config
 from augment.tiny.dataset import split_path
+from tests.cli.invoke import invoke
+from tests.run.shapes import folders
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -44,14 +45,17 @@ def test_the_python_example_runs_and_reconstructs(capsys: pytest.CaptureFixture[
     assert "[2, 3, 64, 64]" in capsys.readouterr().out
 
 
-def test_the_config_of_five_lines_is_one(tmp_path: Path) -> None:
-    (lines,) = blocks("yaml")
-    assert len(lines.splitlines()) == 5
-    (tmp_path / "photos.yaml").write_text(lines)
-    config = load_expand_config(tmp_path / "photos.yaml")
-    assert config.prompts == tmp_path / "my_prompts.yaml"
-    written = {name: section for name, section in yaml.safe_load(lines).items() if name != "prompts"}
-    assert config.model_dump(include={n: set(section) for n, section in written.items()}) == written
+def test_the_commands_for_your_own_photos_lead_to_a_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    section = README.partition("## Your own photos")[2].partition("\n## ")[0]
+    commands = re.findall(r"^\.venv/bin/augment ([^#\n]*[^#\s])", section, flags=re.MULTILINE)
+    assert [command.split()[0] for command in commands] == ["init", "validate", "preview", "expand", "verify"]
+    folders("fox", "owl")(tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    for command in commands[:2]:
+        words = command.replace("sdxl-turbo", "embedded").split()  # the one that is there without a download
+        assert invoke(*words).exit_code == 0
+    config = load_expand_config(tmp_path / commands[3].split()[1])
+    assert config.output.path == commands[4].split()[1]
 
 
 def test_files_it_names_exist() -> None:

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.run.shapes import folders
+
 ROOT = Path(__file__).parents[1]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +71,19 @@ def test_the_command_works_outside_of_the_repository(wheel: Path, tmp_path: Path
         # Isolated from the repository: `-P` keeps the working directory, and PYTHONPATH the editable install, behind.
         environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
         command = [sys.executable, "-P", "-m", "augment", *arguments]
-        result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=110)
+        result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=400)
         assert result.returncode == 0, result.stderr
         return result.stdout
 
     assert "validate" in augment("--help")
     assert augment("validate", "expand.yaml").startswith("ok: 384 images of 16 classes, 1536 edits")
+    # A folder of pictures needs nothing else, neither a config nor a file of the repository.
+    folders("red_fox", "snow_owl")(tmp_path / "photos")
+    assert "written         made/expand.yaml, made/prompts.yaml" in augment("init", "photos", "--out", "made")
+    assert augment("validate", "made/expand.yaml").startswith("ok: 4 images of 2 classes, 16 edits")
+    toy = ["-o", "variants_per_image=1", "-o", "editing.num_steps=2", "-o", "run.executor=local"]
+    assert "out/photos" in augment("expand", "--data", "photos", *toy, "-o", "filters.max_psnr_gap=null")
+    assert augment("verify", "out/photos").startswith("4 planned = 4 accepted")
     where = [sys.executable, "-P", "-c", "import augment.cli.main as m; print(m.__file__)"]
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
     found = subprocess.run(where, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True, timeout=60)

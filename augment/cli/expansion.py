@@ -7,11 +7,18 @@ from typing import Annotated
 
 import typer
 
-from augment.cli.output import AsJson, ConfigFile, Output, Overrides, live_display, messages, show, warn
+from augment.cli.output import AsJson, Output, Overrides, live_display, messages, show, warn
+from augment.cli.start import ConfigOrNone, Data, Model, job_config
 from augment.errors import AugmentError
 
 
-def validate(config: ConfigFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
+def validate(
+    config: ConfigOrNone = None,
+    data: Data = None,
+    model: Model = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
     """Find everything that is wrong with a config, its prompts, its input and its output, in seconds.
 
     What is odd but does not stop a run is said as a warning: prompts that are cut, class names that are no words, one
@@ -19,15 +26,21 @@ def validate(config: ConfigFile, overrides: Overrides = None, as_json: AsJson = 
     """
     with messages(as_json):
         from augment.run.validate import validate as run
+        from augment.run.validate import validate_config
 
-        result = run(config, overrides or [])
+        if config is not None and data is None and model is None:
+            result = run(config, overrides or [])
+        else:
+            result = validate_config(job_config(config, data, model, overrides, as_json))
         problems = [f"error: {problem}" for problem in result.problems]
         warn(result.warnings, as_json)
         show(result.as_dict(), result.lines(), as_json, problems, AugmentError.exit_code)
 
 
 def plan(
-    config: ConfigFile,
+    config: ConfigOrNone = None,
+    data: Data = None,
+    model: Model = None,
     overrides: Overrides = None,
     price: Annotated[
         float | None,
@@ -37,30 +50,32 @@ def plan(
 ) -> None:
     """Count what a run would do, and what it would take: disk, hours and price at the speed of the last preview."""
     with messages(as_json):
-        from augment.run.config import load_expand_config
         from augment.run.dry_run import dry_run
 
-        result = dry_run(load_expand_config(config, overrides or []), price)
+        result = dry_run(job_config(config, data, model, overrides, as_json), price)
         show(result.as_dict(), result.lines(), as_json)
 
 
 def preview(
-    config: ConfigFile,
+    config: ConfigOrNone = None,
     count: Annotated[int, typer.Option("-n", min=1, help="images, spread over the classes")] = 12,
+    data: Data = None,
+    model: Model = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """Edit a few images, in OUTPUT/preview: a contact sheet to look at, and the speed that `plan` uses."""
     with messages(as_json):
-        from augment.run.config import load_expand_config
         from augment.run.preview import preview as run
 
-        result = run(load_expand_config(config, overrides or []), count, live_display)
+        result = run(job_config(config, data, model, overrides, as_json), count, live_display)
         show(result.as_dict(), result.lines(), as_json, [f"error: {problem}" for problem in result.problems])
 
 
 def expand(
-    config: ConfigFile,
+    config: ConfigOrNone = None,
+    data: Data = None,
+    model: Model = None,
     overrides: Overrides = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="try failed edits again, quarantined inputs too")
@@ -76,10 +91,9 @@ def expand(
     """
     with messages(as_json):
         from augment.report.outcome import counts, problems
-        from augment.run.config import load_expand_config
         from augment.run.expand import expand as run
 
-        loaded = load_expand_config(config, overrides or [])
+        loaded = job_config(config, data, model, overrides, as_json)
         summary = run(loaded, display=live_display, retry_failed=retry_failed, replace=replace)
         found = problems(summary.manifest, summary.out)
         made = {"edits_made": summary.edits_made, "seconds": summary.seconds, "problems": found}

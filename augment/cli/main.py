@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from augment.cli import expansion, machine, measure
+from augment.cli import expansion, machine, measure, start, training
 
 app = typer.Typer(
     add_completion=False,
@@ -28,6 +28,7 @@ def _main() -> None:
 
 
 for _command in (
+    start.init,
     expansion.validate,
     expansion.plan,
     expansion.preview,
@@ -35,6 +36,7 @@ for _command in (
     expansion.status,
     expansion.finalize,
     expansion.verify,
+    training.train,
     machine.doctor,
     measure.benchmark,
     measure.interpolate,

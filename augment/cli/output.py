@@ -12,7 +12,6 @@ import errno
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from augment.report.progress import RunProgress
 
 PROBLEMS = 1
-ConfigFile = Annotated[Path, typer.Argument(help="YAML config, for example configs/expand/emoji.yaml")]
 Output = Annotated[str, typer.Argument(help="output folder of `augment expand`, or its URL (s3://...)")]
 Overrides = Annotated[list[str] | None, typer.Option("-o", help="override: dotted.key=value, repeatable")]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object instead of text, errors too")]

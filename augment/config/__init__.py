@@ -1,6 +1,6 @@
 """YAML files -> pydantic models, with every problem explained at once."""
 
-from augment.config.load import load_config, resolved_yaml
+from augment.config.load import inline_yaml, load_config, parse_config, resolved_yaml
 from augment.config.paths import ExpandedPath, PathText
 
-__all__ = ["ExpandedPath", "PathText", "load_config", "resolved_yaml"]
+__all__ = ["ExpandedPath", "PathText", "inline_yaml", "load_config", "parse_config", "resolved_yaml"]

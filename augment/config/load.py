@@ -15,6 +15,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,9 +41,29 @@ def load_config(path: Path | str, schema: type[M], overrides: Sequence[str] = ()
         ConfigError: with every problem of the files, the overrides and the values.
     """
     document = _Document()
-    data = document.read(Path(path), seen=())
+    return _filled(document, document.read(Path(path), seen=()), str(path), schema, overrides)
+
+
+def parse_config(text: str, name: str, schema: type[M], overrides: Sequence[str] = ()) -> M:
+    """Override and validate a configuration that is in no file.
+
+    Args:
+        text: YAML with a mapping at its top, without `extends`.
+        name: what messages call it.
+        schema, overrides: as for `load_config`.
+
+    Raises:
+        ConfigError: with every problem of the text, the overrides and the values.
+    """
+    document = _Document()
+    return _filled(document, document.parse(text, name), name, schema, overrides)
+
+
+def _filled(
+    document: _Document, data: dict[str, Any] | None, name: str, schema: type[M], overrides: Sequence[str]
+) -> M:
     if data is None:
-        raise ConfigError(str(path), document.problems)
+        raise ConfigError(name, document.problems)
     for override in overrides:
         document.override(data, override)
     try:
@@ -50,7 +71,7 @@ def load_config(path: Path | str, schema: type[M], overrides: Sequence[str] = ()
     except ValidationError as error:
         document.problems += explain(error.errors(), data, schema, document.origins)
     if document.problems:
-        raise ConfigError(str(path), document.problems)
+        raise ConfigError(name, document.problems)
     return model
 
 
@@ -60,6 +81,21 @@ def resolved_yaml(model: BaseModel) -> str:
     `load_config` reads it back to an equal model, and so does any YAML 1.1 reader.
     """
     return yaml.dump(model.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def inline_yaml(value: Any) -> str:
+    """Return a value as YAML in one line, to stand behind a key; `load_config` reads it back."""
+    style = '"' if isinstance(value, str) and "\n" in value else None  # the only one that escapes the end of a line
+    text: str = yaml.dump(
+        value,
+        Dumper=_Dumper,
+        default_style=style,
+        default_flow_style=True,
+        sort_keys=False,
+        allow_unicode=True,
+        width=sys.maxsize,
+    )
+    return text.removesuffix("\n").removesuffix("\n...")
 
 
 # --- YAML ------------------------------------------------------------------------------------------------------------
@@ -152,12 +188,8 @@ class _Document:
             self.problems.append(f"{path}: {_unreadable(path, error)}")
             return None
         own_origins: dict[KeyPath, str] = {}
-        known = len(self.problems)
-        data = _parse(text, str(path), self.problems, own_origins)
-        if not isinstance(data, dict):
-            if len(self.problems) == known:
-                found = "nothing" if data is None else f"a {type(data).__name__}"
-                self.problems.append(f"{path}: must hold `key: value` lines, but holds {found}")
+        data = self._mapping(text, str(path), own_origins)
+        if data is None:
             return None
         base: dict[str, Any] = {}
         if "extends" in data:
@@ -172,6 +204,20 @@ class _Document:
             base = extended
         self.origins |= own_origins
         return _merge(base, data)
+
+    def parse(self, text: str, name: str) -> dict[str, Any] | None:
+        """Return the mapping in a text, or None with at least one problem noted."""
+        return self._mapping(text, name, self.origins)
+
+    def _mapping(self, text: str, name: str, origins: dict[KeyPath, str]) -> dict[str, Any] | None:
+        known = len(self.problems)
+        data = _parse(text, name, self.problems, origins)
+        if isinstance(data, dict):
+            return data
+        if len(self.problems) == known:
+            found = "nothing" if data is None else f"a {type(data).__name__}"
+            self.problems.append(f"{name}: must hold `key: value` lines, but holds {found}")
+        return None
 
     def override(self, data: dict[str, Any], text: str) -> None:
         """Apply one `dotted.key=value` to `data` in place."""

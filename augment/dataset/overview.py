@@ -7,7 +7,7 @@ Joins the data side (parts, index, sources) with the drawing side (`augment.repo
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -83,13 +83,20 @@ def _rows(ledger: Ledger, locators: Mapping[str, str]) -> list[list[Tile]]:
     dropped = edits.filter(pc.field("status") != EditStatus.ACCEPTED.value)["source_key"].unique().to_pylist()
     shown_dropped = set(spread(dropped, _DROPPED_ROWS, "overview"))
     wanted = set(spread(range(plan.sources), _ROWS - len(shown_dropped), "overview"))
-    chosen: list[tuple[str, list[PlannedSource]]] = []
-    place = 0
-    for unit in ledger.units():
-        some = [p for i, p in enumerate(unit.sources, place) if i in wanted or p.source.key in shown_dropped]
-        place += len(unit.sources)
-        if some:
-            chosen.append((unit.unit_id, some))
+    places = enumerate(planned.source.key for unit in ledger.units() for planned in unit.sources)
+    return rows_of(ledger, {key for place, key in places if place in wanted} | shown_dropped, locators)
+
+
+def rows_of(ledger: Ledger, keys: Container[str], locators: Mapping[str, str]) -> list[list[Tile]]:
+    """Return the tiles of some sources of a finalized folder, in the order of its plan: source, reconstruction, edits.
+
+    Args:
+        keys: of the sources.
+        locators: as for `write_overview`.
+    """
+    plan = ledger.read_plan()
+    assert plan is not None  # the folder is finalized
+    chosen = [(unit.unit_id, [p for p in unit.sources if p.source.key in keys]) for unit in ledger.units()]
     sources = [planned for _, some in chosen for planned in some]
     with ledger.store.open("index.parquet") as file:
         index = read_rows(file, [edit_key(p.source.key, v.index) for p in sources for v in p.variants])
@@ -97,7 +104,7 @@ def _rows(ledger: Ledger, locators: Mapping[str, str]) -> list[list[Tile]]:
     originals = _keep_sources(ledger.store, [p.source for p in sources], names, locators, plan.fingerprint)
     rows = []
     for unit_id, some in chosen:
-        samples = dict(read_samples(ledger, ledger.report_of(unit_id)))
+        samples = dict(read_samples(ledger, ledger.report_of(unit_id))) if some else {}
         rows += [_row(planned, originals, samples, index) for planned in some]
     return rows
 

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from augment.editing.edits import round_trip_psnr, size_of
 from augment.evaluation.editing import EditingSection, check_editing, measure_editing
+from augment.evaluation.instance import InstanceSection, check_instance, measure_instance
+from augment.evaluation.instance_scores import prepare_judges
 from augment.evaluation.plots import plots
 from augment.evaluation.sweep import InversionSection, measure_section
 from augment.evaluation.tables import csv_table
@@ -31,6 +33,8 @@ TABLES = {
     "rows": "report.csv",
     "noise_maps": "noise_maps.csv",
     "editing": "editing.csv",
+    "instance": "instance.csv",
+    "instance_leads": "instance_leads.csv",
     "throughput": "throughput.csv",
 }
 
@@ -48,12 +52,15 @@ class BenchmarkConfig(BaseModel):
     batch_size: int = Field(default=16, ge=1, description="images inverted together")
     inversion: InversionSection | None = Field(default=None, description="reconstruction table")
     editing: EditingSection | None = Field(default=None, description="editing table")
+    instance: InstanceSection | None = Field(default=None, description="instance table; needs the emoji font")
     throughput: ThroughputSection | None = Field(default=None, description="images per second and memory")
 
     @model_validator(mode="after")
     def _measures_something(self) -> Self:
-        if self.inversion is None and self.editing is None and self.throughput is None:
-            raise ValueError("nothing to measure: it needs one of the sections inversion, editing, throughput")
+        if all(part is None for part in (self.inversion, self.editing, self.instance, self.throughput)):
+            raise ValueError(
+                "nothing to measure: it needs one of the sections inversion, editing, instance, throughput"
+            )
         return self
 
 
@@ -62,6 +69,7 @@ def run_benchmark(config: BenchmarkConfig, out: Path) -> dict[str, Any]:
 
     Raises:
         ModelError: if the model cannot be loaded, or cannot run a row; before anything is measured.
+        FileNotFoundError: if the instance table is asked for and there is no emoji font.
     """
     pictures = load_split(config.split, config.num_images)
     _warn_of_cut_captions(config, pictures)
@@ -78,6 +86,8 @@ def run_benchmark(config: BenchmarkConfig, out: Path) -> dict[str, Any]:
     # What the model cannot run is said before anything is measured; what has been measured is written at once.
     if config.editing is not None:
         check_editing(model, config.editing)
+    if config.instance is not None:
+        check_instance(model, config.instance)
     if config.throughput is not None:
         throughput_schedule(model, config.throughput, size_of(pictures.images))
     if config.inversion is not None:
@@ -87,6 +97,13 @@ def run_benchmark(config: BenchmarkConfig, out: Path) -> dict[str, Any]:
     if config.editing is not None:
         report["editing"] = measure_editing(model, pictures, config.editing, load_clip(), config.batch_size)
         _write(report, out)
+    if config.instance is not None:
+
+        def write_instance(rows: list[dict[str, Any]], leads: list[dict[str, Any]]) -> None:
+            report["instance"], report["instance_leads"] = rows, leads
+            _write(report, out)
+
+        measure_instance(model, config.instance, prepare_judges(out / "judges"), config.batch_size, write_instance)
     if config.throughput is not None:
         rows = measure_throughput(model, pictures.images, pictures.captions, config.throughput)
         report["throughput"] = [row.as_dict() for row in rows]

@@ -54,6 +54,8 @@ def plots(report: Row) -> dict[str, bytes]:
             )
         if report.get("editing"):
             figures["editing"] = editing_figure(report)
+        if report.get("instance"):
+            figures["instance"] = instance_figure(report)
         return {
             f"{name}.{kind}": _rendered(figure, kind) for name, figure in figures.items() for kind in ("svg", "png")
         }
@@ -120,6 +122,35 @@ def editing_figure(report: Row) -> Figure:
         ylabel="CLIP text alignment (cosine)",
     )
     _legend(figure, [axes])
+    return figure
+
+
+def instance_figure(report: Row) -> Figure:
+    """Draw how many edits show their target against how far the object moved, a panel per track; up and left is better.
+
+    A line joins the strengths of a method; the dotted line is what the judge misreads of the autoencoder's round trip.
+    """
+    edited = [r for r in report["instance"] if "strength" in r and r["method"] != "text_to_image"]
+    tracks = list(dict.fromkeys(r["track"] for r in report["instance"]))
+    styles = _styles([(r["method"], editing_name(r)) for r in edited])
+    columns = math.ceil(math.sqrt(len(tracks)))
+    lines = math.ceil(len(tracks) / columns)
+    figure = Figure(figsize=(3.0 + 3.4 * columns, max(3.0 * lines, 0.6 + 0.25 * len(styles))), layout="constrained")
+    grid = figure.subplots(lines, columns, squeeze=False)
+    for axes in grid.flat[len(tracks) :]:
+        axes.set_axis_off()
+    for axes, track in zip(grid.flat, tracks, strict=False):
+        error = next(r for r in report["instance"] if r["track"] == track and r["method"] == "round_trip")
+        axes.axvline(error["displacement_px"], color="#555555", linestyle=":", linewidth=1.2, label="judge's own error")
+        for label, look in styles.items():
+            points = sorted(
+                (r["strength"], r["displacement_px"], 100 * r["target_reached"])
+                for r in edited
+                if r["track"] == track and editing_name(r) == label
+            )
+            axes.plot([p[1] for p in points], [p[2] for p in points], label=label, **_marker(look))
+        axes.set(title=track, xlabel="displacement of the object, px", ylabel="target shown, %")
+    _legend(figure, list(grid.flat[: len(tracks)]))
     return figure
 
 

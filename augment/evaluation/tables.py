@@ -59,7 +59,7 @@ def by_schedule(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def markdown_tables(report: Row) -> list[str]:
-    """Return the report as Markdown lines: reconstruction per schedule, noise maps, edits, throughput, memory."""
+    """Return the report as Markdown lines: reconstruction per schedule, noise maps, edits, instances, speed, memory."""
     lines = [f"{report['n']} images of {report['split']}, VAE bound {report['bound_psnr']:.2f} dB"]
     for name, rows in by_schedule(report["rows"]).items():
         lines += ["", *_reconstruction(name, rows)]
@@ -67,6 +67,8 @@ def markdown_tables(report: Row) -> list[str]:
         lines += ["", *_noise_maps(report["noise_maps"])]
     if report.get("editing"):
         lines += ["", *_editing(report["editing"])]
+    for track in dict.fromkeys(row["track"] for row in report.get("instance", ())):
+        lines += ["", *_instance(track, [row for row in report["instance"] if row["track"] == track])]
     if report.get("throughput"):
         lines += ["", *_throughput(report["throughput"]), "", *_memory(report["throughput"])]
     return lines
@@ -140,6 +142,42 @@ def _editing(rows: Sequence[Row]) -> list[str]:
         for r in rows
     ]
     return _table((*head, f"structure distance ({metric})", "inversion evaluations per step", "ms per edit"), cells)
+
+
+def _instance(track: str, rows: Sequence[Row]) -> list[str]:
+    """Return the table of a track: shares and means, each with the half-width of its 95 % interval."""
+    shares = {"target_reached": "target shown", "object_kept": "object kept", "flip_kept": "flip kept"}
+    means = {
+        "displacement_px": ("displacement, px", 2),
+        "size_error": ("size error", 3),
+        "turn_error": ("turn error, degrees", 1),
+        "mask_iou": ("mask IoU", 3),
+        "appearance_change": ("appearance change", 3),
+        "companion_change": ("second object's change", 3),
+        "outside_change": ("change outside", 3),
+    }
+    means = {name: about for name, about in means.items() if any(name in row for row in rows)}
+    rest = "background kept" if track == "condition" else "condition kept"
+    head = (f"{track}, n = {rows[0]['n']}", "strength", "guidance", *shares.values(), rest)
+    cells = []
+    for row in rows:
+        cell = [f"`{editing_name(row)}`", *(f"{row[k]:g}" if k in row else "" for k in ("strength", "guidance_scale"))]
+        cell += [_share(row, name) for name in (*shares, "rest_kept")]
+        cell += [_mean(row, name, digits) for name, (_, digits) in means.items()]
+        cells.append([*cell, f"{row['sharpness']:.2f}", f"{row['evaluations_per_edit']:.1f}"])
+    return _table((*head, *(title for title, _ in means.values()), "sharpness", "evaluations per edit"), cells)
+
+
+def _share(row: Row, name: str) -> str:
+    if name not in row:
+        return ""
+    return f"{100 * row[name]:.1f} ({100 * row[f'{name}_low']:.0f}–{100 * row[f'{name}_high']:.0f}) %"
+
+
+def _mean(row: Row, name: str, digits: int) -> str:
+    if name not in row:
+        return ""
+    return f"{row[name]:.{digits}f} ± {(row[f'{name}_high'] - row[name]):.{digits}f}"
 
 
 def editing_name(row: Row) -> str:

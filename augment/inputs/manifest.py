@@ -8,7 +8,8 @@
     size    optional: bytes; without them local files are asked, and remote ones count as 0
     mask    optional: where the mask of the object is, as in `path`; only if masks are asked for
 
-Other columns are ignored. An image that is not there is no error here: it becomes an error row when it is read.
+Other columns are ignored, unless the caller asks for them. An image that is not there is no error here: it becomes an
+error row when it is read.
 """
 
 from __future__ import annotations
@@ -31,18 +32,24 @@ from augment.inputs.class_words import ClassNames, by_label
 from augment.inputs.keys import unique_keys
 from augment.inputs.listing import OTHER_SPLIT, Listing
 from augment.inputs.locate import file_size, is_url, plain, relative_names
-from augment.inputs.manifest_rows import COLUMNS, EXTENSIONS, MASK, Problems, read_manifest_rows
+from augment.inputs.manifest_rows import EXTENSIONS, Problems, read_manifest_rows
 from augment.inputs.patterns import expand_files
 from augment.types import MAX_LABEL, Source
 
 _SHOWN = 10
 _EXPECTED = "expected a class index such as 3, or a class name"
+_MASK = "mask"  # a further column
 _BY_PATH, _BY_FULL_PATH, _BY_ID = range(3)  # what identifies an image: a relative path, an absolute one, an id
 _NO_ATTRIBUTES: dict[str, str] = {}  # shared by all sources: a million empty ones would be 60 MB
 
 
 def list_manifest(
-    path: Path | str | Sequence[str], class_names: ClassNames, split: str | None, *, masks: bool = False
+    path: Path | str | Sequence[str],
+    class_names: ClassNames,
+    split: str | None,
+    columns: Sequence[str] = (),
+    *,
+    masks: bool = False,
 ) -> Listing:
     """List the images that some manifests name, in no order. The class name is empty where only an index is given.
 
@@ -51,24 +58,26 @@ def list_manifest(
         class_names: if all keys are labels, the names in the manifest are looked up among the words. Keys that are
             names give words for these; then the names' order gives the labels, as it does without `class_names`.
         split: only the rows of this split. The others still count where labels are places in a list of names.
+        columns: further columns, whose values become attributes of the sources.
         masks: read the column `mask`, too.
 
     Raises:
         InputError: with the first ten of the problems, if any row has one; or if there is no row.
     """
-    table = _Table(expand_files(path, EXTENSIONS, "manifests")[0], (*COLUMNS, MASK) if masks else COLUMNS)
+    table = _Table(expand_files(path, EXTENSIONS, "manifests")[0], columns, masks)
     table.read(split)
     index = table.class_index(class_names)
     keys = unique_keys(table.names, table.full_name, table.where)
     table.names.clear()
     sources = []
-    for key, locator, label, prompt, size in zip(
-        keys, table.locators, table.labels, table.prompts, table.sizes, strict=True
+    for row, (key, locator, label, prompt, size) in enumerate(
+        zip(keys, table.locators, table.labels, table.prompts, table.sizes, strict=True)
     ):
         if size < 0:
             size = _bytes_of(locator)
         class_name = label if isinstance(label, str) else ""
-        sources.append(Source(key, locator, size, index[label], class_name, prompt, _NO_ATTRIBUTES))
+        attributes = table.attributes[row] if columns else _NO_ATTRIBUTES
+        sources.append(Source(key, locator, size, index[label], class_name, prompt, attributes))
     if masks:
         sources = [replace(s, mask=m, mask_size=_bytes_of(m)) for s, m in zip(sources, table.masks, strict=True)]
     return Listing(sources, {OTHER_SPLIT: table.of_other_splits})
@@ -80,19 +89,21 @@ class _Table:
     Attributes:
         names: id, or path without extension. locators: where the images are. prompts: or "".
         labels: an index or a name, as given. sizes: bytes, -1 if not given.
-        masks: where the masks are, or ""; empty if they are not read.
+        attributes: the further columns that are wanted, by name; empty if there are none.
+        masks: where the masks are, or ""; empty if they are not wanted.
         of_other_splits: number of rows that were left out.
     """
 
-    def __init__(self, files: Sequence[str], columns: Sequence[str]) -> None:
+    def __init__(self, files: Sequence[str], columns: Sequence[str] = (), masks: bool = False) -> None:
         self.names: list[str] = []
         self.locators: list[str] = []
         self.labels: list[int | str] = []
         self.prompts: list[str] = []
         self.sizes: list[int] = []
+        self.attributes: list[dict[str, str]] = []
         self.masks: list[str] = []
         self.of_other_splits = 0
-        self._files, self._columns = files, columns
+        self._files, self._columns, self._mask = files, columns, (_MASK,) if masks else ()
         self._folders = [file.rpartition("/")[0] if is_url(file) else os.path.dirname(file) for file in files]
         self._short_folders = [posixpath.dirname(name) for name in relative_names(files)]
         self._first_rows: list[int] = []  # the first row of each file
@@ -106,7 +117,7 @@ class _Table:
         problems, splits = Problems(), set[str]()
         for number, file in enumerate(self._files):
             self._first_rows.append(len(self.names))
-            for line, values in read_manifest_rows(file, problems, self._columns):
+            for line, values in read_manifest_rows(file, problems, (*self._columns, *self._mask)):
                 try:
                     splits.add(self._add(number, line, values, split))
                 except ValueError as error:
@@ -177,12 +188,14 @@ class _Table:
             return row_split
         path, kind = _path(path)
         locator = self._locator(file, path, kind)
-        masks = [self._locator(file, *_path(mask)) if mask else "" for mask in more]
         if name := _text(name, "id"):
             kind = _BY_ID
         else:
             name = os.path.splitext(path.partition("://")[2] or path)[0]
         prompt, size = _text(prompt, "prompt"), _size(size)
+        mask = more.pop() if self._mask else None
+        masks = [self._locator(file, *_path(mask)) if mask else ""] if self._mask else []
+        attributes = {column: _text(value, column) for column, value in zip(self._columns, more, strict=True)}
         # Nothing is added before all is known to be well: the columns must stay equally long.
         self.names.append(name.strip("/") or "_")
         self.locators.append(locator)
@@ -190,6 +203,8 @@ class _Table:
         self.prompts.append(prompt)
         self.sizes.append(size)
         self.masks += masks
+        if attributes:
+            self.attributes.append(attributes)
         self._lines.append(line)
         self._kinds.append(kind)
         return row_split

@@ -16,13 +16,12 @@ from augment.errors import InputError
 from augment.inputs.locate import open_file, reaching
 
 COLUMNS = ("path", "label", "prompt", "split", "id", "size")
-MASK = "mask"  # a further column, read on demand: in other manifests it is a column of their own
 REQUIRED = ("path", "label")
 EXTENSIONS = (".csv", ".jsonl", ".parquet")
 _PROBLEMS_SHOWN = 10
 _PARQUET_ROWS = 10_000  # decoded at once
 
-Row = tuple[int, Sequence[Any]]  # line, and its values in the order of the columns; None where there is none
+Row = tuple[int, Sequence[Any]]  # line, and its values in the order of COLUMNS and `more`; None where there is none
 
 
 class Problems:
@@ -46,28 +45,28 @@ class Problems:
             raise InputError("\n  ".join([f"{count} in the manifest:", *self._shown, *more]))
 
 
-def read_manifest_rows(file: str, problems: Problems, columns: Sequence[str] = COLUMNS) -> Iterator[Row]:
+def read_manifest_rows(file: str, problems: Problems, more: Sequence[str] = ()) -> Iterator[Row]:
     """Yield the rows of a manifest, read piece by piece; rows that cannot be read are added to the problems.
 
     Lines count from 1; in a Parquet file, rows do.
 
     Args:
-        columns: whose values are wanted.
+        more: further columns that are wanted.
 
     Raises:
         InputError: if the file cannot be opened, or is of none of these kinds.
     """
     if file.endswith(".csv"):
-        yield from _csv_rows(file, problems, columns)
+        yield from _csv_rows(file, problems, (*COLUMNS, *more))
     elif file.endswith(".jsonl"):
-        yield from _json_rows(file, problems, columns)
+        yield from _json_rows(file, problems, (*COLUMNS, *more))
     elif file.endswith(".parquet"):
-        yield from _parquet_rows(file, problems, columns)
+        yield from _parquet_rows(file, problems, (*COLUMNS, *more))
     else:
         raise InputError(f"{file}: a manifest is a file with the extension {', '.join(EXTENSIONS)}")
 
 
-def _csv_rows(file: str, problems: Problems, columns: Sequence[str]) -> Iterator[Row]:
+def _csv_rows(file: str, problems: Problems, all_columns: Sequence[str]) -> Iterator[Row]:
     with reaching(file), _open_text(file) as text:
         reader = csv.reader(text, strict=True, skipinitialspace=True)
         header: list[str] = []
@@ -85,10 +84,10 @@ def _csv_rows(file: str, problems: Problems, columns: Sequence[str]) -> Iterator
                 continue
             if not header:
                 header = [name.strip() for name in row]
-                if wrong := _wrong_columns(header, columns):
+                if wrong := _wrong_columns(header):
                     problems.add(file, line, wrong)
                     return
-                places = [header.index(name) if name in header else -1 for name in columns]
+                places = [header.index(name) if name in header else -1 for name in all_columns]
             elif len(row) != len(header):
                 problems.add(file, line, f"{len(row)} values, but the header has {len(header)}")
             else:
@@ -97,8 +96,8 @@ def _csv_rows(file: str, problems: Problems, columns: Sequence[str]) -> Iterator
             problems.add(file, 1, f"no header; the first line must name the columns {', '.join(REQUIRED)}")
 
 
-def _json_rows(file: str, problems: Problems, columns: Sequence[str]) -> Iterator[Row]:
-    known = set(columns)
+def _json_rows(file: str, problems: Problems, all_columns: Sequence[str]) -> Iterator[Row]:
+    known = set(COLUMNS)
     with reaching(file), _open_text(file) as lines:
         for line, text in enumerate(lines, 1):
             if text.isspace():
@@ -110,25 +109,25 @@ def _json_rows(file: str, problems: Problems, columns: Sequence[str]) -> Iterato
                 continue
             if not isinstance(row, dict):
                 problems.add(file, line, f"a JSON object is expected, not {text.strip()[:40]!r}")
-            elif not row.keys() <= known and (wrong := _misspelt(row, columns)):
+            elif not row.keys() <= known and (wrong := _misspelt(row)):
                 problems.add(file, line, wrong)
             else:
-                yield line, [row.get(name) for name in columns]
+                yield line, [row.get(name) for name in all_columns]
 
 
-def _parquet_rows(file: str, problems: Problems, columns: Sequence[str]) -> Iterator[Row]:
+def _parquet_rows(file: str, problems: Problems, all_columns: Sequence[str]) -> Iterator[Row]:
     with reaching(file), open_file(file) as opened:
         try:
             table = pyarrow.parquet.ParquetFile(opened)
-            if wrong := _wrong_columns(table.schema_arrow.names, columns):
+            if wrong := _wrong_columns(table.schema_arrow.names):
                 problems.add(file, 1, wrong)
                 return
-            wanted = [name for name in columns if name in table.schema_arrow.names]
+            wanted = [name for name in dict.fromkeys(all_columns) if name in table.schema_arrow.names]
             row = 0
             for batch in table.iter_batches(_PARQUET_ROWS, columns=wanted):
-                found = _columns(batch, file, row)
+                columns = _columns(batch, file, row)
                 absent = [None] * batch.num_rows
-                for values in zip(*(found.get(name, absent) for name in columns), strict=True):
+                for values in zip(*(columns.get(name, absent) for name in all_columns), strict=True):
                     row += 1
                     yield row, values
         except pyarrow.ArrowException as error:
@@ -149,25 +148,25 @@ def _open_text(file: str) -> io.TextIOWrapper:
     return io.TextIOWrapper(open_file(file), encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
-def _wrong_columns(names: Sequence[str], columns: Sequence[str]) -> str:
+def _wrong_columns(names: Sequence[str]) -> str:
     """Return what is wrong with the columns of a file, or ""."""
-    if wrong := _misspelt(names, columns):
+    if wrong := _misspelt(names):
         return wrong
     if absent := [name for name in REQUIRED if name not in names]:
         return f"no column {' and no column '.join(map(repr, absent))}; it has {', '.join(map(repr, names))}"
-    if twice := [name for name in columns if names.count(name) > 1]:
+    if twice := [name for name in COLUMNS if names.count(name) > 1]:
         return f"two columns are called {twice[0]!r}"
     return ""
 
 
-def _misspelt(names: Collection[str], columns: Sequence[str]) -> str:
+def _misspelt(names: Collection[str]) -> str:
     """Return a message if one of the names is nearly a known one that is not there, or ""."""
     for name in names:
-        absent = {known for known in columns if known not in names}
+        absent = {known for known in COLUMNS if known not in names}
         # Two letters are too few to tell a misspelling: `idx` is a column of its own.
         near = difflib.get_close_matches(name.strip().lower(), absent - {"id"}, 1, cutoff=0.8)
         if name.strip().lower() in absent:
             near = [name.strip().lower()]
-        if name not in columns and near:
+        if name not in COLUMNS and near:
             return f"unknown column {name!r}; did you mean {near[0]!r}?"
     return ""

@@ -33,6 +33,7 @@ def list_sources(
     format: InputFormat,
     class_names: ClassNames | None = None,
     split: str | None = None,
+    columns: Sequence[str] = (),
     *,
     masks: bool = False,
 ) -> Listing:
@@ -51,6 +52,7 @@ def list_sources(
         class_names: the word for every class, by its label or by what the dataset calls it (a folder's name, say),
             instead of what the dataset calls them. Labels stay as they are.
         split: only the rows of a manifest that have this in the column `split`.
+        columns: further columns of a manifest, whose values become attributes; of tars all text values are.
         masks: list the masks of the images, too: the member `mask.png` of a tar's samples, the column `mask` of a
             manifest. The other formats have none.
 
@@ -63,21 +65,39 @@ def list_sources(
     if split is not None and format != "manifest":
         raise InputError(f"input.split is {split!r}, but only the format 'manifest' has splits; leave it out")
     given: ClassNames = class_names or {}
-    if format == "imagefolder":
-        listing = list_image_folder(path)
-    elif format == "flat":
-        listing = list_flat_folder(path, by_label(given))
-    elif format == "webdataset":
-        listing = list_shards(path, masks=masks)
-    elif format == "manifest":
-        listing = list_manifest(path, given, split, masks=masks)
-    else:
-        raise InputError(
-            f"unknown input format {format!r}; known are 'imagefolder', 'webdataset', 'manifest' and 'flat'"
-        )
+    listing = list_as_named(path, format, given, split, columns, masks=masks)
     _name_classes(listing.sources, given, format)
     listing.sources.sort(key=attrgetter("key"))
     return Listing(listing.sources, by_count(listing.left_out))
+
+
+def list_as_named(
+    path: Path | str | Sequence[str],
+    format: InputFormat,
+    class_names: ClassNames,
+    split: str | None = None,
+    columns: Sequence[str] = (),
+    *,
+    masks: bool = False,
+) -> Listing:
+    """List a dataset, in no order, with the names that it has for its classes: "" where it has none.
+
+    Args:
+        path, format, split, columns, masks: as for `list_sources`.
+        class_names: gives the class of the format `flat`, and of a manifest whose names are words for labels.
+
+    Raises:
+        InputError: as `list_sources`.
+    """
+    if format == "imagefolder":
+        return list_image_folder(path)
+    if format == "flat":
+        return list_flat_folder(path, by_label(class_names))
+    if format == "webdataset":
+        return list_shards(path, masks=masks)
+    if format == "manifest":
+        return list_manifest(path, class_names, split, columns, masks=masks)
+    raise InputError(f"unknown input format {format!r}; known are 'imagefolder', 'webdataset', 'manifest' and 'flat'")
 
 
 def read_bytes(source: Source) -> bytes:

@@ -31,6 +31,7 @@ _TOKENIZERS = {
     "FluxPipeline": ("tokenizer", "tokenizer_2"),
 }
 _T5 = {"StableDiffusion3Pipeline": "tokenizer_3", "FluxPipeline": "tokenizer_2"}
+_SMALL_VOCABULARY = 2_000  # CLIP's has 49,408 entries, the embedded model's 339
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 _CLIP_WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
@@ -62,6 +63,15 @@ class TextReader:
         while first and encoding.word_ids[own[first - 1]] == encoding.word_ids[own[first]]:
             first -= 1
         return text[: encoding.offsets[own[first]][0]].rstrip()
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Return the words that a small vocabulary spells in pieces, so that its encoder has never read them.
+
+        Large vocabularies spell many words in pieces that their encoders know well: they have none.
+        """
+        if self.tokenizer.get_vocab_size() >= _SMALL_VOCABULARY:
+            return []
+        return [word for word in text.split() if len(self.tokenizer.encode(word, add_special_tokens=False).ids) > 1]
 
 
 def model_readers(config: ModelConfig) -> tuple[TextReader, ...]:

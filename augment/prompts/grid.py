@@ -36,6 +36,11 @@ class PromptConfig(BaseModel):
         default="a picture of {a_class}",
         description="describes a source that came without a caption; attributes not known of it are left out",
     )
+    scene_only: bool = Field(
+        default=False,
+        description="prompts name the scene and not the class, for objects that no word describes: what is kept of "
+        "them is the inversion's",
+    )
     attributes: dict[str, tuple[AttributeValue, ...]] = Field(
         default={}, description="what varies: attribute name -> its values"
     )
@@ -70,8 +75,17 @@ class PromptConfig(BaseModel):
                 problems.append(
                     f"template {template!r} has an unknown field {unknown[0]!r} (known: {', '.join(known)})"
                 )
-            if not set(names) & set(CLASS_FIELDS):
-                problems.append(f"template {template!r} has neither {{class}} nor {{a_class}}: the label would be lost")
+            names_class = bool(set(names) & set(CLASS_FIELDS))
+            if not names_class and not self.scene_only:
+                problems.append(
+                    f"template {template!r} has neither {{class}} nor {{a_class}}: the label would be lost (unless the "
+                    "inversion keeps it: `scene_only: true` is for objects that no word describes)"
+                )
+            if names_class and self.scene_only:
+                problems.append(
+                    f"template {template!r} names the class, and scene_only says that no prompt does: take the field "
+                    "out, or scene_only"
+                )
         return problems
 
     def _grid_problems(self) -> list[str]:

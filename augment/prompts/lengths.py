@@ -41,7 +41,7 @@ class CutPrompt:
     Attributes:
         text: the whole prompt.
         read: by encoder that cuts it, the part that is read.
-        lost_class: the class word, if no encoder reads it; else "".
+        lost_class: the class word, if the prompt has it and no encoder reads it; else "".
     """
 
     text: str
@@ -61,7 +61,8 @@ def cut_prompt(text: str, class_name: str, readers: Sequence[Reader]) -> CutProm
     if not cut:
         return None
     word = noun(class_name)
-    lost = word and not any(word.casefold() in part.casefold() for part in parts.values())
+    named = word and word.casefold() in text.casefold()
+    lost = named and not any(word.casefold() in part.casefold() for part in parts.values())
     return CutPrompt(text, cut, word if lost else "")
 
 

@@ -26,6 +26,11 @@ def word_key(class_name: str) -> str:
     return noun(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", class_name).casefold()))
 
 
+def is_code(class_name: str) -> bool:
+    """Return whether a class name is a code or a number, such as `n01440764`, `17` or `class_3`, and no word."""
+    return _CODE.fullmatch(class_name) is not None
+
+
 def distinct_words(class_names: Mapping[int, str]) -> tuple[list[str], dict[int, int]]:
     """Return the distinct words of the classes, in the order of their first labels, and each label's place in them.
 
@@ -57,7 +62,7 @@ def word_findings(class_names: Mapping[int, str]) -> Iterator[str]:
             f"the class(es) {_some(folders)} look like parts of a dataset, not like classes: if they are, let "
             f"input.path name one of them, for example the folder {sorted(folders)[0]!r}, whose subfolders are classes"
         )
-    codes = [name for name in class_names.values() if _CODE.fullmatch(name)]
+    codes = [name for name in class_names.values() if is_code(name)]
     numbered = [name for name in class_names.values() if _NUMBERED.match(name)]
     for found, what in ((codes, "that are codes or numbers"), (numbered, "with a number in front")):
         if found:

@@ -36,8 +36,10 @@ class Tile:
     reason: str = ""
 
 
-def contact_sheet(rows: Sequence[Sequence[Tile]], title: str) -> bytes:
-    """Return rows of tiles (source, reconstruction, edit, edit, ...), laid out as a PNG.
+def contact_sheet(
+    rows: Sequence[Sequence[Tile]], title: str, headings: Sequence[str] = ("source", "reconstruction", "edits")
+) -> bytes:
+    """Return rows of tiles, laid out as a PNG; `headings` stand above the first columns.
 
     The bytes depend on the arguments and on Pillow's version only: the font is Pillow's own.
 
@@ -52,7 +54,7 @@ def contact_sheet(rows: Sequence[Sequence[Tile]], title: str) -> bytes:
     draw = ImageDraw.Draw(sheet)
     big, small = ImageFont.load_default(14), ImageFont.load_default(10)
     draw.text((GAP, 6), title, fill=_INK, font=big)
-    for column, heading in enumerate(["source", "reconstruction", "edits"][:columns]):
+    for column, heading in enumerate(headings[:columns]):
         draw.text((GAP + column * step_x, HEADER + 4), heading, fill=_FAINT, font=small)
     for y, row in enumerate(rows):
         for x, tile in enumerate(row):

@@ -62,7 +62,7 @@ def html_report(manifest: Mapping[str, Any], histograms: Sequence[Histogram], sh
         manifest: the content of `manifest.json`.
         sheet: the contact sheet as PNG; embedded.
     """
-    return _template().render(
+    return page_template("report.html.j2").render(
         manifest=manifest,
         shards=[(name, entry) for name, entry in manifest["files"].items() if name.endswith(".tar")],
         charts=[(h, stacked_bars(h)) for h in histograms],
@@ -72,9 +72,10 @@ def html_report(manifest: Mapping[str, Any], histograms: Sequence[Histogram], sh
     )
 
 
-@lru_cache(maxsize=1)
-def _template() -> Template:
+@lru_cache
+def page_template(name: str) -> Template:
+    """Return a template of this folder; what it is filled with is escaped, and a name without a value is an error."""
     environment = Environment(
         loader=PackageLoader("augment.report"), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
     )
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from augment.config import ExpandedPath, PathText, load_config
+from augment.config import PathText, load_config
 from augment.dataset.shards import ShardLimits
 from augment.distribute.config import RunConfig
 from augment.editing.config import EditConfig
@@ -33,6 +33,7 @@ from augment.ledger.plan import (
 from augment.models.config import ClipConfig, ModelConfig
 from augment.prompts import PromptConfig, plan_source, unused_classes
 from augment.run.budget import BudgetConfig
+from augment.run.prompt_file import PromptsField, prompts_name
 from augment.types import Source, Unit
 
 ClassName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -92,7 +93,7 @@ class ExpandConfig(BaseModel):
     input: InputConfig
     output: OutputConfig
     model: ModelConfig = ModelConfig()
-    prompts: ExpandedPath = Field(description="YAML file of prompts, relative to this file")
+    prompts: PromptsField = Field(description="YAML file of prompts, relative to this file; or the prompts themselves")
     variants_per_image: int = Field(default=4, gt=0, description="edits wanted of each image")
     editing: EditConfig = EditConfig()
     clip: ClipConfig = ClipConfig()
@@ -157,6 +158,8 @@ def load_expand_config(path: Path | str, overrides: Sequence[str] = ()) -> Expan
     config = load_config(path, ExpandConfig, overrides)
     typed = any(override.partition("=")[0].strip() == "prompts" for override in overrides)
     folder = Path() if typed else Path(path).parent
+    if isinstance(config.prompts, PromptConfig):
+        return config
     return config.model_copy(update={"prompts": (folder / config.prompts).absolute()})
 
 
@@ -208,7 +211,7 @@ def check_class_names(config: ExpandConfig, prompts: PromptConfig, class_names: 
     if unused := unused_classes(prompts, class_names.values()):
         known = ", ".join(sorted(class_names.values())[:20]) + (", ..." if len(class_names) > 20 else "")
         reason = f"is no class of the dataset, but overrides or exclude name it; known are {known}"
-        raise ConfigError(str(config.prompts), [f"class {name!r} {reason}" for name in unused])
+        raise ConfigError(prompts_name(config.prompts), [f"class {name!r} {reason}" for name in unused])
 
 
 def output_url(config: ExpandConfig) -> str:

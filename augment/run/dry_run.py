@@ -10,13 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from augment.config import load_config
 from augment.inputs.listing import left_out_text
 from augment.inputs.locate import absolute
 from augment.ledger.ledger import Ledger
 from augment.ledger.plan import cut, fingerprint_difference, pixels_hash_of
 from augment.models.config import pinned
-from augment.prompts import PromptConfig
 from augment.report.progress import duration
 from augment.run.changes import with_versions
 from augment.run.config import (
@@ -39,6 +37,7 @@ from augment.run.estimate import (
 )
 from augment.run.findings import find
 from augment.run.growth import Growth, compare
+from augment.run.prompt_file import load_prompts
 from augment.storage.resolve import open_store
 from augment.types import Unit
 
@@ -139,7 +138,7 @@ def dry_run(config: ExpandConfig, price_per_hour: float | None = None) -> PlanRe
         ConfigError, InputError, ModelError, OutputError: if the config, the input or the output cannot be used.
     """
     config = config.model_copy(update={"model": pinned(config.model)})
-    prompts = load_config(config.prompts, PromptConfig)
+    prompts = load_prompts(config.prompts)
     sources, class_names, left_out = job_sources(config)
     check_class_names(config, prompts, class_names)
     findings = find(config, prompts, sources, class_names, left_out)

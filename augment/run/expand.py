@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from augment.config import load_config, resolved_yaml
+from augment.config import resolved_yaml
 from augment.distribute.config import MakeWorker
 from augment.distribute.local import run_local
 from augment.distribute.pool import run_ray
@@ -41,6 +41,7 @@ from augment.run.config import (
 from augment.run.finalize import Summary, publish_run
 from augment.run.findings import find
 from augment.run.growth import Growth, compare
+from augment.run.prompt_file import load_prompts
 from augment.run.watch import Display, RunWatch, no_display
 from augment.run.worker import Worker
 from augment.storage.retry import RetryingStore
@@ -93,7 +94,7 @@ def expand(
     # Pinned by the driver, so that all workers, and later runs, load the same weights.
     config = config.model_copy(update={"model": pinned(config.model)})
     check_clip(config.clip.name)
-    prompts = load_config(config.prompts, PromptConfig)
+    prompts = load_prompts(config.prompts)
     sources, class_names, left_out = job_sources(config)
     check_class_names(config, prompts, class_names)
     findings = find(config, prompts, sources, class_names, left_out)

@@ -26,6 +26,7 @@ from augment.prompts.syntax import syntax_findings
 from augment.prompts.templates import fill
 from augment.prompts.words import distinct_words, word_findings
 from augment.run.config import ExpandConfig, InputConfig
+from augment.run.prompt_file import prompts_name
 from augment.seeding import spread
 from augment.types import Source
 
@@ -78,7 +79,7 @@ def find(
     problem = limits.problem(fit, config.model.name) if limits else ""
     cut, counted = cut_prompts(prompts, sources, config.variants_per_image, config.seed, readers)
     lost, shortened = length_findings(cut, counted, readers)
-    where = f"{config.prompts}: "
+    where = f"{prompts_name(config.prompts)}: "
     absent = absent_files(sources, config.input.path) if config.input.format == "manifest" else None
     none_there = absent is not None and 0 < absent.count == absent.looked_at
     missing = [f"input.path: {absent}"] if absent and absent.count else []

@@ -29,6 +29,7 @@ from augment.run.config import (
     output_url,
 )
 from augment.run.findings import Findings, find
+from augment.run.prompt_file import load_prompts, prompts_name
 from augment.storage.local_store import LocalStore, why_not_writable
 from augment.types import Source
 
@@ -81,10 +82,26 @@ def validate(path: Path | str, overrides: Sequence[str] = ()) -> Validation:
     """
     problems: list[str] = []
     config, sound = _load(path, overrides, problems)
+    return _checked(config, sound, problems)
+
+
+def validate_config(config: ExpandConfig) -> Validation:
+    """Check a config that is sound in itself, as `validate` does one of a file."""
+    return _checked(config, set(ExpandConfig.model_fields), [])
+
+
+def _checked(config: ExpandConfig, sound: set[str], problems: list[str]) -> Validation:
+    """Check the valid sections of a config against the dataset, the model and the output.
+
+    Args:
+        config: sections that are not valid may be missing from it.
+        sound: names of the valid ones.
+        problems: those that were found already.
+    """
     prompts, listing = None, None
     if "prompts" in sound:
         try:
-            prompts = load_config(config.prompts, PromptConfig)
+            prompts = load_prompts(config.prompts)
         except ConfigError as error:
             problems += error.problems
     if {"input", "output"} <= sound:
@@ -137,7 +154,7 @@ def _load(path: Path | str, overrides: Sequence[str], problems: list[str]) -> tu
             sections[name] = getattr(load_config(path, alone, overrides), name)
         except ConfigError:
             continue  # its problems are listed already
-    if "prompts" in sections:  # relative as in load_expand_config
+    if isinstance(sections.get("prompts"), Path):  # relative as in load_expand_config
         typed = any(override.partition("=")[0].strip() == "prompts" for override in overrides)
         sections["prompts"] = (Path() if typed else Path(path).parent) / sections["prompts"]
     return ExpandConfig.model_construct(**sections), set(sections)
@@ -149,7 +166,7 @@ def _prompt_problems(
     try:
         check_class_names(config, prompts, class_names)
     except ConfigError as error:
-        yield from (f"{config.prompts}: {problem}" for problem in error.problems)
+        yield from (f"{prompts_name(config.prompts)}: {problem}" for problem in error.problems)
     # A prompt depends on the class and on these attributes only, so one source of each kind is enough.
     kinds = {
         (s.class_name, *(s.attributes.get(name, "") for name in prompts.differ_from_source)): s
@@ -160,7 +177,7 @@ def _prompt_problems(
         try:
             plan_source(source, prompts, 1, 0)
         except PromptError as error:
-            refused.setdefault(source.class_name, f"{config.prompts}: {error}")
+            refused.setdefault(source.class_name, f"{prompts_name(config.prompts)}: {error}")
     yield from refused.values()
 
 

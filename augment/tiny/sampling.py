@@ -19,10 +19,13 @@ UNNAMED_SHARE = 0.5
 TINT_SHARE, MARK_SHARE, COMPANION_SHARE, SMALL_SHARE = 0.15, 0.25, 0.15, 0.15
 
 
-def sample_training_scene(rng: np.random.Generator, *, texture_share: float = 0.0) -> Scene:
+def sample_training_scene(
+    rng: np.random.Generator, *, texture_share: float = 0.0, companion_share: float = COMPANION_SHARE
+) -> Scene:
     """Draw a scene with all that the embedded model should be able to show.
 
     Args:
+        companion_share: share of scenes with a second object.
         texture_share: share of scenes in front of a pattern (`textures.py`) instead of a background with a name.
     """
     scene = sample_scene(rng)
@@ -36,7 +39,7 @@ def sample_training_scene(rng: np.random.Generator, *, texture_share: float = 0.
         scene = replace(scene, tint=(red, green, blue))
     if rng.random() < MARK_SHARE:
         scene = replace(scene, mark=Mark(_choice(rng, MARKS), _choice(rng, tuple(MARK_COLOURS))))
-    if rng.random() < COMPANION_SHARE:
+    if rng.random() < companion_share:
         scene = replace(scene, companion=_companion(rng))
     if rng.random() < texture_share:
         scene = replace(scene, background=_choice(rng, tuple(TEXTURE_PAINTERS)))

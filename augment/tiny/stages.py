@@ -74,6 +74,8 @@ class SceneCache:
 SAMPLERS: dict[str, Callable[[np.random.Generator], Scene]] = {
     "named": sample_scene,
     "all": sample_training_scene,
+    # What it has seen of second objects that no caption names, a denoiser sees in every noise that is not white.
+    "denoiser": partial(sample_training_scene, companion_share=0.05),
     "textured": partial(sample_training_scene, texture_share=0.25),
 }
 

@@ -88,6 +88,19 @@ def sample_scene(
     )
 
 
+def object_mask(scene: Scene) -> np.ndarray:
+    """Return how much of each pixel a scene's object covers, float32 [64, 64] in 0..1."""
+    picture = marked_sprite(scene.object, scene.mark) if scene.mark else sprite(scene.object)
+    return _place(scene, picture)[1][..., 0]
+
+
+def companion_mask(scene: Scene) -> np.ndarray:
+    """Return how much of each pixel the visible part of a scene's second object covers, as `object_mask` does."""
+    if scene.companion is None:
+        return np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.float32)
+    return _place(scene.companion, sprite(scene.companion.object))[1][..., 0] * (1.0 - object_mask(scene))
+
+
 def _place(scene: Scene | Companion, picture: Image.Image) -> tuple[np.ndarray, np.ndarray]:
     """Return an object at its place: colour [64, 64, 3] in 0..1 and coverage [64, 64, 1] in 0..1."""
     if scene.flip:

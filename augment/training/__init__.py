@@ -1,1 +1,1 @@
-"""Training on what was made: a loader that mixes real and synthetic shards, and a classifier."""
+"""Training on what was made: a loader that mixes real and synthetic shards, classifiers, and `augment train`."""

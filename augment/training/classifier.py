@@ -14,7 +14,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 
-class _ResidualBlock(nn.Module):
+class ResidualBlock(nn.Module):
+    """Halve the sides of feature maps [B, C, H, W]: two convolutions with normalisation, and a shortcut."""
+
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
@@ -41,7 +43,7 @@ class AttributeClassifier(nn.Module):
         self.attributes = {name: tuple(values) for name, values in attributes.items()}
         self.widths = tuple(widths)
         self.stem = nn.Conv2d(3, widths[0], 3, padding=1)
-        stages = [_ResidualBlock(a, b) for a, b in zip((widths[0], *widths), widths, strict=False)]
+        stages = [ResidualBlock(a, b) for a, b in zip((widths[0], *widths), widths, strict=False)]
         self.blocks = nn.Sequential(*stages)
         self.heads = nn.ModuleDict({name: nn.Linear(widths[-1], len(v)) for name, v in self.attributes.items()})
 

@@ -23,7 +23,7 @@ from tests.run.runs import (
 )
 
 DOCUMENT = (ROOT / "docs" / "exit_codes.md").read_text()
-FREE = {"classes", "reasons", "failed_by_stage", "rejected_by_reason"}  # whose keys are names of things
+FREE = {"classes", "class_words", "reasons", "failed_by_stage", "rejected_by_reason"}  # whose keys are names of things
 
 
 @pytest.mark.parametrize("name", ["status", "finalize", "verify"])
@@ -65,6 +65,7 @@ def same_keys(documented: Any, real: Any, where: str) -> None:
 def test_documented_objects_are_the_real_ones(run: tuple[Path, Any], previewed: dict[str, Any], copy: Path) -> None:
     out, result = run
     real = {
+        "init": answer("init", "embedded:train", "--out", copy / "configs"),
         "validate": configured("validate", out),
         "plan": configured("plan", out),
         "preview": previewed,

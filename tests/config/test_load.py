@@ -8,7 +8,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from augment.config import load_config, resolved_yaml
+from augment.config import inline_yaml, load_config, parse_config, resolved_yaml
 from augment.errors import ConfigError
 
 
@@ -256,3 +256,47 @@ def test_a_file_that_is_nested_without_end(tmp_path: Path) -> None:
     (tmp_path / "deep.yaml").write_text("a: " + "[" * 3000 + "]" * 3000)
     with pytest.raises(ConfigError, match="nested too deeply"):
         load_config(tmp_path / "deep.yaml", Job)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(
+            "fox",
+            "",
+            "no",
+            "1e3",
+            "null",
+            "a: b",
+            "# fox",
+            "{x}",
+            "it's",
+            "two\nlines",
+            "a\tb\u2028c",
+            "狐狸",
+            " ",
+            "-",
+        ),
+        *(3, 0.5, True, None, ["a, b", "c"], {"name": "x: y", "text": "", "weight": 2}),
+    ],
+)
+def test_inline_yaml_reads_back_equal_behind_a_key(value: object) -> None:
+    class Holder(BaseModel):
+        key: object
+        after: int
+
+    text = inline_yaml(value)
+    assert "\n" not in text
+    assert parse_config(f"key: {text} # why\nafter: 1\n", "a text", Holder) == Holder(key=value, after=1)
+
+
+def test_a_text_is_checked_as_a_file_is() -> None:
+    class Holder(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+        strength: float
+
+    assert parse_config("strength: 0.5", "a text", Holder, ["strength=0.7"]).strength == 0.7
+    with pytest.raises(ConfigError, match=r"1 problem in a text:\n  a text:2: stregth: .* did you mean strength"):
+        parse_config("strength: 1\nstregth: 1", "a text", Holder)
+    with pytest.raises(ConfigError, match="a text: must hold `key: value` lines, but holds a list"):
+        parse_config("[]", "a text", Holder)

@@ -283,3 +283,20 @@ def test_a_remote_manifest_names_files_beside_it(tmp_path: Path, kind: str) -> N
     memory.rm("/manifests", recursive=True)
     with pytest.raises(InputError, match=rf"memory://manifests/rows\.{kind}: No such file"):
         listed(f"memory://manifests/rows.{kind}")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_further_columns_become_attributes_where_they_are_asked_for(tmp_path: Path, format: str) -> None:
+    rows: Rows = [
+        {"path": "a.png", "label": 0, "place": "snow", "hour": 7},
+        {"path": "b.png", "label": 1, "place": " "},
+    ]
+    rows[1]["hour"] = 19
+    file = write(tmp_path / f"m.{format}", rows)
+    names = {"0": "fox", "1": "owl"}
+    found = list_sources(file, "manifest", names, columns=("hour", "place", "absent")).sources
+    assert [s.attributes for s in found] == [
+        {"hour": "7", "place": "snow", "absent": ""},
+        {"hour": "19", "place": "", "absent": ""},
+    ]
+    assert [s.attributes for s in list_sources(file, "manifest", names).sources] == [{}, {}]

@@ -66,12 +66,14 @@ def test_a_row_of_a_manifest_may_have_a_mask(tmp_path: Path, kind: str) -> None:
     assert (c.mask, c.mask_size) == ("s3://b/c.png", 0)
 
 
-def test_the_column_is_known_only_where_masks_are_wanted(tmp_path: Path) -> None:
+def test_masks_and_further_columns_are_read_together(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
-    path.write_text("path,label,masks\na.png,fox,x.png\n")
-    assert list_sources(path, "manifest").sources[0].mask == ""
-    with pytest.raises(InputError, match=r"unknown column 'masks'; did you mean 'mask'\?"):
-        list_sources(path, "manifest", masks=True)
+    path.write_text("path,label,mask,place\na.png,fox,m.png,snow\nb.png,fox,,city\n")
+    found = [
+        list_sources(path, "manifest", columns=c, masks=m).sources for c in ((), ("place",)) for m in (False, True)
+    ]
+    assert [[s.mask.rpartition("/")[2] for s in sources] for sources in found] == [["", ""], ["m.png", ""]] * 2
+    assert [s.attributes for s in found[3]] == [{"place": "snow"}, {"place": "city"}] and found[1][0].attributes == {}
     path.write_text("path,label\na.png,fox\n")
     assert list_sources(path, "manifest", masks=True).sources[0].mask == ""
 

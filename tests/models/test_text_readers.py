@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
 from transformers import AutoTokenizer, CLIPTokenizer
 
 from augment.errors import ModelError
@@ -99,6 +101,14 @@ def test_a_word_that_is_not_read_whole_is_not_read() -> None:
     assert embedded().read("a picture of a zzzzzzzzzzzzzzzzzz") == "a picture of a"
     assert embedded().read("z" * 40) == ""
     assert embedded().read("a fox, " * 7) == "a fox, a fox, a fox, a fox, a fox"  # 3 tokens each
+
+
+def test_words_that_a_small_vocabulary_spells_in_pieces(tmp_path: Path) -> None:
+    assert embedded().unknown_words("a red fox on snow") == ["red"]
+    assert embedded().unknown_words("Fox") == []
+    vocabulary = {f"w{i}": i for i in range(3000)} | {"a": 3000, "b": 3001, "ab": 3002}
+    large = Tokenizer(BPE(vocab=vocabulary, merges=[]))
+    assert TextReader("large", 77, large).unknown_words("ab") == []
 
 
 def test_the_scoring_model_has_a_reader() -> None:

@@ -27,6 +27,11 @@ def test_a_combination_weighs_the_product_of_its_values() -> None:
     assert weights() == [[1.0, 0.5], [3.0, 1.5]]
 
 
+def test_prompts_of_the_scene_only_need_no_class() -> None:
+    words = {"templates": ["something {place}"], "source_template": "something {place}", "scene_only": True}
+    assert weights(**words) == weights()
+
+
 def test_overrides_hold_for_their_class_only() -> None:
     overrides = {"fox": {"place": {"sea": 0}, "time": {"night": 4}}}
     assert weights(overrides=overrides) == [[1.0, 4.0], [0.0, 0.0]]
@@ -60,6 +65,7 @@ def test_a_grid_without_attributes_has_one_combination() -> None:
         ({"templates": ["{class} {plaice}"]}, "unknown field 'plaice' (known: class, a_class, place, time)"),
         ({"templates": ["{class"]}, "template '{class': "),
         ({"source_template": "a picture"}, "template 'a picture' has neither"),
+        ({"scene_only": True}, "template '{class} {place} {time}' names the class, and scene_only says"),
         ({"attributes": {"place": []}}, "attributes.place: has no values"),
         ({"attributes": {"class": [{"name": "a", "text": "a"}]}}, "'class' cannot be the name of an attribute"),
         (

@@ -94,6 +94,12 @@ def test_a_class_counts_as_read_when_its_whole_word_is(length: int, lost: str) -
     assert ("" if found is None else found.lost_class) == lost
 
 
+def test_a_prompt_that_never_names_the_class_cannot_lose_it() -> None:
+    cut = cut_prompt("something on a long beach", "red_fox", [Words("one", 4)])
+    assert cut is not None
+    assert cut.lost_class == ""
+
+
 def test_classes_without_a_combination_are_left_to_others() -> None:
     none_left = config("{class} {place}", overrides={"fox": {"place": {"snow": 0, "beach": 0}}})
     cut, _ = cut_prompts(none_left, SOURCES, 2, 0, [Words("one", 5)])

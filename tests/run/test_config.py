@@ -46,6 +46,24 @@ def test_prompts_are_relative_to_the_file_or_typed_relative_to_the_working_direc
     assert (other.prompts, other.seed) == (tmp_path / "configs" / "prompts.yaml", 1)
 
 
+def test_prompts_may_stand_in_the_config(tmp_path: Path) -> None:
+    text = "input: {path: p, format: flat, image_size: 64}\noutput: {path: o}\n"
+    text += "prompts:\n  templates: ['{class} {place}']\n"
+    path = tmp_path / "expand.yaml"
+    path.write_text(text + "  attributes: {place: [{name: snow, text: on snow}]}\n")
+    config = load_expand_config(path)
+    assert isinstance(config.prompts, PromptConfig)
+    assert config.prompts.templates == ("{class} {place}",)
+    (tmp_path / "resolved.yaml").write_text(resolved_yaml(config))
+    assert load_expand_config(tmp_path / "resolved.yaml") == config
+    path.write_text(text + "  atributes: {}\n")
+    with pytest.raises(ConfigError, match=r"did you mean prompts\.attributes\?"):
+        load_expand_config(path)
+    with pytest.raises(ConfigError, match="prompts") as refused:
+        load_expand_config(path, ["prompts=3"])
+    assert len(refused.value.problems) == 1
+
+
 def test_the_fit_is_in_the_fingerprint_unless_it_is_the_crop() -> None:
     """A plan from before there was a choice goes on."""
     of = {name: fingerprint(config_of("in", fit=name), PROMPTS, [], {}) for name in ("crop", "pad", "bucket")}

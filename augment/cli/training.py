@@ -1,0 +1,54 @@
+"""Commands that train on what was made."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from augment.cli.output import AsJson, Overrides, messages, show
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML config, for example configs/train_classifier/emoji.yaml")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="folder for the report and the weights; out/train/NAME of CONFIG.yaml")
+    ] = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a classifier on real and synthetic pictures, and say what it is worth. Run it again and it goes on.
+
+    Accuracy, worst group, each class, calibration and confusion on val and test, with 95 % intervals. It refuses to
+    train on pictures of val or test, and on edits of them.
+    """
+    with messages(as_json):
+        from augment.config import load_config
+        from augment.storage.local_store import check_local_folder
+        from augment.training.config import TrainingConfig
+        from augment.training.train import train as run
+
+        folder = out if out is not None else Path("out") / "train" / config.stem
+        loaded = load_config(config, TrainingConfig, overrides or [])
+        check_local_folder(folder, "--out")
+        report = run(loaded, folder, lambda line: print(line, file=sys.stderr, flush=True))
+        content = {"out": str(folder), **{k: v for k, v in report.items() if k not in ("fingerprint", "history")}}
+        show(content, _lines(folder, report), as_json)
+
+
+def _lines(folder: Path, report: dict[str, Any]) -> list[str]:
+    """Return what a person reads at the end."""
+
+    def shares(figures: dict[str, Any], name: str) -> str:
+        return f"{figures[name]:.1%} ({figures[name + '_low']:.1%} to {figures[name + '_high']:.1%})"
+
+    lines = [f"weights         after step {report['best_step']} of {report['steps']}, the best on val"]
+    lines.append(f"synthetic       {report['synthetic_samples']} of {report['samples']} samples")
+    for name in ("val", "test"):
+        if figures := report[name]:
+            lines.append(f"{name:15} accuracy {shares(figures, 'accuracy')}, {figures['n']} pictures")
+            lines.append(f"{'':15} worst group {shares(figures, 'worst_group')}: {figures['worst_group_name']}")
+            lines.append(f"{'':15} calibration error {figures['ece']:.3f}")
+    return [*lines, f"report          {folder / 'report.html'}"]

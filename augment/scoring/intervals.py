@@ -1,0 +1,51 @@
+"""Means and shares with their 95 % intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Z = 1.959964  # 97.5 % point of the standard normal distribution
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An estimate and the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def named(self, name: str) -> dict[str, float]:
+        """Return the three as `name`, `name_low` and `name_high`."""
+        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+
+
+def mean_of(values: Sequence[float]) -> Estimate:
+    """Return the mean, with the interval of the normal approximation: mean -+ 1.96 s / sqrt(n).
+
+    Raises:
+        ValueError: for fewer than two values.
+    """
+    if len(values) < 2:
+        raise ValueError(f"an interval needs two values or more, got {len(values)}")
+    mean = math.fsum(values) / len(values)
+    spread = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1))
+    half = Z * spread / math.sqrt(len(values))
+    return Estimate(mean, mean - half, mean + half)
+
+
+def share_of(hits: Sequence[bool]) -> Estimate:
+    """Return the share of hits, with the interval of Wilson 1927, which stays within 0..1.
+
+    Raises:
+        ValueError: for no values.
+    """
+    n = len(hits)
+    if not n:
+        raise ValueError("a share needs one value or more")
+    share = sum(hits) / n
+    centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
+    return Estimate(share, max(0.0, centre - half), min(1.0, centre + half))

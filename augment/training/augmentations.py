@@ -1,0 +1,92 @@
+"""Classical augmentation by torchvision's transforms, with random numbers that depend on a seed only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+from torchvision.transforms import v2
+
+from augment.training.config import AugmentationConfig
+
+Transform = Callable[..., Any]
+
+
+class Augmentation:
+    """Turn pixels into what a network trains on: each picture gets random changes of its own, then batches are mixed.
+
+    Args:
+        config: what is on.
+        num_classes: length of the mixed labels.
+        image_size: side of the pictures in pixels.
+        mean, std: of the values in 0..1; the network sees (value - mean) / std.
+    """
+
+    def __init__(
+        self, config: AugmentationConfig, num_classes: int, image_size: int, mean: float = 0.5, std: float = 0.5
+    ) -> None:
+        self._mean, self._std = mean, std
+        self._of_each = _of_each(config, image_size)
+        self._erase = v2.RandomErasing(config.random_erasing) if config.random_erasing else None
+        self._mix = _mixing(config, num_classes)
+
+    def plain(self, pixels: UInt8[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
+        """Return pictures as the network sees them, unchanged otherwise."""
+        return (pixels.float() / 255.0 - self._mean) / self._std
+
+    def __call__(
+        self, pixels: UInt8[Tensor, "B 3 H W"], labels: Int[Tensor, " B"], seed: int
+    ) -> tuple[Float[Tensor, "B 3 H W"], Tensor]:
+        """Return augmented pictures and their targets: labels [B], or shares of the classes [B, C] where batches mix.
+
+        The same seed gives the same pictures; torch's own generator is left as it was.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            if self._of_each:
+                changed = []
+                for picture in pixels:
+                    for transform in self._of_each:
+                        picture = transform(picture)
+                    changed.append(picture)
+                pixels = torch.stack(changed)
+            images = self.plain(pixels)
+            if self._erase is not None:
+                images = torch.stack([self._erase(image) for image in images])
+            if self._mix is not None:
+                images, labels = self._mix(images, labels)
+        return images, labels
+
+
+def _of_each(config: AugmentationConfig, image_size: int) -> list[Transform]:
+    """Return what is done to each picture, uint8 [3, H, W], in this order."""
+    chosen: list[Transform] = []
+    if config.crop is not None:
+        chosen.append(v2.RandomResizedCrop(image_size, scale=(config.crop, 1.0), antialias=True))
+    if config.flip:
+        chosen.append(v2.RandomHorizontalFlip(config.flip))
+    if config.rand_augment is not None:
+        chosen.append(v2.RandAugment(config.rand_augment.num_ops, config.rand_augment.magnitude))
+    if config.trivial_augment:
+        chosen.append(v2.TrivialAugmentWide())
+    if config.augmix is not None:
+        chosen.append(v2.AugMix(config.augmix.severity, config.augmix.mixture_width))
+    if config.color_jitter is not None:
+        jitter = config.color_jitter
+        chosen.append(v2.ColorJitter(jitter.brightness, jitter.contrast, jitter.saturation, jitter.hue))
+    return chosen
+
+
+def _mixing(config: AugmentationConfig, num_classes: int) -> Transform | None:
+    """Return what is done to whole batches."""
+    chosen: list[Transform] = []
+    if config.mixup:
+        chosen.append(v2.MixUp(alpha=config.mixup, num_classes=num_classes))
+    if config.cutmix:
+        chosen.append(v2.CutMix(alpha=config.cutmix, num_classes=num_classes))
+    if len(chosen) == 2:
+        return v2.RandomChoice(chosen)
+    return chosen[0] if chosen else None

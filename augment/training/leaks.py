@@ -1,0 +1,108 @@
+"""The leak guard: nothing of val or test, and no edit of it, is trained on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from augment.errors import ImageError, InputError, LeakError
+from augment.inputs.images import decode_image
+from augment.inputs.near_duplicates import difference_hash, looks_like, near_pairs
+from augment.inputs.readers import read_bytes
+from augment.training.data import TrainingSets
+from augment.types import Source
+
+_SHOWN = 10
+_SOURCE_SHA256 = "source_sha256"  # field of an edit's record
+_REMEDY = (
+    "Take these pictures out of the one or the other, and what was made of them out of the synthetic ones: expand only "
+    "pictures that are trained on"
+)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A picture with its set, the sha256 of its file and, if wanted, its difference hash."""
+
+    where: str
+    source: Source
+    sha256: str
+    hash: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.where} {self.source.place}"
+
+
+def check_leaks(sets: TrainingSets, near_duplicates: bool) -> None:
+    """Refuse pictures to train on that are in val or test, or were made of one that is.
+
+    What is equal is known by the sha256 of the files, and of edits by the sha256 of the source in their record.
+
+    Args:
+        near_duplicates: also refuse other versions of a picture (see `augment.inputs.near_duplicates`), edits included.
+
+    Raises:
+        LeakError: if there are such pictures; the message names them.
+        InputError: if an edit does not name its source; with `near_duplicates`, if pictures are damaged.
+    """
+    problems: list[str] = []
+    held = _look([("val", sets.val), ("test", sets.test)], near_duplicates, problems)
+    trained = _look([("real", sets.real), ("synthetic", sets.synthetic)], near_duplicates, problems)
+    if problems:
+        raise InputError(f"{len(problems)} pictures cannot be used. Mend them, or take them out:{_lines(problems)}")
+    leaks = dict(_equal(held, trained))
+    if near_duplicates:
+        for i, j in near_pairs([picture.hash for picture in trained], [picture.hash for picture in held]):
+            key = trained[i].name
+            if key not in leaks and looks_like(_decoded(trained[i].source), _decoded(held[j].source)):
+                leaks[key] = f"{key} is another version of {held[j].name}"
+    if leaks:
+        count = "1 picture" if len(leaks) == 1 else f"{len(leaks)} pictures"
+        raise LeakError(f"{count} of val or test would be trained on. {_REMEDY}:{_lines(list(leaks.values()))}")
+
+
+def _look(sets: Sequence[tuple[str, Sequence[Source]]], decode: bool, problems: list[str]) -> list[_Seen]:
+    found = []
+    for where, sources in sets:
+        for source in sources:
+            data = read_bytes(source)
+            value = 0
+            if decode:
+                try:
+                    value = difference_hash(decode_image(data))
+                except ImageError as error:
+                    problems.append(f"{where} {source.place}: {error}")
+                    continue
+            found.append(_Seen(where, source, hashlib.sha256(data).hexdigest(), value))
+    return found
+
+
+def _equal(held: Sequence[_Seen], trained: Sequence[_Seen]) -> Iterator[tuple[str, str]]:
+    """Yield the names of pictures that are equal to one in `held`, or made of one, each with what it is."""
+    of_digest = {picture.sha256: picture for picture in held}
+    for picture in trained:
+        if picture.where == "synthetic":
+            made_of = picture.source.attributes.get(_SOURCE_SHA256)
+            if not made_of:
+                raise InputError(
+                    f"{picture.name}: its .json has no {_SOURCE_SHA256}, so it cannot be known what it was made of; "
+                    "data.synthetic takes the output of `augment expand`"
+                )
+            if source := of_digest.get(made_of):
+                yield picture.name, f"{picture.name} was made of {source.name}"
+                continue
+        if same := of_digest.get(picture.sha256):
+            yield picture.name, f"{picture.name} is the same file as {same.name}"
+
+
+def _decoded(source: Source) -> Image.Image:
+    return decode_image(read_bytes(source))
+
+
+def _lines(lines: Sequence[str]) -> str:
+    more = [f"... and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+    return "".join(f"\n  {line}" for line in [*lines[:_SHOWN], *more])

@@ -1,0 +1,61 @@
+"""A look at a set of pictures: what a network predicts of each, and the figures of that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from augment.training.data import Pixels, TrainingSets, groups_of
+from augment.training.metrics import measure_predictions
+from augment.types import Source
+
+BATCH_SIZE = 128
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What was seen.
+
+    Attributes:
+        sources: the pictures.
+        probabilities: of the classes, float64 [N, C].
+        targets: the true classes, int64 [N].
+        figures: see `augment.training.metrics.measure_predictions`.
+    """
+
+    sources: Sequence[Source]
+    probabilities: np.ndarray
+    targets: np.ndarray
+    figures: dict[str, Any]
+
+
+@torch.no_grad()
+def look_at(
+    logits: Callable[[Tensor], Tensor],
+    pixels: Pixels,
+    sources: Sequence[Source],
+    sets: TrainingSets,
+    plain: Callable[[Tensor], Tensor],
+    groups: Sequence[str],
+) -> Looked:
+    """Return the predictions of a network for some pictures, and their figures.
+
+    Args:
+        logits: images [B, 3, H, W], as `plain` gives them -> logits, float32 [B, C].
+        pixels: of the sources.
+        plain: pixels, uint8 [B, 3, H, W], -> images.
+        groups: names of the divisions into groups.
+    """
+    parts = []
+    for start in range(0, len(sources), BATCH_SIZE):
+        chunk = pixels.take(range(start, min(start + BATCH_SIZE, len(sources))))
+        images = plain(torch.from_numpy(chunk).permute(0, 3, 1, 2))
+        parts.append(logits(images).double().softmax(dim=1).cpu().numpy())
+    probabilities, targets = np.concatenate(parts), sets.targets(sources)
+    figures = measure_predictions(probabilities, targets, sets.class_names, groups_of(sources, groups))
+    return Looked(sources, probabilities, targets, figures)

@@ -1,0 +1,100 @@
+"""The documentation's tables: rows of known figures, and pages that ask for tables that exist."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from augment.evaluation import page_tables as tables
+from jobs import render_tables
+
+
+def row(solver: str, warm_start: str, num_steps: int, gap: float, **more: Any) -> dict[str, Any]:
+    derivatives = {kind: more.pop(kind, 0) * num_steps for kind in ("vjp", "jvp")}
+    return {
+        "solver": solver,
+        "settings": {},
+        "warm_start": warm_start,
+        "num_steps": num_steps,
+        "gap": gap,
+        "max_steps": 1,
+        "tolerance": 0,
+        "evaluations_per_step": 1.0,
+        **derivatives,
+        **more,
+    }
+
+
+def reports() -> tuple[dict[str, Any], dict[str, Any]]:
+    few, many = [], []
+    for n, rows in ((4, few), (10, few), (20, few), (50, many)):
+        rows.append(row("anderson", "extrapolated", n, 0.004, max_steps=8, tolerance=0.03, evaluations_per_step=80 / n))
+        for i, start in enumerate(("none", "previous", "extrapolated")):
+            rows.append(row("rnri", start, n, (i + 1) / n, vjp=1, evaluations_per_step=2.0))
+            rows.append(row("ddim", start, n, (3 - i) / n))
+    for n in (4, 10):
+        deep = {"max_steps": 5, "evaluations_per_step": 5.0, "settings": {"memory": 3}}
+        few.append(row("anderson", "none", n, -0.001, **deep))
+        few.append(row("newton_krylov", "extrapolated", n, 0.25, max_steps=2, evaluations_per_step=4.0, jvp=2))
+    return {"rows": few}, {"rows": many}
+
+
+def test_starts_are_in_the_order_of_their_cost_and_the_default_is_last() -> None:
+    assert tables.starts(*reports())[2:] == [
+        "| `ddim` | 1 | 0.75 / 0.50 / 0.25 | 0.30 / 0.20 / 0.10 | 0.15 / 0.10 / 0.05 | 0.06 / 0.04 / 0.02 |",
+        "| `rnri`, a backward pass among them | 2 | 0.25 / 0.50 / 0.75 | 0.10 / 0.20 / 0.30 | 0.05 / 0.10 / 0.15 "
+        "| 0.02 / 0.04 / 0.06 |",
+        "| `newton_krylov`, two JVPs among them | 4 | – / – / 0.25 | – / – / 0.25 |  |  |",
+        "| `anderson`, m = 3: AIDI as published | 5 | 0.00 / – / – | 0.00 / – / – |  |  |",
+        "| **`anderson`, the default: tolerance 0.03** | 20.00 / 8.00 / 4.00 / 1.60 | **0.00** | **0.00** | **0.00** "
+        "| **0.00** |",
+    ]
+
+
+def test_the_readme_has_some_of_the_rows_word_for_word() -> None:
+    whole, some = tables.starts(*reports()), tables.starts_excerpt(*reports())
+    assert [line for line in whole if line in some] == some
+    assert {line.partition("`")[2].partition("`")[0] for line in some[2:]} == {"ddim", "rnri", "anderson"}
+    assert not any("AIDI" in line for line in some)
+
+
+def test_a_page_keeps_what_has_no_report() -> None:
+    page = "before\n<!-- table: starts -->\nold\n<!-- end -->\n<!-- table: guidance -->\nold\n<!-- end -->\nafter\n"
+    few, many = reports()
+    after = render_tables.rendered(page, {"": few, "_50": many})
+    assert after.startswith("before\n<!-- table: starts -->\n\n| method |")
+    assert after.endswith("<!-- end -->\n<!-- table: guidance -->\nold\n<!-- end -->\nafter\n")
+    assert render_tables.rendered(page, {"": few}) == page
+    assert render_tables.rendered(after, {"": few, "_50": many}) == after
+
+
+def test_edits_are_named_by_what_is_not_the_default() -> None:
+    about = {
+        "method": "anderson",
+        "solver": {"name": "anderson"},
+        "stop": {"tolerance": 0.1},
+        "warm_start": "none",
+        "sampler": "lcm",
+        "match_noise": False,
+        "adjustment_strength": 0.0,
+        "strength": 0.7,
+        "guidance_scale": 3.0,
+        "background_reached": 1.0,
+        "object_kept": 0.5,
+        "text_alignment": 0.9,
+        "structure_distance": 0.25,
+        "evaluations_per_step": 1.5,
+    }
+    (line,) = tables.editing_lcm({"editing": [about]})[2:]
+    name = "`anderson`, tolerance 0.1, from z', lcm, noise fixed in advance"
+    assert line == f"| {name} | 3 | 100.0 % | 50.0 % | 0.900 | 0.250 | 1.5 |"
+
+
+@pytest.mark.parametrize("page", render_tables.PAGES)
+def test_pages_ask_for_tables_that_are_made(page: str) -> None:
+    text = (render_tables.ROOT / page).read_text()
+    names = re.findall(r"<!-- table: ([\w-]+) -->", text)
+    assert names and set(names) <= set(render_tables.TABLES)
+    assert text.count("<!-- end -->") == len(names)

@@ -1,0 +1,38 @@
+"""Intervals with known ends."""
+
+from __future__ import annotations
+
+import pytest
+
+from augment.scoring.intervals import mean_of, share_of
+
+
+def test_a_mean_has_the_interval_of_the_normal_approximation() -> None:
+    estimate = mean_of([1.0, 2.0, 3.0, 4.0])  # s = 1.290994, s / sqrt(4) = 0.645497
+    assert estimate.value == 2.5
+    assert estimate.low == pytest.approx(2.5 - 1.959964 * 0.645497, abs=1e-5)
+    assert estimate.high == pytest.approx(2.5 + 1.959964 * 0.645497, abs=1e-5)
+    assert estimate.named("x") == {"x": 2.5, "x_low": estimate.low, "x_high": estimate.high}
+
+
+@pytest.mark.parametrize(
+    ("hits", "n", "low", "high"),
+    [
+        (5, 10, 0.236593, 0.763407),
+        (81, 263, 0.255290, 0.366240),
+        (10, 10, 0.722467, 1.0),
+        (0, 10, 0.0, 0.277533),
+    ],
+)
+def test_a_share_has_wilsons_interval(hits: int, n: int, low: float, high: float) -> None:
+    """Newcombe 1998, table I, method 3, gives 0.2553 to 0.3662 for 81 of 263."""
+    estimate = share_of([True] * hits + [False] * (n - hits))
+    assert estimate.value == pytest.approx(hits / n)
+    assert (estimate.low, estimate.high) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+
+
+def test_too_few_values_are_refused() -> None:
+    with pytest.raises(ValueError, match="two values or more, got 1"):
+        mean_of([1.0])
+    with pytest.raises(ValueError, match="one value or more"):
+        share_of([])
