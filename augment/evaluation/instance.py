@@ -8,18 +8,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from augment.editing import EditConfig, edit, image_to_image, text_to_image
+from augment.editing.config import Preserve
 from augment.editing.edits import checked_schedule
 from augment.evaluation.instance_scores import InstanceScores, Judges, score_instances
 from augment.evaluation.pool import InversionMethod
 from augment.models.interface import LatentDiffusion
 from augment.seeding import seed_for
+from augment.tiny.captions import ANYTHING
 from augment.tiny.instance_tracks import TRACKS, Track, TrackName, make_track
 from augment.tiny.recognise import round_trip
+from augment.tiny.world import object_mask
 
 LEADS = ("displacement_px", "object_kept", "flip_kept", "mask_iou", "appearance_change")
 
@@ -43,6 +47,9 @@ class InstanceMethod(Settings, InversionMethod):
     """Edits by inversion."""
 
     inversion_guidance_scale: float = Field(default=1.0, ge=1, description="guidance while inverting")
+    preserve: tuple[Preserve, ...] = Field(
+        default=("none",), min_length=1, description="modes, each a row; `mask` gets the true one, which no user has"
+    )
 
 
 class InstanceFreshNoise(Settings):
@@ -137,7 +144,9 @@ def _rows(model: LatentDiffusion, section: InstanceSection) -> Iterator[_Row]:
                 "stop": method.stop.model_dump(),
                 "inversion_guidance_scale": method.inversion_guidance_scale,
             }
-            yield _Row(about | _settings(config), _inverting(model, full))
+            for mode in method.preserve:
+                preserving = full.model_copy(update={"preserve": mode})
+                yield _Row(about | _settings(config) | {"preserve": mode}, _inverting(model, preserving))
     for fresh in section.image_to_image:
         for config in fresh.variants(section.settings):
             yield _Row({"method": "image_to_image"} | _settings(config), _fresh(model, config))
@@ -162,7 +171,17 @@ def _inverting(model: LatentDiffusion, config: EditConfig) -> Callable[[Track, s
     def make(track: Track, chunk: slice) -> tuple[Tensor, float]:
         wanted = [[prompt] for prompt in track.target_prompts[chunk]]
         sources = track.source_prompts[chunk]
-        result = edit(model, track.images[chunk], sources, wanted, config, seeds=_seeds(track, chunk))
+        scenes = track.sources[chunk]
+        result = edit(
+            model,
+            track.images[chunk],
+            sources,
+            wanted,
+            config,
+            seeds=_seeds(track, chunk),
+            masks=torch.from_numpy(np.stack([object_mask(scene) for scene in scenes]))[:, None],
+            words=[ANYTHING[0] if track.name == "unknown" else scene.object for scene in scenes],
+        )
         return torch.cat(result.edits), sum(result.evaluations) / len(sources) + cost
 
     return make
@@ -194,16 +213,16 @@ def _seeds(track: Track, chunk: slice) -> list[int]:
 def _leads(scored: list[tuple[dict[str, Any], InstanceScores]]) -> list[dict[str, Any]]:
     """Return, for every edited row, its lead over image to image and over plain DDIM inversion at its settings."""
     keys = ("strength", "guidance_scale")
+    own = ("track", "method", "solver", "warm_start", "stop", "preserve", *keys)
     leads = []
     for about, scores in scored:
         for against, reference in scored:
-            is_reference = against["method"] == "image_to_image" or (
-                against["method"] == "ddim" and against["warm_start"] == "none"
-            )
+            is_plain = against["method"] == "ddim" and against["warm_start"] == "none" and against["preserve"] == "none"
+            is_reference = is_plain or against["method"] == "image_to_image"
             if against is about or not is_reference or any(about.get(k) != against.get(k) for k in keys):
                 continue
             for measure in LEADS:
                 lead = scores.lead_over(reference, measure).named("lead")
-                what = {k: about[k] for k in ("track", "method", "solver", "warm_start", "stop", *keys) if k in about}
+                what = {k: about[k] for k in own if k in about}
                 leads.append(what | {"over": against["method"], "measure": measure, **lead})
     return leads

@@ -188,6 +188,7 @@ def editing_name(row: Row) -> str:
     words = [method_name(row["method"], settings)]
     words += [f"warm start {row['warm_start']}"] if row.get("warm_start", "none") != "none" else []
     words += [row["sampler"]] if row.get("sampler", "ddim") != "ddim" else []
+    words += [f"preserve {row['preserve']}"] if row.get("preserve", "none") != "none" else []
     words += ["noise not matched"] if row.get("match_noise") is False else []
     return ", ".join(words)
 

@@ -95,24 +95,27 @@ def test_a_benchmark_writes_rows_leads_and_a_figure(judges: Judges, tmp_path: Pa
     judges.recogniser.save(tmp_path / "judges" / "recogniser")
     judges.reader.save(tmp_path / "judges" / "reader.safetensors")
     settings = {"num_steps": 4, "strength": 0.75}
-    methods = [{"solver": {"name": "anderson"}, "strengths": [0.5, 0.75]}]
+    methods = [{"solver": {"name": "anderson"}, "strengths": [0.5, 0.75], "preserve": ["none", "mask"]}]
     methods += [{"solver": {"name": "ddim"}, "warm_start": "none", "stop": {"max_steps": 1, "tolerance": 0}}]
     section = {"settings": settings, "num_scenes": 4, "tracks": ["named", "condition"], "methods": methods}
     config = BenchmarkConfig.model_validate({"num_images": 2, "instance": section})
     report = run_benchmark(config, tmp_path)
     assert json.loads((tmp_path / "report.json").read_text()) == report
     named = [row for row in report["instance"] if row["track"] == "named"]
-    methods_of = [(row["method"], row.get("strength")) for row in named]
+    methods_of = [(row["method"], row.get("strength"), row.get("preserve")) for row in named]
     assert methods_of == [
-        ("render", None),
-        ("round_trip", None),
-        ("anderson", 0.5),
-        ("anderson", 0.75),
-        ("ddim", 0.75),
-        ("image_to_image", 0.75),
-        ("text_to_image", 1.0),
+        ("render", None, None),
+        ("round_trip", None, None),
+        ("anderson", 0.5, "none"),
+        ("anderson", 0.5, "mask"),
+        ("anderson", 0.75, "none"),
+        ("anderson", 0.75, "mask"),
+        ("ddim", 0.75, "none"),
+        ("image_to_image", 0.75, None),
+        ("text_to_image", 1.0, None),
     ]
-    ddim = named[4]
+    assert named[5]["appearance_change"] < named[4]["appearance_change"]  # the mask is the true one
+    ddim = named[6]
     assert ddim["evaluations_per_edit"] == 3 + 2 * 3  # three steps inverted, three sampled with guidance
     assert ddim["displacement_px_low"] < ddim["displacement_px"] < ddim["displacement_px_high"]
     leads = {(row["method"], row["over"]) for row in report["instance_leads"]}
