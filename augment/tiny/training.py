@@ -67,7 +67,7 @@ class TrainConfig(BaseModel):
     caption_dropout: float = Field(default=0.1, ge=0, lt=1, description="share of empty captions, for guidance")
     anonymous: float = Field(default=0.1, ge=0, lt=1, description="share of the known objects captioned without a word")
     vae_terms: VaeTerms = VaeTerms()
-    decoder_terms: VaeTerms = VaeTerms(edges=0.05, energy=0.05, perceptual=0.1, contrast=1.0)
+    decoder_terms: VaeTerms = VaeTerms(kl=0.0, energy=0.8, contrast=1.0)
     compile_vae: bool = Field(default=False, description="torch.compile the autoencoder's step")
     vae_init: Path | None = Field(
         default=None, description="autoencoder to begin with, of as many latent channels or fewer"
