@@ -48,14 +48,14 @@ def test_the_python_example_runs_and_reconstructs(capsys: pytest.CaptureFixture[
 def test_the_commands_for_your_own_photos_lead_to_a_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     section = README.partition("## Your own photos")[2].partition("\n## ")[0]
     commands = re.findall(r"^\.venv/bin/augment ([^#\n]*[^#\s])", section, flags=re.MULTILINE)
-    assert [command.split()[0] for command in commands] == ["init", "validate", "preview", "expand", "verify"]
+    assert [command.split()[0] for command in commands] == ["init", "validate", "tune", "preview", "expand", "verify"]
     folders("fox", "owl")(tmp_path / "photos")
     monkeypatch.chdir(tmp_path)
     for command in commands[:2]:
         words = command.replace("sdxl-turbo", "embedded").split()  # the one that is there without a download
         assert invoke(*words).exit_code == 0
-    config = load_expand_config(tmp_path / commands[3].split()[1])
-    assert config.output.path == commands[4].split()[1]
+    config = load_expand_config(tmp_path / commands[-2].split()[1])
+    assert config.output.path == commands[-1].split()[1]
 
 
 def test_files_it_names_exist() -> None:

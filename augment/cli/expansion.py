@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +11,7 @@ import typer
 
 from augment.cli.output import AsJson, Output, Overrides, live_display, messages, show, warn
 from augment.cli.start import ConfigOrNone, Data, Model, job_config
-from augment.errors import AugmentError
+from augment.errors import AugmentError, ConfigError
 
 
 def validate(
@@ -70,6 +72,65 @@ def preview(
 
         result = run(job_config(config, data, model, overrides, as_json), count, live_display)
         show(result.as_dict(), result.lines(), as_json, [f"error: {problem}" for problem in result.problems])
+
+
+def tune(
+    config: ConfigOrNone = None,
+    images: Annotated[int, typer.Option("--images", min=2, help="to edit, spread over the classes")] = 24,
+    strengths: Annotated[
+        str | None, typer.Option("--strengths", help="to try, such as 0.5,0.7,0.9; 0.4 to 1 if not given")
+    ] = None,
+    guidance: Annotated[
+        str | None, typer.Option("--guidance", help="scales to try, such as 2,4; some around the config's if not given")
+    ] = None,
+    data: Data = None,
+    model: Model = None,
+    overrides: Overrides = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="write the recommended setting into CONFIG; what -o says is not written")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find strength and guidance on a few images: edits under a grid of both, a table, and a recommended setting.
+
+    The report and a contact sheet are in OUTPUT/tune. Without --write no config is changed.
+    """
+    with messages(as_json):
+        from augment.run.tune import check_editable, write_setting
+        from augment.run.tune import tune as run
+
+        wanted = _numbers("--strengths", strengths, 0.0, 1.0), _numbers("--guidance", guidance, 1.0, math.inf)
+        loaded = job_config(config, data, model, overrides, as_json)
+        if write:
+            if config is None:
+                raise ConfigError(
+                    "the command line", ["--write needs a config file to write into; `augment init` makes one"]
+                )
+            check_editable(config)  # before minutes are spent
+        result = run(
+            loaded,
+            images,
+            strengths=wanted[0],
+            guidance_scales=wanted[1],
+            say=lambda line: print(line, file=sys.stderr, flush=True),
+        )
+        lines, written = result.lines(), False
+        if write and config is not None:
+            written = write_setting(config, result.recommended.setting)
+            lines.append(f"written         {config}{'' if written else ' has this setting already'}")
+        show(result.as_dict() | {"written": written}, lines, as_json)
+
+
+def _numbers(option: str, text: str | None, least: float, most: float) -> tuple[float, ...]:
+    """Return the numbers in a list with commas, () for none. Raises ConfigError for what is none, or out of range."""
+    try:
+        numbers = tuple(float(part) for part in text.split(",")) if text is not None else ()
+    except ValueError:
+        numbers = (math.nan,)
+    if all(least <= number <= most and 0.0 < number < math.inf for number in numbers):
+        return numbers
+    allowed = f"above {least:g} and at most {most:g}" if least == 0.0 else f"of at least {least:g}"
+    raise ConfigError("the command line", [f"{option} {text}: must be numbers {allowed}, with commas between"])
 
 
 def expand(

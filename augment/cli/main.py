@@ -32,6 +32,7 @@ for _command in (
     expansion.validate,
     expansion.plan,
     expansion.preview,
+    expansion.tune,
     expansion.expand,
     expansion.status,
     expansion.finalize,

@@ -2,5 +2,6 @@
 
 from augment.config.load import inline_yaml, load_config, parse_config, resolved_yaml
 from augment.config.paths import ExpandedPath, PathText
+from augment.config.rewrite import with_values
 
-__all__ = ["ExpandedPath", "PathText", "inline_yaml", "load_config", "parse_config", "resolved_yaml"]
+__all__ = ["ExpandedPath", "PathText", "inline_yaml", "load_config", "parse_config", "resolved_yaml", "with_values"]

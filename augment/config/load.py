@@ -59,6 +59,19 @@ def parse_config(text: str, name: str, schema: type[M], overrides: Sequence[str]
     return _filled(document, document.parse(text, name), name, schema, overrides)
 
 
+def parse_mapping(text: str, name: str) -> dict[str, Any]:
+    """Return the mapping in a YAML text as it stands there, `extends` included, before any schema.
+
+    Raises:
+        ConfigError: if it is not YAML, or holds no mapping; `name` is what the message calls it.
+    """
+    document = _Document()
+    data = document.parse(text, name)
+    if data is None:
+        raise ConfigError(name, document.problems)
+    return data
+
+
 def _filled(
     document: _Document, data: dict[str, Any] | None, name: str, schema: type[M], overrides: Sequence[str]
 ) -> M:

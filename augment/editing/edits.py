@@ -184,6 +184,7 @@ def invert_latents(
     config: EditConfig,
     full: Schedule,
     watch: AttentionWatch | None = None,
+    trajectory_dtype: torch.dtype | None = None,
 ) -> Inversion:
     """Invert latents over the config's share of the schedule, adjusted to the prompt first if the config asks for it.
 
@@ -192,6 +193,7 @@ def invert_latents(
         seeds: one per image, of the noise of samplers that add some, and of the adjustment.
         full: all steps of the sampler.
         watch: gathers attention while inverting.
+        trajectory_dtype: in which to keep the latents between the steps where the config keeps none.
     """
     if config.adjustment_strength:
         latents = adjust_to_prompt(model, latents, source, seeds, full.last_part(config.adjustment_strength))
@@ -205,7 +207,7 @@ def invert_latents(
         warm_start=config.warm_start,
         noise=step_noise(schedule, latents, seeds),
         match_noise=config.match_noise,
-        trajectory_dtype=None if config.preserve == "none" else model.dtype,
+        trajectory_dtype=trajectory_dtype if config.preserve == "none" else model.dtype,
     )
 
 

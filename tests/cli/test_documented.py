@@ -17,8 +17,10 @@ from tests.cli.invoke import (
     answer,
     configured,
     invoke,
+    options,
 )
 from tests.run.runs import (
+    CONFIG,
     ROOT,
 )
 
@@ -69,6 +71,7 @@ def test_documented_objects_are_the_real_ones(run: tuple[Path, Any], previewed: 
         "validate": configured("validate", out),
         "plan": configured("plan", out),
         "preview": previewed,
+        "tune": answer("tune", CONFIG, *options(copy), "--images", 2, "--strengths", "0.5", "--guidance", "1"),
         "expand": json.loads(result.stdout),
         "status": answer("status", out),
         "finalize": answer("finalize", copy),

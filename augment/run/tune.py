@@ -1,0 +1,209 @@
+"""The strength and the guidance for a dataset, found on a few of its images before the run.
+
+augment tune configs/expand/emoji.yaml --write
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from augment.config import with_values
+from augment.editing.sweep import Setting
+from augment.errors import ConfigError, InputError
+from augment.ledger.ledger import Ledger
+from augment.models.config import check_clip, pinned
+from augment.prompts import plan_source
+from augment.report.contact_sheet import Tile, contact_sheet
+from augment.run.config import BatchConfig, ExpandConfig, check_class_names, job_sources, output_url
+from augment.run.findings import find
+from augment.run.preview import over_classes
+from augment.run.prompt_file import load_prompts
+from augment.run.tune_choice import SettingRow, TuneReport, pareto_front, setting_row
+from augment.run.tune_edits import SettingSweep
+from augment.storage.local_store import check_local_folder
+from augment.storage.tar import write_bytes_atomic
+from augment.types import PlannedSource
+
+logger = logging.getLogger(__name__)
+
+TUNE_FOLDER = "tune"  # in the output folder
+VARIANTS = 2  # edits of each image, the first that the run would make
+_ON_SHEET = 8  # images
+
+
+def tune(
+    config: ExpandConfig,
+    count: int = 24,
+    *,
+    strengths: Sequence[float] = (),
+    guidance_scales: Sequence[float] = (),
+    say: Callable[[str], None] = logger.info,
+) -> TuneReport:
+    """Edit a few images, spread over the classes, under a grid of settings, and recommend one of them.
+
+    The edits are the first of those that the run would make of these images, and their scores are the run's. The report
+    and a contact sheet are written to `<output.path>/tune`, over those of an earlier call.
+
+    Args:
+        config: of the whole run.
+        count: number of images.
+        strengths, guidance_scales: to combine; () for the defaults, see `SettingSweep.grid`.
+        say: is told the progress, a line for each batch.
+
+    Raises:
+        ConfigError, InputError, PromptError, ModelError, OutputError: if the config, the input or the output cannot be
+            used, or fewer than two images can be edited.
+    """
+    began, cpu = time.monotonic(), time.process_time()
+    sample = planned_sample(config, count)
+    ledger = Ledger(f"{output_url(config)}/{TUNE_FOLDER}")
+    with ledger.lock():  # before minutes are spent on what cannot be written
+        swept, grid = sweep_sample(sample, strengths, guidance_scales, say)
+        edited = [one for one in sample.planned if one.source.key not in swept.skipped]
+        if len(edited) < 2:
+            why = "; ".join(f"{key}: {reason}" for key, reason in list(swept.skipped.items())[:3])
+            raise InputError(
+                f"input.path: {len(edited)} of {len(sample.planned)} images could be edited, and a comparison needs "
+                "two or more" + (f" ({why})" if why else "")
+            )
+        report = TuneReport(
+            out=ledger.store.url,
+            rows=measured_rows(config, swept, [one.source.key for one in edited], grid),
+            current=Setting(config.editing.strength, config.editing.guidance_scale),
+            images=len(edited),
+            skipped=swept.skipped,
+            seconds=time.monotonic() - began,
+            cpu_seconds=time.process_time() - cpu,
+        )
+        ledger.store.write("report.json", (json.dumps(report.as_dict(), indent=2) + "\n").encode())
+        ledger.store.write("contact_sheet.png", _sheet(edited[:_ON_SHEET], swept, report))
+    return report
+
+
+class Sample(NamedTuple):
+    """Some of a job's images with the first edits that the run would make of them.
+
+    Attributes:
+        config: of the job, its model pinned to a revision.
+        planned: the images, spread over the classes.
+        class_names: label -> class name, of the whole dataset.
+    """
+
+    config: ExpandConfig
+    planned: list[PlannedSource]
+    class_names: dict[int, str]
+
+
+def planned_sample(config: ExpandConfig, count: int) -> Sample:
+    """Return `count` images of a job; what is odd about its words and files is logged as a warning.
+
+    Raises:
+        ConfigError, InputError, PromptError, ModelError, OutputError: as `expand` does before any worker starts, and
+            for a config that preserves something.
+    """
+    if config.editing.preserve != "none":
+        where = f"editing.preserve: {config.editing.preserve}"
+        why = "edits of which the source is put back cannot share an inversion between strengths"
+        raise ConfigError(
+            "the config", [f"{where}: {why}; tune with -o editing.preserve=none, and preserve in the run"]
+        )
+    config = config.model_copy(update={"model": pinned(config.model)})
+    check_clip(config.clip.name)
+    prompts = load_prompts(config.prompts)
+    sources, class_names, left_out = job_sources(config)
+    check_class_names(config, prompts, class_names)
+    findings = find(config, prompts, sources, class_names, left_out)
+    findings.raise_any()
+    for warning in findings.warnings:
+        logger.warning("warning: %s", warning)
+    variants = min(VARIANTS, config.variants_per_image)
+    chosen = over_classes(sources, count)
+    return Sample(config, [plan_source(s, prompts, variants, config.seed) for s in chosen], class_names)
+
+
+def sweep_sample(
+    sample: Sample, strengths: Sequence[float], guidance_scales: Sequence[float], say: Callable[[str], None]
+) -> tuple[SettingSweep, list[Setting]]:
+    """Return the edits and the scores of a sample under every setting of a grid, and the grid; see `tune`."""
+    config = sample.config
+    torch.set_num_threads(config.run.threads_per_worker)
+    swept = SettingSweep(_batch_config(config, sample.class_names), config.run.batch_size)
+    grid = swept.grid(strengths, guidance_scales)
+    swept.run(sample.planned, grid, say)
+    return swept, grid
+
+
+def measured_rows(
+    config: ExpandConfig, swept: SettingSweep, keys: Sequence[str], grid: Sequence[Setting]
+) -> tuple[SettingRow, ...]:
+    """Return a row for each setting of a grid, over the edits of the sources with these keys."""
+    threshold = config.filters.min_label_probability
+    return tuple(
+        setting_row(s, swept.steps(s.strength), [swept.scores[s][key] for key in keys], threshold) for s in grid
+    )
+
+
+def check_editable(path: Path) -> None:
+    """Raise ConfigError or OutputError if `write_setting` could not write another setting into a config file."""
+    real = Path(os.path.realpath(path))
+    check_local_folder(real.parent, "--write")
+    with_values(real.read_bytes().decode(), str(path), "editing", Setting(-1.0, -1.0)._asdict())  # which none has
+
+
+def write_setting(path: Path, setting: Setting) -> bool:
+    """Write a setting into the `editing` section of a config file; return whether the file had another one.
+
+    All else in the file stays byte for byte, comments included. A link is followed.
+
+    Raises:
+        ConfigError: if the file is written in a way that cannot be edited safely; it is left as it is.
+    """
+    real = Path(os.path.realpath(path))
+    text = real.read_bytes().decode()
+    changed = with_values(text, str(path), "editing", setting._asdict())
+    if changed == text:
+        return False
+    mode = real.stat().st_mode
+    write_bytes_atomic(real, changed.encode())
+    real.chmod(mode)
+    return True
+
+
+def _batch_config(config: ExpandConfig, class_names: dict[int, str]) -> BatchConfig:
+    return BatchConfig(
+        model=config.model,
+        editing=config.editing,
+        clip=config.clip,
+        image_size=config.input.image_size,
+        fit=config.input.fit,
+        colour=config.input.colour,
+        class_names=class_names,
+        seed=config.seed,
+        config_hash="",  # of records, which are not written here
+        pixels_hash="",
+    )
+
+
+def _sheet(shown: Sequence[PlannedSource], swept: SettingSweep, report: TuneReport) -> bytes:
+    """Return a picture with one row per image: the source, then its first edit in every setting of the front.
+
+    The recommended setting comes first.
+    """
+    best = report.recommended
+    columns = [best, *(row for row in pareto_front(report.rows) if row is not best)]
+    rows = []
+    for one in shown:
+        key = one.source.key
+        edits = [Tile(swept.pictures[row.setting][key][0], one.variants[0].prompt) for row in columns]
+        rows.append([Tile(swept.sources[key], one.source.class_name), *edits])
+    names = [f"{row.setting.strength:g} x {row.setting.guidance_scale:g}" for row in columns]
+    title = "strength x guidance scale on the Pareto front; the recommended one first"
+    return contact_sheet(rows, title, ("source", *names))
