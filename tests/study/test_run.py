@@ -111,6 +111,7 @@ def test_a_study_that_was_stopped_goes_on_and_ends_the_same(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "begun", ["judges/*/model.safetensors", "pictures/*/default-*/shards", "runs/*/none/seed-1", "runs/*/oracle/seed-0"]
 )
