@@ -18,6 +18,7 @@ SCHEMAS = {
     "interpolate/emoji.yaml": ("augment.run.interpolate", "InterpolateConfig"),
     "interpolate/rare.yaml": ("augment.evaluation.rare_concepts", "RareConfig"),
     "prompts": ("augment.prompts", "PromptConfig"),
+    "study": ("augment.study.config", "StudyConfig"),
     "train": ("augment.tiny.training", "TrainConfig"),
     "train_classifier": ("augment.training.config", "TrainingConfig"),
 }

@@ -38,6 +38,7 @@ for _command in (
     expansion.finalize,
     expansion.verify,
     training.train,
+    training.study,
     machine.doctor,
     measure.benchmark,
     measure.interpolate,

@@ -38,6 +38,35 @@ def train(
         show(content, _lines(folder, report), as_json)
 
 
+def study(
+    config: Annotated[Path, typer.Argument(help="YAML config, for example configs/study/emoji.yaml")],
+    out: Annotated[Path, typer.Option("--out", help="folder for the pictures, the runs and report.json")],
+    quick: Annotated[
+        bool, typer.Option("--quick", help="few tracks, arms and seeds: the config's section `quick`")
+    ] = False,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train with edits of every kind, with classical augmentation and with more real pictures, and compare.
+
+    Emoji world in ten situations, all arms with the same seeds, steps and numbers of synthetic pictures; accuracy,
+    worst group and the share of true labels, with 95 % intervals. Needs the emoji font. Run it again and it goes on.
+    """
+    with messages(as_json):
+        from augment.config import load_config
+        from augment.storage.local_store import check_local_folder
+        from augment.study.config import StudyConfig
+        from augment.study.run import run_study
+        from augment.study.tables import study_table
+
+        check_local_folder(out, "--out")
+        loaded = load_config(config, StudyConfig, overrides or [])
+        settings = loaded.quickened() if quick else loaded
+        report = run_study(settings, out, lambda line: print(line, file=sys.stderr, flush=True))
+        lines = [*study_table(report).splitlines(), "", f"report          {out / 'report.json'}"]
+        show({"out": str(out), **{k: v for k, v in report.items() if k != "config"}}, lines, as_json)
+
+
 def _lines(folder: Path, report: dict[str, Any]) -> list[str]:
     """Return what a person reads at the end."""
 

@@ -1,18 +1,12 @@
-"""The benchmark's report as plots, SVG and PNG. Plain data in, bytes out; the same report gives the same bytes.
-
-The only place that knows matplotlib.
-"""
+"""The benchmark's report as plots, SVG and PNG. Plain data in, bytes out; the same report gives the same bytes."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import style
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,32 +14,20 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from augment.evaluation.tables import by_schedule, editing_name, method_name
+from augment.report.plot_style import COLOURS, plot_look, rendered_plot
 
 Row = Mapping[str, Any]
-# Okabe & Ito's colours without yellow, which is faint on white. Every method has a marker of its own as well; the
-# numbers of colours and of markers have no common divisor, so that many methods differ from each other in one of them.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Every method has a marker of its own as well as a colour; the numbers of colours and of markers have no common
+# divisor, so that many methods differ from each other in one of them.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h", "d")
 FILLS = ("full", "none", "left", "top")  # tell the variants of one method apart
 START_FILLS = {"extrapolated": "full", "previous": "left", "none": "none"}  # by warm start
 NEAR = 0.02  # dB from the bound: closer than that the PSNR axis is about linear, further away logarithmic
-LOOK = {
-    "svg.fonttype": "none",  # text stays text: smaller, and found by a search
-    "svg.hashsalt": "augment",  # the names of an SVG's parts are random otherwise
-    "font.size": 9.0,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.6,
-    "savefig.dpi": 150,
-}
 
 
 def plots(report: Row) -> dict[str, bytes]:
     """Return every plot that the report has rows for, by file name."""
-    with _look():
+    with plot_look():
         figures: dict[str, Figure] = {}
         if report["rows"]:
             figures["psnr_seconds"] = reconstruction_figure(report, "seconds_per_image", "seconds per image")
@@ -57,7 +39,7 @@ def plots(report: Row) -> dict[str, bytes]:
         if report.get("instance"):
             figures["instance"] = instance_figure(report)
         return {
-            f"{name}.{kind}": _rendered(figure, kind) for name, figure in figures.items() for kind in ("svg", "png")
+            f"{name}.{kind}": rendered_plot(figure, kind) for name, figure in figures.items() for kind in ("svg", "png")
         }
 
 
@@ -152,20 +134,6 @@ def instance_figure(report: Row) -> Figure:
         axes.set(title=track, xlabel="displacement of the object, px", ylabel="target shown, %")
     _legend(figure, list(grid.flat[: len(tracks)]))
     return figure
-
-
-@contextlib.contextmanager
-def _look() -> Iterator[None]:
-    """Apply our settings to matplotlib's own defaults, whatever the user's matplotlibrc says."""
-    with style.context(["default", LOOK]):
-        yield
-
-
-def _rendered(figure: Figure, kind: str) -> bytes:
-    buffer = io.BytesIO()
-    metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-    figure.savefig(buffer, format=kind, metadata=metadata)
-    return buffer.getvalue()
 
 
 def _styles(labels: Sequence[tuple[str, str]]) -> dict[str, tuple[int, int]]:

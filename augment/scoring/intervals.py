@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 Z = 1.959964  # 97.5 % point of the standard normal distribution
+# 97.5 % points of Student's t distribution with 1, 2, ... degrees of freedom; the last stands for all larger numbers.
+STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
 
 
 @dataclass(frozen=True)
@@ -49,3 +51,15 @@ def share_of(hits: Sequence[bool]) -> Estimate:
     centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z / (1 + Z**2 / n) * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
     return Estimate(share, max(0.0, centre - half), min(1.0, centre + half))
+
+
+def mean_of_few(values: Sequence[float]) -> Estimate:
+    """Return the mean of a few values, such as one for each seed, with Student's interval: mean -+ t s / sqrt(n).
+
+    Raises:
+        ValueError: for fewer than two values.
+    """
+    normal = mean_of(values)
+    t = STUDENT[min(len(values) - 2, len(STUDENT) - 1)]
+    half = (normal.high - normal.value) * t / Z
+    return Estimate(normal.value, normal.value - half, normal.value + half)

@@ -1,8 +1,10 @@
-"""What a training run leaves behind: report.json, report.html, the weights, and a log for TensorBoard."""
+"""What a training run leaves behind: report.json, report.html, predictions.csv, the weights, a log for TensorBoard."""
 
 from __future__ import annotations
 
+import csv
 import importlib
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from augment.training.data import TrainingSets
 from augment.training.look import Looked
 
 WRONG_SHOWN, COLUMNS = 24, 6
+PREDICTIONS = "predictions.csv"
 
 
 def read_report(out: Path) -> dict[str, Any] | None:
@@ -51,8 +54,29 @@ def write_results(
     write_bytes_atomic(out / "config.resolved.yaml", resolved_yaml(config).encode())
     page = training_page(report, _sheet_of_wrong("test" if test else "val", test or val, sets.class_names))
     write_bytes_atomic(out / "report.html", page.encode())
+    write_bytes_atomic(out / PREDICTIONS, _predictions({"val": val, "test": test}, sets.class_names).encode())
     write_bytes_atomic(out / "report.json", (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
     return report
+
+
+def read_predictions(out: Path, split: str) -> list[dict[str, str]]:
+    """Return the rows of a finished run's predictions.csv that are of `val` or `test`, in the order of the pictures."""
+    with (out / PREDICTIONS).open(newline="") as file:
+        return [row for row in csv.DictReader(file) if row["split"] == split]
+
+
+def _predictions(looks: dict[str, Looked | None], names: tuple[str, ...]) -> str:
+    """Return a row for each picture: its key, its class, the predicted class and the probability of that."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["split", "key", "class_name", "predicted", "probability"])
+    for split, looked in looks.items():
+        if looked is not None:
+            predicted = looked.probabilities.argmax(axis=1)
+            for i, (source, target) in enumerate(zip(looked.sources, looked.targets, strict=True)):
+                probability = f"{looked.probabilities[i, predicted[i]]:.6f}"
+                writer.writerow([split, source.key, names[target], names[predicted[i]], probability])
+    return buffer.getvalue()
 
 
 def _sheet_of_wrong(where: str, looked: Looked, names: tuple[str, ...]) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from augment.scoring.intervals import mean_of, share_of
+from augment.scoring.intervals import mean_of, mean_of_few, share_of
 
 
 def test_a_mean_has_the_interval_of_the_normal_approximation() -> None:
@@ -13,6 +13,16 @@ def test_a_mean_has_the_interval_of_the_normal_approximation() -> None:
     assert estimate.low == pytest.approx(2.5 - 1.959964 * 0.645497, abs=1e-5)
     assert estimate.high == pytest.approx(2.5 + 1.959964 * 0.645497, abs=1e-5)
     assert estimate.named("x") == {"x": 2.5, "x_low": estimate.low, "x_high": estimate.high}
+
+
+def test_a_mean_of_few_has_students_interval() -> None:
+    """Tables of Student's t give 12.706, 4.303 and 2.131 for 1, 2 and 15 degrees of freedom at 97.5 %."""
+    for n, t in ((2, 12.706), (3, 4.303), (16, 2.131), (40, 2.131)):
+        values = [float(i % 2) for i in range(n)]
+        estimate, normal = mean_of_few(values), mean_of(values)
+        assert estimate.value == normal.value
+        assert estimate.high - estimate.value == pytest.approx((normal.high - normal.value) * t / 1.959964, rel=1e-6)
+        assert estimate.low == pytest.approx(2 * estimate.value - estimate.high)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from augment.errors import LeakError, ModelError, TrainingError
 from augment.training import checkpoint as checkpoint_module
 from augment.training import train as train_module
 from augment.training.config import TrainingConfig
+from augment.training.results import read_predictions
 from augment.training.train import learning_rate_at, train
 from tests.cli.invoke import answer, invoke
 from tests.run.runs import ROOT
@@ -79,7 +81,17 @@ def test_the_report_says_what_was_trained_and_what_it_is_worth(whole: tuple[Path
     for name in ("accuracy", "loss", "ece", "worst_group"):  # the weights that are kept are those of the best look
         assert report["val"][name] == best[f"val_{name}"]
     files = {p.name for p in out.iterdir()} - {"tensorboard"}
-    assert files == {"config.resolved.yaml", "model.safetensors", "report.html", "report.json"}
+    assert files == {"config.resolved.yaml", "model.safetensors", "predictions.csv", "report.html", "report.json"}
+    for name in ("val", "test"):
+        rows = read_predictions(out, name)
+        assert Counter((row["class_name"], row["predicted"]) for row in rows) == {
+            (a, b): n
+            for a, counts in zip(NAMES, report[name]["confusion"], strict=True)
+            for b, n in zip(NAMES, counts, strict=True)
+            if n
+        }
+        assert len({row["key"] for row in rows}) == report[name]["n"]
+        assert all(1 / 3 <= float(row["probability"]) <= 1 for row in rows)
     assert load_file(out / "model.safetensors")["head.weight"].shape == (3, 128)
     page = (out / "report.html").read_text()
     assert "background" in page and page.count("<polyline") == 4

@@ -1,0 +1,77 @@
+"""What is compared: classical augmentation, and who makes the synthetic pictures, if there are any."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from augment.editing.config import EditConfig
+from augment.inversion.settings import (
+    DDIMSettings,
+    FixedPointSettings,
+    RNRIReleasedSettings,
+    RNRISettings,
+    SolverSettings,
+    Stop,
+)
+from augment.study.config import ArmName
+from augment.training.config import AugmentationConfig, RandAugmentConfig
+
+MakerName = Literal[
+    "round_trip",
+    "image_to_image",
+    "text_to_image",
+    "ddim",
+    "fixed_point",
+    "rnri",
+    "rnri_released",
+    "default",
+    "oracle",
+]
+NO_AUGMENTATION = AugmentationConfig()
+TRIVIAL = AugmentationConfig(trivial_augment=True)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train: the classical augmentation of all pictures, and the maker of the synthetic ones."""
+
+    augmentation: AugmentationConfig = NO_AUGMENTATION
+    maker: MakerName | None = None
+
+
+ARMS: dict[ArmName, Arm] = {
+    "none": Arm(),
+    "flips_crops": Arm(AugmentationConfig(flip=0.5, crop=0.6)),
+    "rand_augment": Arm(AugmentationConfig(rand_augment=RandAugmentConfig())),
+    "trivial_augment": Arm(TRIVIAL),
+    "cutmix_mixup": Arm(AugmentationConfig(cutmix=1.0, mixup=0.2)),
+    "round_trip": Arm(maker="round_trip"),
+    "image_to_image": Arm(maker="image_to_image"),
+    "text_to_image": Arm(maker="text_to_image"),
+    "ddim": Arm(maker="ddim"),
+    "fixed_point": Arm(maker="fixed_point"),
+    "rnri": Arm(maker="rnri"),
+    "rnri_released": Arm(maker="rnri_released"),
+    "default": Arm(maker="default"),
+    "default_trivial_augment": Arm(TRIVIAL, "default"),
+    "oracle": Arm(maker="oracle"),
+}
+
+# As published, each with two evaluations of the network at every step: two forward passes, or one and a derivative.
+# DDIM inversion has no more than one.
+_SOLVERS: dict[str, tuple[SolverSettings, int]] = {
+    "ddim": (DDIMSettings(), 1),
+    "fixed_point": (FixedPointSettings(), 2),
+    "rnri": (RNRISettings(), 1),
+    "rnri_released": (RNRIReleasedSettings(), 2),
+}
+
+
+def edit_config(maker: MakerName, default: EditConfig) -> EditConfig:
+    """Return the settings of a maker's edits: those of the default, with the maker's own inversion if it has one."""
+    if maker not in _SOLVERS:
+        return default
+    solver, iterations = _SOLVERS[maker]
+    stop = Stop(max_steps=iterations, tolerance=0.0)
+    return default.model_copy(update={"solver": solver, "warm_start": "none", "stop": stop})

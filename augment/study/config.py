@@ -1,0 +1,117 @@
+"""`augment study`: what its YAML file says. Needs no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeVar, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from augment.editing.config import EditConfig
+from augment.models.config import ModelConfig
+from augment.training.config import NetworkConfig, OptimizerConfig
+
+TrackChoice = Literal[
+    "bias_80",
+    "bias_95",
+    "bias_100",
+    "unseen",
+    "few_shot_5",
+    "few_shot_10",
+    "few_shot_20",
+    "marks",
+    "unknown",
+    "mixed",
+]
+ArmName = Literal[
+    "none",
+    "flips_crops",
+    "rand_augment",
+    "trivial_augment",
+    "cutmix_mixup",
+    "round_trip",
+    "image_to_image",
+    "text_to_image",
+    "ddim",
+    "fixed_point",
+    "rnri",
+    "rnri_released",
+    "default",
+    "default_trivial_augment",
+    "oracle",
+]
+ALL_TRACKS: tuple[TrackChoice, ...] = get_args(TrackChoice)
+ALL_ARMS: tuple[ArmName, ...] = get_args(ArmName)
+Name = TypeVar("Name", bound=str)
+
+
+def _different(names: tuple[Name, ...]) -> tuple[Name, ...]:
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{twice[0]!r} is there twice; name each once")
+    return names
+
+
+Tracks = Annotated[tuple[TrackChoice, ...], Field(min_length=1), AfterValidator(_different)]
+Arms = Annotated[tuple[ArmName, ...], Field(min_length=1), AfterValidator(_different)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class JudgeConfig(_Section):
+    """The networks that say whether a synthetic picture's label is still true; each learns from renders only."""
+
+    steps: int = Field(default=1100, gt=0, description="optimizer steps of 64 renders")
+    renders: int = Field(default=6000, gt=0, description="pictures that it learns from")
+    test_renders: int = Field(default=512, gt=0, description="other pictures that it is tested on")
+
+
+class QuickConfig(_Section):
+    """What `--quick` takes instead of the settings of the same names."""
+
+    tracks: Tracks = ("bias_95",)
+    arms: Arms = ("none", "trivial_augment", "default", "oracle")
+    seeds: int = Field(default=1, ge=1)
+    edits_per_image: int = Field(default=2, ge=1)
+    steps: int = Field(default=250, gt=0)
+    eval_every: int = Field(default=50, gt=0)
+    judge: JudgeConfig = JudgeConfig(steps=400, renders=3000)
+
+
+class StudyConfig(_Section):
+    """`configs/study/*.yaml`."""
+
+    tracks: Tracks = Field(default=ALL_TRACKS, description="situations, each with its own pictures and prompts")
+    arms: Arms = Field(default=ALL_ARMS, description="what is trained with")
+    seeds: int = Field(default=3, ge=1, description="runs of every arm, with seeds 0, 1, ...; every arm has the same")
+    edits_per_image: int = Field(
+        default=4, ge=1, description="synthetic pictures of each real one: every arm that has any has as many"
+    )
+    synthetic_ratio: float = Field(
+        default=0.5, gt=0, le=1, description="share of the samples that are synthetic, of the arms that have any"
+    )
+    train_per_class: int | None = Field(
+        default=None, gt=0, description="real pictures of each class, instead of each track's own number"
+    )
+    val_per_class: int = Field(default=16, gt=0, description="balanced pictures that choose the checkpoint")
+    test_per_class: int = Field(default=32, gt=0, description="balanced pictures that are only looked at in the end")
+    model: ModelConfig = ModelConfig()
+    editing: EditConfig = Field(
+        default=EditConfig(), description="of the arm `default`; the other edits differ in the inversion only"
+    )
+    batch_size: int = Field(default=32, gt=0, description="pictures edited together; the result does not depend on it")
+    network: NetworkConfig = NetworkConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    steps: int = Field(default=500, gt=0, description="optimizer steps of every run, whatever the arm")
+    train_batch_size: int = Field(default=64, gt=1, description="samples of a step")
+    eval_every: int = Field(default=50, gt=0, description="steps between two looks at val")
+    select_by: Literal["accuracy", "worst_group"] = Field(
+        default="accuracy", description="what chooses the checkpoint, on val"
+    )
+    dtype: Literal["bfloat16", "float32"] = Field(default="bfloat16", description="of the classifier's arithmetic")
+    judge: JudgeConfig = JudgeConfig()
+    quick: QuickConfig = Field(default=QuickConfig(), description="what `--quick` takes instead")
+
+    def quickened(self) -> StudyConfig:
+        """Return the settings of `--quick`."""
+        return self.model_copy(update={name: getattr(self.quick, name) for name in QuickConfig.model_fields})

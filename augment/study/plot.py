@@ -1,0 +1,48 @@
+"""The study's report as a plot. Plain data in, bytes out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from augment.report.plot_style import COLOURS, plot_look, rendered_plot
+
+Row = Mapping[str, Any]
+DRAWN = {"accuracy": ("o", COLOURS[0], -0.14), "worst_group": ("s", COLOURS[1], 0.14)}  # marker, colour, place
+
+
+def study_plots(report: Row) -> dict[str, bytes]:
+    """Return the plot by file name, as SVG and PNG."""
+    with plot_look():
+        figure = study_figure(report)
+        return {f"study.{kind}": rendered_plot(figure, kind) for kind in ("svg", "png")}
+
+
+def study_figure(report: Row) -> Figure:
+    """Draw accuracy and worst group of every arm with their 95 % intervals, a panel for each track."""
+    tracks = list(report["tracks"])
+    arms = list(dict.fromkeys(row["arm"] for row in report["rows"]))
+    columns = min(len(tracks), math.ceil(math.sqrt(len(tracks))) + 1)
+    lines = math.ceil(len(tracks) / columns)
+    figure = Figure(figsize=(1.8 + 2.8 * columns, (1.2 + 0.26 * len(arms)) * lines), layout="constrained")
+    grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
+    for axes in grid.flat[len(tracks) :]:
+        axes.set_axis_off()
+    for axes, track in zip(grid.flat, tracks, strict=False):
+        rows = [row for row in report["rows"] if row["track"] == track]
+        for measure, (marker, colour, shift) in DRAWN.items():
+            values = [100 * row[measure] for row in rows]
+            low = [100 * (row[measure] - row[f"{measure}_low"]) for row in rows]
+            high = [100 * (row[f"{measure}_high"] - row[measure]) for row in rows]
+            places = [arms.index(row["arm"]) + shift for row in rows]
+            label = measure.replace("_", " ")
+            axes.errorbar(values, places, xerr=[low, high], fmt=marker, color=colour, markersize=4, label=label)
+        axes.set(title=track, xlim=(0, 100), xlabel="%, 95 % intervals")
+        axes.set_yticks(range(len(arms)), arms)
+        axes.set_ylim(len(arms) - 0.5, -0.5)
+    handles, labels = grid.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", frameon=False, ncols=2)
+    return figure

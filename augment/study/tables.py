@@ -1,0 +1,50 @@
+"""The study's report as Markdown. Plain data in, text out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+def study_table(report: Row) -> str:
+    """Return a table for each track: a row for each arm, with 95 % intervals, and its lead over other arms."""
+    lines = [f"Edits by {report['model']}, revision {report['revision']}."]
+    for track in report["tracks"]:
+        rows = [row for row in report["rows"] if row["track"] == track]
+        differences = [row for row in report["differences"] if row["track"] == track]
+        lines += ["", f"## {track}", "", *_track_lines(rows, differences)]
+    return "\n".join(lines) + "\n"
+
+
+def _track_lines(rows: Sequence[Row], differences: Sequence[Row]) -> list[str]:
+    against = list(dict.fromkeys(row["against"] for row in differences))
+    over = rows[0]["intervals_over"]
+    head = [f"arm, {rows[0]['seeds']} seeds, intervals over {over}", "edits", "label true, %"]
+    head += ["accuracy, %", "worst group, %", *(f"accuracy over {name}, points" for name in against)]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for row in rows:
+        leads = [
+            next((_points(d) for d in differences if _is_lead(d, row["arm"], name)), "")  # none over itself
+            for name in against
+        ]
+        cells = [f"`{row['arm']}`", str(row["edits"]), _share(row, "label_true")]
+        cells += [_share(row, "accuracy"), _share(row, "worst_group"), *leads]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _is_lead(difference: Row, arm: str, against: str) -> bool:
+    return (difference["arm"], difference["against"], difference["measure"]) == (arm, against, "accuracy")
+
+
+def _share(row: Row, name: str) -> str:
+    if row[name] is None:
+        return ""
+    return f"{100 * row[name]:.1f} ({100 * row[f'{name}_low']:.1f} to {100 * row[f'{name}_high']:.1f})"
+
+
+def _points(row: Row) -> str:
+    value, low, high = (100 * row[name] for name in ("difference", "difference_low", "difference_high"))
+    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"

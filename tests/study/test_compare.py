@@ -1,0 +1,107 @@
+"""Rows and paired differences with known ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from augment.scoring.intervals import Estimate, mean_of, share_of
+from augment.study.compare import StudyRun, differences_of, intervals_over, row_of, worst_group_of
+from augment.study.config import ArmName
+from augment.study.plot import study_plots
+from augment.study.tables import study_table
+
+OUT = Path("/out")
+# Two groups of four pictures, and two classes across them.
+MEMBERS = np.array([[1, 1, 1, 1, 0, 0, 0, 0], [0, 0, 0, 0, 1, 1, 1, 1], [1, 0] * 4, [0, 1] * 4], bool)
+
+
+def run_of(arm: ArmName, seed: int, right: list[int]) -> StudyRun:
+    """A run with these right predictions of eight pictures, and the figures that training would report."""
+    hits = np.array(right, bool)
+    worst = min((share_of(hits[group].tolist()) for group in MEMBERS), key=lambda share: share.value)
+    test = {**share_of(hits.tolist()).named("accuracy"), **worst.named("worst_group")}
+    return StudyRun("bias_95", arm, seed, OUT / f"runs/bias_95/{arm}/seed-{seed}", test, hits)
+
+
+def test_one_seed_has_the_intervals_of_the_test_pictures() -> None:
+    row = row_of([run_of("none", 0, [1, 1, 1, 1, 1, 0, 0, 0])], 0, None, OUT)
+    assert (row["track"], row["arm"], row["seeds"], row["edits"]) == ("bias_95", "none", 1, 0)
+    assert row["intervals_over"] == "pictures" and row["runs"] == ["runs/bias_95/none/seed-0"]
+    assert [row[f"label_true{end}"] for end in ("", "_low", "_high")] == [None] * 3
+    accuracy, worst = share_of([True] * 5 + [False] * 3), share_of([True] + [False] * 3)
+    assert {k: row[k] for k in accuracy.named("accuracy")} == pytest.approx(accuracy.named("accuracy"))
+    assert {k: row[k] for k in worst.named("worst_group")} == pytest.approx(worst.named("worst_group"))
+
+
+def test_three_seeds_have_students_interval_over_the_seeds() -> None:
+    rights = ([1] * 4 + [0] * 4, [1] * 5 + [0] * 3, [1] * 6 + [0] * 2)
+    runs = [run_of("default", seed, right) for seed, right in enumerate(rights)]
+    row = row_of(runs, 640, Estimate(0.9, 0.8, 0.95), OUT)
+    assert row["intervals_over"] == intervals_over(runs) == "seeds" and row["seeds"] == 3
+    assert (row["label_true"], row["label_true_low"], row["label_true_high"]) == (0.9, 0.8, 0.95)
+    half = 4.303 * 0.125 / 3**0.5  # the standard deviation of 4/8, 5/8, 6/8 is 1/8
+    assert row["accuracy"] == 5 / 8
+    assert row["accuracy_low"] == pytest.approx(5 / 8 - half, abs=1e-4)
+    assert row["accuracy_high"] == pytest.approx(5 / 8 + half, abs=1e-4)
+    assert row["worst_group"] == pytest.approx((0 + 0.25 + 0.5) / 3) and row["worst_group_low"] == 0  # no share is less
+
+
+def test_differences_pair_the_seeds() -> None:
+    """Every seed of one arm is one picture better, whatever the seed: the difference is certain, the accuracies not."""
+    better = [run_of("default", s, [1] * (3 + s) + [0] * (5 - s)) for s in range(3)]
+    worse = [run_of("text_to_image", s, [1] * (2 + s) + [0] * (6 - s)) for s in range(3)]
+    rows = differences_of([*better, *worse], MEMBERS)
+    assert [(r["arm"], r["against"], r["measure"]) for r in rows] == [
+        ("default", "text_to_image", "accuracy"),
+        ("default", "text_to_image", "worst_group"),
+    ]
+    assert [rows[0][f"difference{end}"] for end in ("", "_low", "_high")] == pytest.approx([1 / 8] * 3)
+    assert rows[0]["intervals_over"] == "seeds"
+
+
+def test_differences_pair_the_pictures_where_seeds_are_few() -> None:
+    one, other = [1, 1, 1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 0, 0, 0, 0]
+    rows = differences_of([run_of("none", 0, other), run_of("default", 0, one)], MEMBERS)
+    accuracy, worst = rows
+    expected = mean_of([0, 0, 0, 0, 1, 1, 0, 0])
+    assert [accuracy[f"difference{end}"] for end in ("", "_low", "_high")] == pytest.approx(
+        [expected.value, expected.low, expected.high]
+    )
+    assert accuracy["intervals_over"] == "pictures"
+    assert worst["difference"] == 0.5 and 0 <= worst["difference_low"] < 0.5 < worst["difference_high"] <= 1
+    same = differences_of([run_of("none", 0, one), run_of("default", 0, one)], MEMBERS)
+    assert {r[f"difference{end}"] for r in same for end in ("", "_low", "_high")} == {0}
+
+
+def test_runs_of_other_seeds_are_no_pairs() -> None:
+    with pytest.raises(AssertionError):
+        differences_of([run_of("none", 0, [1] * 8), run_of("default", 1, [1] * 8)], MEMBERS)
+
+
+def test_the_worst_group_is_that_of_the_pictures_that_count() -> None:
+    right = np.array([1, 1, 1, 0, 0, 1, 0, 0], bool)
+    weights = np.array([[1] * 8, [1] * 4 + [0] * 4, [0, 0, 0, 2, 0, 2, 0, 0]], float)
+    assert worst_group_of(right, MEMBERS, weights).tolist() == pytest.approx([0.25, 0.5, 0.0])
+
+
+def test_table_and_plot_show_every_arm_and_their_bytes_repeat() -> None:
+    runs = [run_of("none", 0, [1] * 4 + [0] * 4), run_of("text_to_image", 0, [1] * 6 + [0] * 2)]
+    rows = [row_of(runs[:1], 0, None, OUT), row_of(runs[1:], 64, Estimate(0.5, 0.4, 0.6), OUT)]
+    report = {
+        "model": "embedded",
+        "revision": "abc",
+        "tracks": {"bias_95": {}},
+        "rows": rows,
+        "differences": differences_of(runs, MEMBERS),
+    }
+    text = study_table(report)
+    assert "## bias_95" in text and "1 seeds, intervals over pictures" in text
+    assert "| `none` | 0 |  | 50.0 (21.5 to 78.5) |" in text
+    assert "| `text_to_image` | 64 | 50.0 (40.0 to 60.0) | 75.0 (40.9 to 92.9) |" in text
+    assert "| +25.0 (" in text
+    plots = study_plots(report)
+    assert set(plots) == {"study.svg", "study.png"} and study_plots(report) == plots
+    assert b"bias_95" in plots["study.svg"] and b"text_to_image" in plots["study.svg"]
