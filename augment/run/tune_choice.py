@@ -176,7 +176,7 @@ class TuneReport:
             f"edits           {best.edits} per setting, of {self.images} images; {len(self.skipped)} images left out",
             f"recommended     {chosen}",
             f"why             {RULE}",
-            f"looked at       {self.out}/contact_sheet.png, {self.out}/report.json",
+            f"look at         {self.out}/contact_sheet.png, {self.out}/report.json",
         ]
 
 
