@@ -88,7 +88,7 @@ def tune(
     return report
 
 
-class Sample(NamedTuple):
+class TuneSample(NamedTuple):
     """Some of a job's images with the first edits that the run would make of them.
 
     Attributes:
@@ -102,7 +102,7 @@ class Sample(NamedTuple):
     class_names: dict[int, str]
 
 
-def planned_sample(config: ExpandConfig, count: int) -> Sample:
+def planned_sample(config: ExpandConfig, count: int) -> TuneSample:
     """Return `count` images of a job; what is odd about its words and files is logged as a warning.
 
     Raises:
@@ -126,11 +126,11 @@ def planned_sample(config: ExpandConfig, count: int) -> Sample:
         logger.warning("warning: %s", warning)
     variants = min(VARIANTS, config.variants_per_image)
     chosen = over_classes(sources, count)
-    return Sample(config, [plan_source(s, prompts, variants, config.seed) for s in chosen], class_names)
+    return TuneSample(config, [plan_source(s, prompts, variants, config.seed) for s in chosen], class_names)
 
 
 def sweep_sample(
-    sample: Sample, strengths: Sequence[float], guidance_scales: Sequence[float], say: Callable[[str], None]
+    sample: TuneSample, strengths: Sequence[float], guidance_scales: Sequence[float], say: Callable[[str], None]
 ) -> tuple[SettingSweep, list[Setting]]:
     """Return the edits and the scores of a sample under every setting of a grid, and the grid; see `tune`."""
     config = sample.config
