@@ -198,6 +198,7 @@ def ray_actors(driver: int) -> list[int]:
     return [pid for pid in actors if descends(pid)]
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.timeout(900)
 def test_ray_gives_the_same_bytes_after_a_worker_and_the_driver_were_killed(undisturbed: Path, tmp_path: Path) -> None:
