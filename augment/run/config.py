@@ -274,17 +274,24 @@ def planned_units(
     return named_by_content(cut_units(planned, config.run.unit_size), config_hash_of(settings))
 
 
+def batch_fields(config: ExpandConfig, class_names: Mapping[int, str]) -> dict[str, Any]:
+    """Return the fields of a `BatchConfig` that are settings of the job, or of its dataset: all but the hashes."""
+    return {
+        "model": config.model,
+        "editing": config.editing,
+        "clip": config.clip,
+        "image_size": config.input.image_size,
+        "colour": config.input.colour,
+        "fit": config.input.fit,
+        "class_names": class_names,
+        "seed": config.seed,
+    }
+
+
 def worker_config(config: ExpandConfig, plan: Plan) -> WorkerConfig:
     """Return the settings of the job's workers."""
     return WorkerConfig(
-        model=config.model,
-        editing=config.editing,
-        clip=config.clip,
-        image_size=config.input.image_size,
-        colour=config.input.colour,
-        fit=config.input.fit,
-        class_names=plan.class_names,
-        seed=config.seed,
+        **batch_fields(config, plan.class_names),
         config_hash=plan.config_hash,
         pixels_hash=plan.pixels_hash,
         output=output_url(config),

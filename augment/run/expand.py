@@ -23,7 +23,6 @@ from augment.ledger.in_flight import Suspects
 from augment.ledger.lease import Lease
 from augment.ledger.ledger import Ledger
 from augment.ledger.plan import Plan, fingerprint_difference, relocate
-from augment.models.config import check_clip, pinned
 from augment.prompts import PromptConfig
 from augment.report.progress import RunProgress
 from augment.run.budget import FailureBudget
@@ -31,17 +30,14 @@ from augment.run.changes import record_inputs, with_versions
 from augment.run.config import (
     ExpandConfig,
     WorkerConfig,
-    check_class_names,
     fingerprint,
-    job_sources,
     output_url,
     planned_units,
     worker_config,
 )
 from augment.run.finalize import Summary, publish_run
-from augment.run.findings import find
+from augment.run.findings import checked_job
 from augment.run.growth import Growth, compare
-from augment.run.prompt_file import load_prompts
 from augment.run.watch import Display, RunWatch, no_display
 from augment.run.worker import Worker
 from augment.storage.retry import RetryingStore
@@ -91,17 +87,8 @@ def expand(
         BudgetExceeded: if more fails than the budget allows, with all finished units kept.
         Interrupted: on SIGTERM or SIGINT, with all finished units kept.
     """
-    # Pinned by the driver, so that all workers, and later runs, load the same weights.
-    config = config.model_copy(update={"model": pinned(config.model)})
-    check_clip(config.clip.name)
-    prompts = load_prompts(config.prompts)
-    sources, class_names, left_out = job_sources(config)
-    check_class_names(config, prompts, class_names)
-    findings = find(config, prompts, sources, class_names, left_out)
-    findings.raise_any()
-    for warning in findings.warnings:
-        logger.warning("warning: %s", warning)
-    sources = choose(sources)
+    job = checked_job(config)
+    config, prompts, class_names, sources = job.config, job.prompts, job.class_names, choose(job.sources)
     ledger = Ledger(output_url(config))
     with ledger.lock() as lease:
         plan, done = _planned(ledger, config, prompts, sources, class_names, replace=replace)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from augment.inputs.headers import picture_size
 from augment.inputs.listing import BROKEN_LINK, NOT_LOOKED_AT, UNREADABLE, left_out_text
 from augment.inputs.locate import is_url
 from augment.inputs.look import nearly_black
+from augment.models.config import check_clip, pinned
 from augment.models.sides import side_limits
 from augment.models.text_readers import TextReader, clip_reader, model_readers
 from augment.prompts import PromptConfig
@@ -25,10 +27,12 @@ from augment.prompts.lengths import cut_among, cut_prompts, length_findings, too
 from augment.prompts.syntax import syntax_findings
 from augment.prompts.templates import fill
 from augment.prompts.words import distinct_words, word_findings
-from augment.run.config import ExpandConfig, InputConfig
-from augment.run.prompt_file import prompts_name
+from augment.run.config import ExpandConfig, InputConfig, check_class_names, job_sources
+from augment.run.prompt_file import load_prompts, prompts_name
 from augment.seeding import spread
 from augment.types import Source
+
+logger = logging.getLogger(__name__)
 
 _SHOWN = 3
 _HEADERS_READ = 200  # some hundredths of a second
@@ -53,6 +57,42 @@ class Findings:
         """Raise ConfigError if there is a problem."""
         if self.problems:
             raise ConfigError("the dataset and its prompts", self.problems)
+
+
+@dataclass(frozen=True)
+class CheckedJob:
+    """A job in which nothing was found that stops it.
+
+    Attributes:
+        config: with `model` pinned to a revision, so that all workers, and later runs, load the same weights.
+        prompts: what `config.prompts` holds.
+        sources: its images.
+        class_names: label -> word, of the whole dataset.
+    """
+
+    config: ExpandConfig
+    prompts: PromptConfig
+    sources: list[Source]
+    class_names: dict[int, str]
+
+
+def checked_job(config: ExpandConfig) -> CheckedJob:
+    """Return a job that may begin; what is odd about its words and files is logged as a warning.
+
+    Raises:
+        ConfigError, InputError, PromptError, ModelError, OutputError: if the config, the input or the output cannot be
+            used.
+    """
+    config = config.model_copy(update={"model": pinned(config.model)})
+    check_clip(config.clip.name)
+    prompts = load_prompts(config.prompts)
+    sources, class_names, left_out = job_sources(config)
+    check_class_names(config, prompts, class_names)
+    findings = find(config, prompts, sources, class_names, left_out)
+    findings.raise_any()
+    for warning in findings.warnings:
+        logger.warning("warning: %s", warning)
+    return CheckedJob(config, prompts, sources, class_names)
 
 
 def find(

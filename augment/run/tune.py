@@ -19,13 +19,11 @@ from augment.config import with_values
 from augment.editing.sweep import Setting
 from augment.errors import ConfigError, InputError
 from augment.ledger.ledger import Ledger
-from augment.models.config import check_clip, pinned
 from augment.prompts import plan_source
 from augment.report.contact_sheet import Tile, contact_sheet
-from augment.run.config import BatchConfig, ExpandConfig, check_class_names, job_sources, output_url
-from augment.run.findings import find
+from augment.run.config import BatchConfig, ExpandConfig, batch_fields, output_url
+from augment.run.findings import checked_job
 from augment.run.preview import over_classes
-from augment.run.prompt_file import load_prompts
 from augment.run.tune_choice import SettingRow, TuneReport, pareto_front, setting_row
 from augment.run.tune_edits import SettingSweep
 from augment.storage.local_store import check_local_folder
@@ -115,18 +113,10 @@ def planned_sample(config: ExpandConfig, count: int) -> TuneSample:
         raise ConfigError(
             "the config", [f"{where}: {why}; tune with -o editing.preserve=none, and preserve in the run"]
         )
-    config = config.model_copy(update={"model": pinned(config.model)})
-    check_clip(config.clip.name)
-    prompts = load_prompts(config.prompts)
-    sources, class_names, left_out = job_sources(config)
-    check_class_names(config, prompts, class_names)
-    findings = find(config, prompts, sources, class_names, left_out)
-    findings.raise_any()
-    for warning in findings.warnings:
-        logger.warning("warning: %s", warning)
+    job = checked_job(config)
     variants = min(VARIANTS, config.variants_per_image)
-    chosen = over_classes(sources, count)
-    return TuneSample(config, [plan_source(s, prompts, variants, config.seed) for s in chosen], class_names)
+    planned = [plan_source(s, job.prompts, variants, config.seed) for s in over_classes(job.sources, count)]
+    return TuneSample(job.config, planned, job.class_names)
 
 
 def sweep_sample(
@@ -178,18 +168,8 @@ def write_setting(path: Path, setting: Setting) -> bool:
 
 
 def _batch_config(config: ExpandConfig, class_names: dict[int, str]) -> BatchConfig:
-    return BatchConfig(
-        model=config.model,
-        editing=config.editing,
-        clip=config.clip,
-        image_size=config.input.image_size,
-        fit=config.input.fit,
-        colour=config.input.colour,
-        class_names=class_names,
-        seed=config.seed,
-        config_hash="",  # of records, which are not written here
-        pixels_hash="",
-    )
+    # The hashes are of records, which are not written here.
+    return BatchConfig(**batch_fields(config, class_names), config_hash="", pixels_hash="")
 
 
 def _sheet(shown: Sequence[PlannedSource], swept: SettingSweep, report: TuneReport) -> bytes:

@@ -103,7 +103,7 @@ def _marked(index: int, rng: np.random.Generator) -> tuple[str, Scene]:
 
 
 def _two(index: int, rng: np.random.Generator) -> tuple[str, Scene]:
-    """A smaller object of another class behind the object, to its left or right."""
+    """Draw a smaller object of another class behind the object, to its left or right."""
     name, scene = _named(index, rng)
     others = [other for other in CLASSES if other != name]
     side = -1.0 if scene.x > 32 else 1.0

@@ -186,7 +186,7 @@ def train_stage(
 
 
 def _attention(device: str) -> AbstractContextManager[object]:
-    """On a CPU, attend by matrix products: the backward pass of the fused kernel takes 45 % of a UNet's step there."""
+    """Make a CPU attend by matrix products: there the fused kernel's backward pass takes 45 % of a UNet's step."""
     return sdpa_kernel(SDPBackend.MATH) if device == "cpu" else nullcontext()
 
 
