@@ -276,16 +276,9 @@ def planned_units(
 
 def batch_fields(config: ExpandConfig, class_names: Mapping[int, str]) -> dict[str, Any]:
     """Return the fields of a `BatchConfig` that are settings of the job, or of its dataset: all but the hashes."""
-    return {
-        "model": config.model,
-        "editing": config.editing,
-        "clip": config.clip,
-        "image_size": config.input.image_size,
-        "colour": config.input.colour,
-        "fit": config.input.fit,
-        "class_names": class_names,
-        "seed": config.seed,
-    }
+    of_job = {name: getattr(config, name) for name in ("model", "editing", "clip", "seed")}
+    of_input = {name: getattr(config.input, name) for name in ("image_size", "colour", "fit")}
+    return {**of_job, **of_input, "class_names": class_names}
 
 
 def worker_config(config: ExpandConfig, plan: Plan) -> WorkerConfig:
