@@ -59,6 +59,37 @@ def build_network(config: NetworkConfig, num_classes: int, image_size: int) -> n
     return network
 
 
+@torch.no_grad()
+def check_bfloat16_on_cpu(network: nn.Module, name: str, image_size: int) -> None:
+    """Raise ModelError if bfloat16 gradients of a network are wrong on a CPU for pictures of this size.
+
+    The weight gradient of a convolution with a stride whose input is a single position holds what was in memory before
+    (oneDNN, torch 2.15): noise, now and then NaN.
+    """
+    reached: list[str] = []
+
+    def look(conv: nn.Conv2d, inputs: tuple[Tensor, ...]) -> None:
+        sides = zip(inputs[0].shape[2:], conv.kernel_size, conv.stride, strict=True)
+        if any(side == 1 and kernel > 1 and stride > 1 for side, kernel, stride in sides):
+            reached.append(names[conv])
+
+    names = {module: key for key, module in network.named_modules() if isinstance(module, nn.Conv2d)}
+    hooks = [conv.register_forward_pre_hook(look) for conv in names]
+    was_training = network.training
+    try:
+        network.eval()(torch.zeros(1, 3, image_size, image_size))
+    finally:
+        network.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    if reached:
+        raise ModelError(
+            f"network.name: pictures of {image_size} pixels are a single position where {reached[0]} of {name} halves "
+            "their sides, and gradients in bfloat16 are wrong there on a CPU. Set dtype: float32, take a larger "
+            "data.image_size, or small_resnet"
+        )
+
+
 def _of_torchvision() -> list[str]:
     return sorted(set(torchvision.models.list_models(module=torchvision.models)) - _SEVERAL_OUTPUTS)
 

@@ -31,7 +31,7 @@ from augment.training.config import OptimizerConfig, TrainingConfig
 from augment.training.data import Pixels, TrainingSets, list_sets
 from augment.training.leaks import check_leaks
 from augment.training.look import Looked, look_at
-from augment.training.networks import build_network
+from augment.training.networks import build_network, check_bfloat16_on_cpu
 from augment.training.order import MixedOrder
 from augment.training.results import Board, read_report, write_results
 
@@ -124,6 +124,8 @@ class _Run:
             raise ModelError(f"device: {config.device}: there is no CUDA GPU here that torch can use; set device: cpu")
         torch.manual_seed(seed_for(config.seed, "weights"))
         network = build_network(config.network, len(self.sets.class_names), config.data.image_size)
+        if config.device == "cpu" and config.dtype == "bfloat16":
+            check_bfloat16_on_cpu(network, config.network.name, config.data.image_size)
         network = network.to(config.device).to(memory_format=torch.channels_last)
         average = copy.deepcopy(network).requires_grad_(False)
         state = TrainingState(network, average, _optimizer(network, config.optimizer))

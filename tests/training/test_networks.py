@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from augment.errors import ModelError
 from augment.training.config import NetworkConfig
-from augment.training.networks import build_network
+from augment.training.networks import build_network, check_bfloat16_on_cpu
 
 
 @pytest.mark.parametrize("name", ["small_resnet", "resnet18", "resnet50", "convnext_tiny", "vit_b_16"])
@@ -64,3 +64,25 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     (tmp_path / "no.pth").write_bytes(b"nothing")
     with pytest.raises(ModelError, match=r"no\.pth cannot be read"):
         build_network(NetworkConfig(weights=str(tmp_path / "no.pth")), 5, 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "image_size", "reached"),
+    [
+        ("resnet18", 16, "layer4.0.conv1"),
+        ("resnet18", 32, ""),  # its last stride meets 2 x 2 positions
+        ("mobilenet_v3_small", 16, "features.9.block.1.0"),
+        ("small_resnet", 8, "blocks.3.conv1"),
+        ("small_resnet", 16, ""),
+        ("convnext_tiny", 32, ""),
+    ],
+)
+def test_bfloat16_is_refused_where_its_gradients_are_wrong_on_a_cpu(name: str, image_size: int, reached: str) -> None:
+    network = build_network(NetworkConfig(name=name), 3, image_size).train()
+    if not reached:
+        check_bfloat16_on_cpu(network, name, image_size)
+    else:
+        with pytest.raises(ModelError, match=rf"where {reached} of {name} halves .* Set dtype: float32"):
+            check_bfloat16_on_cpu(network, name, image_size)
+    assert network.training
+    assert not any(module._forward_pre_hooks for module in network.modules())

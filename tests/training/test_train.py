@@ -131,7 +131,8 @@ def test_a_run_that_was_stopped_between_its_two_files_ends_the_same(
 def test_a_network_with_dropout_and_running_statistics_goes_on_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = toy_config(tmp_path, network={"name": "mobilenet_v3_small"}, steps=4, eval_every=2)
+    network = {"name": "mobilenet_v3_small"}
+    config = toy_config(tmp_path, network=network, dtype="float32", steps=4, eval_every=2)
     stopped(monkeypatch, config, tmp_path / "out", 3)
     torch.manual_seed(99)
     report = train(config, tmp_path / "out")
