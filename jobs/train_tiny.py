@@ -27,9 +27,9 @@ from augment.training.classifier import AttributeClassifier
 def train_glyphs(config: TrainConfig) -> AttributeClassifier:
     """Train the network whose features the autoencoder learns from, and return it; it is no part of the result."""
     torch.manual_seed(config.seed)  # the initial weights; every later random number has its own generator
-    cache = stages.render_scenes(config.work_dir, config.num_scenes, config.seed, "textured")
+    cache = _scenes(config, "textured")
     classifier = build_glyph_classifier().to(memory_format=torch.channels_last)
-    return train_stage("glyphs", classifier, glyph_loss(cache, config.device), config.glyphs, config)
+    return train_stage("glyphs", classifier, glyph_loss(cache), config.glyphs, config)
 
 
 def train_vae(config: TrainConfig) -> None:
@@ -38,19 +38,19 @@ def train_vae(config: TrainConfig) -> None:
         return
     perceptual = train_glyphs(config)
     torch.manual_seed(config.seed)
-    cache = stages.render_scenes(config.work_dir, config.num_scenes, config.seed, "textured")
+    cache = _scenes(config, "textured")
     vae = networks.build_vae()
     if config.vae_init:
         vae = networks.start_from(vae, config.vae_init)
     vae = vae.to(memory_format=torch.channels_last)
-    loss = vae_loss(cache, perceptual, config.device, config.vae_terms, compiled=config.compile_vae)
+    loss = vae_loss(cache, perceptual, config.vae_terms, compiled=config.compile_vae)
     upstream = f"{weights_digest(perceptual)} {config.vae_terms} {weights_digest(vae)}"
     vae = train_stage("vae", vae, loss, config.vae, config, upstream=upstream)
     if config.decoder:
         vae.requires_grad_(True)
         for part in (vae.encoder, vae.quant_conv):  # the latents stay: what was learned of them stays true
             part.requires_grad_(False)
-        loss = vae_loss(cache, perceptual, config.device, config.decoder_terms, compiled=config.compile_vae)
+        loss = vae_loss(cache, perceptual, config.decoder_terms, compiled=config.compile_vae)
         upstream = f"{weights_digest(perceptual)} {config.decoder_terms} {weights_digest(vae)}"
         vae = train_stage("decoder", vae, loss, config.decoder, config, upstream=upstream)
     networks.save_vae(config.output_dir / "vae", vae)
@@ -60,7 +60,7 @@ def train_judge(config: TrainConfig) -> None:
     """Train the judge of generated pictures, on renders only, and write `judge/`."""
     torch.manual_seed(config.seed)
     judge = AttributeClassifier(stages.ATTRIBUTES)
-    loss = stages.judge_loss(_scenes(config), config.device)
+    loss = stages.judge_loss(_scenes(config))
     train_stage("judge", judge, loss, config.judge, config).save(config.output_dir / "judge")
 
 
@@ -68,7 +68,7 @@ def train_clip(config: TrainConfig) -> None:
     """Train the CLIP pair and write `clip/`."""
     torch.manual_seed(config.seed)
     tokenizer = networks.build_tokenizer(vocabulary(CLASSES))
-    loss = stages.clip_loss(_scenes(config), tokenizer, config.device)
+    loss = stages.clip_loss(_scenes(config), tokenizer)
     clip = train_stage("clip", networks.build_clip(tokenizer), loss, config.clip, config)
     networks.save_clip(config.output_dir / "clip", clip, tokenizer)
 
@@ -82,14 +82,13 @@ def train_unet(config: TrainConfig) -> None:
         start_unet_from(denoiser.unet, config.denoiser_init / "unet")
         start_text_encoder_from(denoiser.text_encoder, tokenizer, config.denoiser_init)
     vae = networks.load_vae(config.vae_from or config.output_dir / "vae").to(config.device)
-    latents, factor = stages.encode_scenes(vae, cache, config.device)
+    latents, factor = stages.encode_scenes(vae, cache)
     print(f"scaling_factor {factor:.4f}", flush=True)
     loss = stages.unet_loss(
         latents,
         cache,
         tokenizer,
         networks.build_scheduler(),
-        config.device,
         caption_dropout=config.caption_dropout,
         anonymous=config.anonymous,
         snr_gamma=config.snr_gamma,
@@ -109,14 +108,13 @@ def train_student(config: TrainConfig) -> None:
     """Distil the finished pipeline into its few-step student and write `student/`."""
     torch.manual_seed(config.seed)
     pipeline, cache = networks.load_pipeline(config.output_dir / "pipeline", config.device), _scenes(config, "denoiser")
-    latents, _ = stages.encode_scenes(pipeline.vae, cache, config.device)
+    latents, _ = stages.encode_scenes(pipeline.vae, cache)
     teacher = stages.ConditionedDenoiser(pipeline.unet, pipeline.text_encoder)
     loss = distillation_loss(
         latents,
         cache,
         pipeline.tokenizer,
         teacher,
-        config.device,
         guidance_max=config.guidance_max,
         stride=config.distillation_stride,
         anonymous=config.anonymous,
@@ -146,7 +144,7 @@ def train(config: TrainConfig, selected: tuple[str, ...] = tuple(STAGES)) -> Non
 
 
 def _scenes(config: TrainConfig, sampler: str = "all") -> stages.SceneCache:
-    return stages.render_scenes(config.work_dir, config.num_scenes, config.seed, sampler)
+    return stages.render_scenes(config.work_dir, config.num_scenes, config.seed, sampler).to(config.device)
 
 
 def main() -> None:

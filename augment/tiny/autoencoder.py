@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
@@ -22,15 +21,14 @@ def build_glyph_classifier() -> AttributeClassifier:
     return AttributeClassifier(glyph_attributes(), PERCEPTUAL_WIDTHS)
 
 
-def glyph_loss(cache: SceneCache, device: str) -> LossFn:
+def glyph_loss(cache: SceneCache) -> LossFn:
     """Return the sum of the cross-entropies of glyph and mark, on pictures with slight noise, half of them mirrored."""
 
     def loss(model: nn.Module, random: StepRandom, batch_size: int) -> Tensor:
-        indices = np.sort(random.numpy.integers(len(cache.images), size=batch_size))
-        pixels = _half_mirrored(cache.pixels(indices, device))
-        level = torch.rand(batch_size, 1, 1, 1, generator=random.torch).to(device) * 0.2
-        logits = model(pixels + level * random.normal(tuple(pixels.shape), device))
-        labels = torch.from_numpy(cache.labels[indices]).to(device)
+        indices = cache.draw(random, batch_size)
+        pixels, labels = _half_mirrored(cache.pixels(indices)), cache.labels[indices]
+        level = random.uniform(batch_size, 1, 1, 1) * 0.2
+        logits = model(pixels + level * random.normal(*pixels.shape))
         targets = {"glyph": labels[:, 3], "mark": labels[:, 4]}
         return torch.stack([F.cross_entropy(logits[name].float(), target) for name, target in targets.items()]).sum()
 
@@ -38,7 +36,7 @@ def glyph_loss(cache: SceneCache, device: str) -> LossFn:
 
 
 def vae_loss(
-    cache: SceneCache, perceptual: AttributeClassifier, device: str, weights: VaeTerms, *, compiled: bool = False
+    cache: SceneCache, perceptual: AttributeClassifier, weights: VaeTerms, *, compiled: bool = False
 ) -> LossFn:
     """Return the loss of the autoencoder, on pictures of which half are mirrored.
 
@@ -49,7 +47,7 @@ def vae_loss(
     Args:
         compiled: use `torch.compile`, a third faster on a CPU after minutes of compiling.
     """
-    perceptual.to(device).eval().requires_grad_(False)
+    perceptual.to(cache.images.device).eval().requires_grad_(False)
 
     def terms(model: AutoencoderKL, pixels: Tensor, noise: Tensor) -> Tensor:
         posterior = model.encode(pixels).latent_dist
@@ -65,10 +63,9 @@ def vae_loss(
     evaluate = torch.compile(terms) if compiled else terms
 
     def loss(model: nn.Module, random: StepRandom, batch_size: int) -> Tensor:
-        indices = np.sort(random.numpy.integers(len(cache.images), size=batch_size))
-        pixels = _half_mirrored(cache.pixels(indices, device)).contiguous(memory_format=torch.channels_last)
-        shape = (batch_size, LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE)
-        return evaluate(model, pixels, random.normal(shape, device))
+        pixels = _half_mirrored(cache.pixels(cache.draw(random, batch_size)))
+        noise = random.normal(batch_size, LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE)
+        return evaluate(model, pixels.contiguous(memory_format=torch.channels_last), noise)
 
     return loss
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from augment.models.stable_diffusion import guidance_embedding
-from augment.tiny.networks import GUIDANCE_WIDTH, build_student_scheduler, tokenize
+from augment.tiny.caption_tokens import CaptionTable
+from augment.tiny.networks import GUIDANCE_WIDTH, build_student_scheduler
 from augment.tiny.stages import ConditionedDenoiser, SceneCache
 from augment.tiny.training import LossFn, StepRandom
 
@@ -29,7 +29,6 @@ def distillation_loss(
     cache: SceneCache,
     tokenizer: CLIPTokenizer,
     teacher: ConditionedDenoiser,
-    device: str,
     *,
     guidance_max: float,
     stride: int,
@@ -48,9 +47,9 @@ def distillation_loss(
         anonymous: share of the known objects captioned without their word.
     """
     scheduler = build_student_scheduler()
-    alphas_cumprod = scheduler.alphas_cumprod.to(device)
+    alphas_cumprod = scheduler.alphas_cumprod.to(latents.device)
+    captions = CaptionTable(tokenizer, latents.device)
     grid = scheduler.config.num_train_timesteps // scheduler.config.original_inference_steps
-    empty = tokenize(tokenizer, [""]).to(device)
 
     def answer(model: nn.Module, z: Tensor, t: Tensor, hidden: Tensor, w: Tensor) -> Tensor:
         condition = guidance_embedding(w, GUIDANCE_WIDTH)
@@ -62,16 +61,15 @@ def distillation_loss(
         return c_skip.view(-1, 1, 1, 1) * z + c_out.view(-1, 1, 1, 1) * clean
 
     def loss(model: nn.Module, random: StepRandom, batch_size: int) -> Tensor:
-        indices = np.sort(random.numpy.integers(len(latents), size=batch_size))
-        ids = tokenize(tokenizer, cache.captions(indices, random.numpy, anonymous=anonymous)).to(device)
-        clean = latents[torch.from_numpy(indices)].to(device).float()
-        place = random.numpy.integers(1, scheduler.config.original_inference_steps + 1, size=batch_size)
-        t = torch.from_numpy(place * grid - 1).to(device)
-        w = torch.from_numpy(1 + (guidance_max - 1) * random.numpy.random(batch_size)).float().to(device)
+        indices = cache.draw(random, batch_size)
+        ids = captions.draw(cache.labels[indices], random, anonymous=anonymous)
+        clean = latents[indices].float()
+        t = random.integers(1, scheduler.config.original_inference_steps + 1, batch_size) * grid - 1
+        w = 1 + (guidance_max - 1) * random.uniform(batch_size)
         alpha = alphas_cumprod[t].view(-1, 1, 1, 1)
-        z = alpha.sqrt() * clean + (1 - alpha).sqrt() * random.normal(tuple(clean.shape), device)
+        z = alpha.sqrt() * clean + (1 - alpha).sqrt() * random.normal(*clean.shape)
         with torch.no_grad():
-            hidden = teacher.text_encoder(torch.cat([ids, empty.expand_as(ids)]))[0]
+            hidden = teacher.text_encoder(torch.cat([ids, captions.empty.expand_as(ids)]))[0]
             eps_cond, eps_empty = teacher.unet(torch.cat([z, z]), torch.cat([t, t]), hidden).sample.float().chunk(2)
             eps = eps_empty + w.view(-1, 1, 1, 1) * (eps_cond - eps_empty)
             hidden, s = hidden[:batch_size], (t - stride).clamp_min(-1)

@@ -40,11 +40,11 @@ METHODS = ("random", "inverted", "slerp", "lerp")
 def long_tail(cache: SceneCache, rare: Sequence[str], rarity: int) -> SceneCache:
     """Return the scenes without all but every `rarity`-th, at least one, of each rare class."""
     objects = cache.labels[:, 0]
-    keep = np.ones(len(objects), bool)
+    keep = torch.ones(len(objects), dtype=torch.bool)
     for name in rare:
-        places = np.flatnonzero(objects == CLASSES.index(name))
-        keep[places] = np.arange(len(places)) % rarity == 0
-    return SceneCache(np.asarray(cache.images)[keep], cache.labels[keep])
+        places = torch.nonzero(objects == CLASSES.index(name))[:, 0]
+        keep[places] = torch.arange(len(places)) % rarity == 0
+    return SceneCache(cache.images[keep], cache.labels[keep])
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ def long_tailed_model(rare: Sequence[str], rarity: int, config: TrainConfig) -> 
     scenes = long_tail(stages.render_scenes(config.work_dir, config.num_scenes, config.seed), rare, rarity)
     quiet()
     pipeline = networks.load_pipeline(WEIGHTS / "pipeline", config.device)
-    latents = _encoded(StableDiffusion(pipeline, model_id=MODEL_ID, revision=""), scenes, config.device)
+    scenes = scenes.to(config.device)
+    latents = _encoded(StableDiffusion(pipeline, model_id=MODEL_ID, revision=""), scenes)
     denoiser = stages.ConditionedDenoiser(pipeline.unet, pipeline.text_encoder)
     upstream = f"{weights_digest(denoiser)} {sorted(rare)} {rarity}"
     forget_class_words(pipeline.text_encoder.get_input_embeddings().weight, pipeline.tokenizer, config.seed)
@@ -76,13 +77,12 @@ def long_tailed_model(rare: Sequence[str], rarity: int, config: TrainConfig) -> 
         scenes,
         pipeline.tokenizer,
         networks.build_scheduler(),
-        config.device,
         caption_dropout=config.caption_dropout,
         snr_gamma=config.snr_gamma,
     )
     trained = train_stage("long_tailed", denoiser.requires_grad_(True), loss, config.unet, config, upstream=upstream)
     pipeline.unet, pipeline.text_encoder = trained.unet, trained.text_encoder
-    counts = np.bincount(scenes.labels[:, 0], minlength=len(CLASSES)).tolist()
+    counts = scenes.labels[:, 0].bincount(minlength=len(CLASSES)).tolist()
     model = StableDiffusion(pipeline, model_id=MODEL_ID, revision=weights_digest(trained)[:16])
     return LongTailed(model, dict(zip(CLASSES, counts, strict=True)))
 
@@ -99,9 +99,9 @@ def forget_class_words(word_embeddings: Tensor, tokenizer: object, seed: int) ->
         word_embeddings[words] = 0.02 * drawn.to(word_embeddings)  # the initial spread of a CLIP text model
 
 
-def _encoded(model: LatentDiffusion, scenes: SceneCache, device: str, batch_size: int = 64) -> Tensor:
-    chunks = np.array_split(np.arange(len(scenes.images)), range(batch_size, len(scenes.images), batch_size))
-    return torch.cat([model.encode(scenes.pixels(chunk, device)).cpu() for chunk in chunks]).half()
+def _encoded(model: LatentDiffusion, scenes: SceneCache, batch_size: int = 64) -> Tensor:
+    starts = range(0, len(scenes.images), batch_size)
+    return torch.cat([model.encode(scenes.pixels(slice(start, start + batch_size))) for start in starts]).half()
 
 
 # --- pictures --------------------------------------------------------------------------------------------------------

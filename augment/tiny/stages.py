@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,10 +17,9 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from augment.inputs.tensors import to_images
-from augment.tiny.captions import caption
+from augment.tiny.caption_tokens import CaptionTable
 from augment.tiny.glyphs import glyph_names
 from augment.tiny.marks import MARKS
-from augment.tiny.networks import tokenize
 from augment.tiny.sampling import sample_training_scene
 from augment.tiny.training import LossFn, StepRandom
 from augment.tiny.world import (
@@ -33,6 +34,7 @@ from augment.tiny.world import (
 
 ATTRIBUTES: dict[str, tuple[str, ...]] = {"object": CLASSES, "background": BACKGROUNDS, "condition": CONDITIONS}
 UNNAMED = len(CLASSES)  # label of an object that has no word
+RENDER_CHUNK = 2000  # scenes that a process renders at a time
 
 
 def glyph_attributes() -> dict[str, tuple[str, ...]]:
@@ -48,27 +50,20 @@ class SceneCache:
     glyph and mark as in `glyph_attributes`.
     """
 
-    images: np.ndarray
-    labels: np.ndarray
+    images: Tensor
+    labels: Tensor
 
-    def captions(
-        self, indices: np.ndarray, rng: np.random.Generator, dropout: float = 0.0, anonymous: float = 0.0
-    ) -> list[str]:
-        """Draw a caption for each of some pictures; a share of `dropout` is empty.
+    def to(self, device: str) -> SceneCache:
+        """Return the same scenes in the memory of a device."""
+        return SceneCache(self.images.to(device), self.labels.to(device))
 
-        Of the objects that have a word, a share of `anonymous` is captioned without it.
-        """
-        empty, hidden = rng.random(len(indices)) < dropout, rng.random(len(indices)) < anonymous
-        rows = zip(empty, hidden, self.labels[indices], strict=True)
-        return ["" if e else self._caption(row, rng, named=not h) for e, h, row in rows]
+    def draw(self, random: StepRandom, batch_size: int) -> Tensor:
+        """Draw the places of a batch, int64 [B], in rising order, in which a file is read faster."""
+        return random.integers(0, len(self.images), batch_size).sort().values
 
-    def _caption(self, row: np.ndarray, rng: np.random.Generator, *, named: bool) -> str:
-        object_ = CLASSES[row[0]] if named and row[0] != UNNAMED else None
-        return caption(object_, BACKGROUNDS[row[1]], CONDITIONS[row[2]], rng)
-
-    def pixels(self, indices: np.ndarray, device: str) -> Tensor:
+    def pixels(self, indices: Tensor | slice) -> Tensor:
         """Return some pictures, float32 [B, 3, 64, 64] in -1..1."""
-        return to_images(torch.from_numpy(self.images[indices]).to(device))
+        return to_images(self.images[indices])
 
 
 SAMPLERS: dict[str, Callable[[np.random.Generator], Scene]] = {
@@ -93,37 +88,51 @@ def render_scenes(path: Path, count: int, seed: int, sampler: str = "named") -> 
     if not labels_path.exists():  # written last
         path.mkdir(parents=True, exist_ok=True)
         shape = (count, IMAGE_SIZE, IMAGE_SIZE, 3)
-        images = np.lib.format.open_memmap(images_path, mode="w+", dtype=np.uint8, shape=shape)
-        labels = np.zeros((count, 5), np.int64)
-        glyphs = {name: i for i, name in enumerate(glyph_attributes()["glyph"])}
-        for i in range(count):
-            scene = SAMPLERS[sampler](np.random.default_rng([seed, i]))
-            images[i] = render(scene)
-            labels[i] = [
-                min(glyphs[scene.object], UNNAMED),
-                BACKGROUNDS.index(scene.background) if scene.background in BACKGROUNDS else len(BACKGROUNDS),
-                CONDITIONS.index(scene.condition),
-                glyphs[scene.object],
-                1 + MARKS.index(scene.mark.shape) if scene.mark else 0,
-            ]
-        images.flush()
-        np.save(labels_path, labels)
-    return SceneCache(np.load(images_path, mmap_mode="r"), np.load(labels_path))
+        np.lib.format.open_memmap(images_path, mode="w+", dtype=np.uint8, shape=shape).flush()
+        starts = range(0, count, RENDER_CHUNK)
+        chunks = [(images_path, seed, sampler, start, min(start + RENDER_CHUNK, count)) for start in starts]
+        if len(chunks) == 1:
+            labels = [_render_chunk(*chunks[0])]
+        else:
+            context = multiprocessing.get_context("spawn")  # a fork of a process with torch's threads can hang
+            with context.Pool(min(len(chunks), len(os.sched_getaffinity(0)))) as pool:
+                labels = pool.starmap(_render_chunk, chunks)
+        np.save(labels_path, np.concatenate(labels))
+    images = np.load(images_path, mmap_mode="c")  # never written to; torch wants memory that could be
+    return SceneCache(torch.from_numpy(images), torch.from_numpy(np.load(labels_path)))
 
 
-def judge_loss(cache: SceneCache, device: str) -> LossFn:
+def _render_chunk(path: Path, seed: int, sampler: str, start: int, stop: int) -> np.ndarray:
+    """Render scenes `start` to `stop` into their place in the file and return their labels."""
+    images = np.load(path, mmap_mode="r+")
+    labels = np.zeros((stop - start, 5), np.int64)
+    glyphs = {name: i for i, name in enumerate(glyph_attributes()["glyph"])}
+    for i in range(start, stop):
+        scene = SAMPLERS[sampler](np.random.default_rng([seed, i]))
+        images[i] = render(scene)
+        labels[i - start] = [
+            min(glyphs[scene.object], UNNAMED),
+            BACKGROUNDS.index(scene.background) if scene.background in BACKGROUNDS else len(BACKGROUNDS),
+            CONDITIONS.index(scene.condition),
+            glyphs[scene.object],
+            1 + MARKS.index(scene.mark.shape) if scene.mark else 0,
+        ]
+    images.flush()
+    return labels
+
+
+def judge_loss(cache: SceneCache) -> LossFn:
     """Return the sum of the cross-entropies of object, background and condition, on pictures with slight noise.
 
     An object without a word counts for background and condition only.
     """
 
     def loss(model: nn.Module, random: StepRandom, batch_size: int) -> Tensor:
-        indices = np.sort(random.numpy.integers(len(cache.images), size=batch_size))
-        pixels = cache.pixels(indices, device)
+        indices = cache.draw(random, batch_size)
+        pixels, labels = cache.pixels(indices), cache.labels[indices]
         # Noise, so that the judge reads shapes and not the renderer's exact pixels, which no generator matches.
-        level = torch.rand(batch_size, 1, 1, 1, generator=random.torch).to(device) * 0.15
-        logits = model(pixels + level * random.normal(tuple(pixels.shape), device))
-        labels = torch.from_numpy(cache.labels[indices]).to(device)
+        level = random.uniform(batch_size, 1, 1, 1) * 0.15
+        logits = model(pixels + level * random.normal(*pixels.shape))
         losses = [
             F.cross_entropy(logits[name].float(), labels[:, i], ignore_index=UNNAMED if name == "object" else -100)
             for i, name in enumerate(ATTRIBUTES)
@@ -133,15 +142,14 @@ def judge_loss(cache: SceneCache, device: str) -> LossFn:
     return loss
 
 
-def clip_loss(cache: SceneCache, tokenizer: CLIPTokenizer, device: str) -> LossFn:
+def clip_loss(cache: SceneCache, tokenizer: CLIPTokenizer) -> LossFn:
     """Return the symmetric contrastive loss (Radford et al. 2021); all pairs of the same attributes are positive."""
+    captions = CaptionTable(tokenizer, cache.labels.device)
 
     def loss(model: nn.Module, random: StepRandom, batch_size: int) -> Tensor:
-        indices = np.sort(random.numpy.integers(len(cache.images), size=batch_size))
-        ids = tokenize(tokenizer, cache.captions(indices, random.numpy)).to(device)
-        output = model(input_ids=ids, pixel_values=cache.pixels(indices, device))
-        labels = torch.from_numpy(cache.labels[indices]).to(device)
-        labels = labels[:, : len(ATTRIBUTES)]
+        indices = cache.draw(random, batch_size)
+        labels = cache.labels[indices, : len(ATTRIBUTES)]
+        output = model(input_ids=captions.draw(labels, random), pixel_values=cache.pixels(indices))
         same = (labels[:, None] == labels[None]).all(dim=2).float()
         target = same / same.sum(dim=1, keepdim=True)
         logits = output.logits_per_image.float()
@@ -165,17 +173,17 @@ class ConditionedDenoiser(nn.Module):
 
 
 @torch.no_grad()
-def encode_scenes(vae: AutoencoderKL, cache: SceneCache, device: str, batch_size: int = 64) -> tuple[Tensor, float]:
+def encode_scenes(vae: AutoencoderKL, cache: SceneCache, batch_size: int = 64) -> tuple[Tensor, float]:
     """Return latents of every training picture, of unit standard deviation, fp16 [N, C, 8, 8], and their factor.
 
-    The latents are on the CPU; `vae.config.scaling_factor` is set to the factor that they were multiplied with.
+    `vae.config.scaling_factor` is set to the factor that they were multiplied with.
     """
     vae.eval()
     parts = []
     for start in range(0, len(cache.images), batch_size):
-        indices = np.arange(start, min(start + batch_size, len(cache.images)))
-        with torch.autocast(device, torch.bfloat16):
-            parts.append(vae.encode(cache.pixels(indices, device)).latent_dist.mode().float().cpu())
+        pixels = cache.pixels(slice(start, start + batch_size))
+        with torch.autocast(pixels.device.type, torch.bfloat16):
+            parts.append(vae.encode(pixels).latent_dist.mode().float())
     latents = torch.cat(parts)
     scaling_factor = 1.0 / float(latents.std())
     vae.register_to_config(scaling_factor=scaling_factor)
@@ -187,7 +195,6 @@ def unet_loss(
     cache: SceneCache,
     tokenizer: CLIPTokenizer,
     scheduler: DDIMScheduler,
-    device: str,
     *,
     caption_dropout: float,
     anonymous: float = 0.0,
@@ -197,14 +204,15 @@ def unet_loss(
 
     The weights are min(SNR, gamma) / SNR.
     """
-    alphas_cumprod = scheduler.alphas_cumprod.to(device)
+    alphas_cumprod = scheduler.alphas_cumprod.to(latents.device)
+    captions = CaptionTable(tokenizer, latents.device)
 
     def loss(model: nn.Module, random: StepRandom, batch_size: int) -> Tensor:
-        indices = np.sort(random.numpy.integers(len(latents), size=batch_size))
-        ids = tokenize(tokenizer, cache.captions(indices, random.numpy, caption_dropout, anonymous)).to(device)
-        clean = latents[torch.from_numpy(indices)].to(device).float()
-        noise = random.normal(tuple(clean.shape), device)
-        timesteps = torch.from_numpy(random.numpy.integers(len(alphas_cumprod), size=batch_size)).to(device)
+        indices = cache.draw(random, batch_size)
+        ids = captions.draw(cache.labels[indices], random, caption_dropout, anonymous)
+        clean = latents[indices].float()
+        noise = random.normal(*clean.shape)
+        timesteps = random.integers(0, len(alphas_cumprod), batch_size)
         alpha = alphas_cumprod[timesteps].view(-1, 1, 1, 1)
         noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
         error = (model(noisy, timesteps, ids).float() - noise).square().mean(dim=(1, 2, 3))

@@ -1,7 +1,7 @@
 """One training loop for every part of the embedded model: checkpoints, resumes, logs, deterministic given its seed.
 
-A step's random numbers depend on (seed, stage, step) only, so a run that was interrupted and resumed takes the same
-steps as one that was not.
+A step's random numbers depend on (seed, stage, step) and the kind of device only, so a run that was interrupted and
+resumed takes the same steps as one that was not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
@@ -64,6 +63,7 @@ class TrainConfig(BaseModel):
     output_dir: Path = Field(description="where the finished folders are written")
     num_scenes: int = Field(gt=0, description="rendered training pictures")
     checkpoint_every: int = Field(default=500, gt=0, description="steps between checkpoints")
+    record: bool = Field(default=True, description="on a GPU: record a step's kernels once and replay them")
     caption_dropout: float = Field(default=0.1, ge=0, lt=1, description="share of empty captions, for guidance")
     anonymous: float = Field(default=0.1, ge=0, lt=1, description="share of the known objects captioned without a word")
     vae_terms: VaeTerms = VaeTerms()
@@ -92,16 +92,29 @@ class TrainConfig(BaseModel):
 
 
 class StepRandom:
-    """The random numbers of one training step: a numpy generator for choices, a torch generator for noise."""
+    """The random numbers of one training step, drawn on the device that trains."""
 
-    def __init__(self, seed: int, stage: str, step: int) -> None:
-        digest = hashlib.sha256(f"{seed}/{stage}/{step}".encode()).digest()
-        self.numpy = np.random.default_rng(int.from_bytes(digest[:8], "big"))
-        self.torch = torch.Generator().manual_seed(int.from_bytes(digest[8:15], "big"))
+    def __init__(self, seed: int, stage: str, step: int = 0, device: str = "cpu") -> None:
+        self._seed, self._stage, self._device = seed, stage, device
+        self.generator = torch.Generator(device)
+        self.begin(step)
 
-    def normal(self, shape: tuple[int, ...], device: str) -> Tensor:
-        """Draw standard normal numbers, on the CPU so that they do not depend on the device."""
-        return torch.randn(shape, generator=self.torch).to(device)
+    def begin(self, step: int) -> None:
+        """Turn to the numbers of a step."""
+        digest = hashlib.sha256(f"{self._seed}/{self._stage}/{step}".encode()).digest()
+        self.generator.manual_seed(int.from_bytes(digest[:7], "big"))
+
+    def integers(self, low: int, high: int, count: int) -> Tensor:
+        """Draw int64 [count], uniform over low..high-1."""
+        return torch.randint(low, high, (count,), generator=self.generator, device=self._device)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Draw float32 numbers, uniform in 0..1."""
+        return torch.rand(shape, generator=self.generator, device=self._device)
+
+    def normal(self, *shape: int) -> Tensor:
+        """Draw standard normal float32 numbers."""
+        return torch.randn(shape, generator=self.generator, device=self._device)
 
 
 M = TypeVar("M", bound=nn.Module)
@@ -118,7 +131,7 @@ def learning_rate(config: StageConfig, step: int) -> float:
 
 def identity(stage: StageConfig, config: TrainConfig, upstream: str) -> str:
     """Return the digest of everything a stage's weights depend on; a checkpoint of another digest is not resumed."""
-    shared = ("seed", "num_scenes", "caption_dropout", "anonymous", "snr_gamma")
+    shared = ("seed", "device", "num_scenes", "caption_dropout", "anonymous", "snr_gamma")
     parts = [stage.model_dump(), {name: getattr(config, name) for name in shared}, upstream]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -151,15 +164,15 @@ def train_stage(
     )
     checkpoint = _Checkpoint(config.work_dir / f"{name}.pt", identity(stage, config, upstream))
     start = checkpoint.load(model, average, optimizer, config.device)
-    window: list[float] = []
+    random = StepRandom(config.seed, name, device=config.device)
+    gradients = _gradients(model, loss_fn, random, stage.batch_size, config)
+    total, counted = torch.zeros((), device=config.device), 0
     began = time.monotonic()
     for step in range(start, stage.steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(stage, step)
-        with _attention(config.device), torch.autocast(config.device, torch.bfloat16):
-            loss = loss_fn(model, StepRandom(config.seed, name, step), stage.batch_size)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        random.begin(step)
+        total, counted = total + gradients(), counted + 1
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         # The decay rises with the step count: the first, random weights must not stay in the average.
@@ -167,7 +180,6 @@ def train_stage(
         with torch.no_grad():
             parameters = [p.detach() for p in model.parameters()]
             torch._foreach_lerp_(list(average.parameters()), parameters, 1 - decay)
-        window.append(float(loss.detach()))
         done = step + 1
         if done % 50 == 0 or done == stage.steps:
             seconds = time.monotonic() - began
@@ -175,14 +187,50 @@ def train_stage(
                 "stage": name,
                 "step": done,
                 "steps": stage.steps,
-                "loss": sum(window) / len(window),
+                "loss": float(total) / counted,
                 "samples_per_second": (done - start) * stage.batch_size / seconds,
             }
             _log(config.work_dir / f"{name}.jsonl", row)
-            window.clear()
+            total, counted = torch.zeros_like(total), 0
         if done % config.checkpoint_every == 0 or done == stage.steps:
             checkpoint.save(model, average, optimizer, done)
     return average.eval()
+
+
+def _gradients(
+    model: nn.Module, loss_fn: LossFn, random: StepRandom, batch_size: int, config: TrainConfig
+) -> Callable[[], Tensor]:
+    """Return what sets the gradients of one step and returns its loss.
+
+    On a GPU the step is recorded once and replayed: launching its kernels one by one takes longer than they do.
+    """
+
+    def evaluate() -> Tensor:
+        model.zero_grad(set_to_none=True)
+        with _attention(config.device), torch.autocast(config.device, torch.bfloat16):
+            loss = loss_fn(model, random, batch_size)
+        loss.backward()
+        return loss.detach()
+
+    if config.device == "cpu" or not config.record:
+        return evaluate
+    beside = torch.cuda.Stream()
+    beside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(beside):
+        for _ in range(3):  # libraries choose their kernels and buffers before the recording
+            evaluate()
+    torch.cuda.current_stream().wait_stream(beside)
+    model.zero_grad(set_to_none=True)
+    graph = torch.cuda.CUDAGraph()
+    graph.register_generator_state(random.generator)
+    with torch.cuda.graph(graph):
+        recorded = evaluate()
+
+    def replay() -> Tensor:
+        graph.replay()
+        return recorded
+
+    return replay
 
 
 def _attention(device: str) -> AbstractContextManager[object]:

@@ -21,8 +21,8 @@ from augment.tiny.networks import LATENT_CHANNELS, build_vae
 from augment.tiny.stages import SceneCache, glyph_attributes
 from augment.tiny.training import StepRandom, VaeTerms
 
-PICTURES = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
-CACHE = SceneCache(PICTURES, np.zeros((4, 5), np.int64))
+PICTURES = torch.randint(0, 256, (4, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+CACHE = SceneCache(PICTURES, torch.zeros(4, 5, dtype=torch.int64))
 
 
 class Coder(nn.Module):
@@ -47,7 +47,7 @@ class Coder(nn.Module):
 def loss_of(coder, **terms):
     weights = VaeTerms(**({"kl": 0.0, "edges": 0.0, "perceptual": 0.0} | terms))
     torch.manual_seed(0)
-    return float(vae_loss(CACHE, build_glyph_classifier(), "cpu", weights)(coder, StepRandom(0, "vae", 0), 4))
+    return float(vae_loss(CACHE, build_glyph_classifier(), weights)(coder, StepRandom(0, "vae", 0), 4))
 
 
 def test_squared_error_and_kl_divergence():
@@ -101,7 +101,7 @@ def test_features_of_one_picture_do_not_differ_and_only_the_made_one_gets_a_grad
 
 def test_the_perceptual_network_has_no_gradient_and_the_autoencoder_has():
     perceptual, vae = build_glyph_classifier(), build_vae()
-    loss = vae_loss(CACHE, perceptual, "cpu", VaeTerms(edges=0.1, perceptual=0.1))
+    loss = vae_loss(CACHE, perceptual, VaeTerms(edges=0.1, perceptual=0.1))
     loss(vae, StepRandom(0, "vae", 0), 2).backward()
     assert all(p.grad is None for p in perceptual.parameters())
     assert float(vae.encoder.conv_in.weight.grad.abs().sum()) > 0
@@ -115,6 +115,4 @@ def test_the_glyph_classifiers_loss_is_the_entropy_of_a_uniform_guess():
             return {name: torch.zeros(len(images), size) for name, size in sizes.items()}
 
     expected = np.log(sizes["glyph"]) + np.log(sizes["mark"])
-    assert float(glyph_loss(CACHE, "cpu")(Uniform(), StepRandom(0, "glyphs", 0), 4)) == pytest.approx(
-        expected, rel=1e-5
-    )
+    assert float(glyph_loss(CACHE)(Uniform(), StepRandom(0, "glyphs", 0), 4)) == pytest.approx(expected, rel=1e-5)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -40,14 +39,13 @@ class Knows(nn.Module):
 
 
 def loss_of(student, stride=100, teacher=None):
-    cache = SceneCache(np.zeros((3, 64, 64, 3), np.uint8), np.zeros((3, 5), np.int64))
+    cache = SceneCache(torch.zeros(3, 64, 64, 3, dtype=torch.uint8), torch.zeros(3, 5, dtype=torch.int64))
     conditioned = SimpleNamespace(unet=teacher or Knows(), text_encoder=lambda ids: (torch.zeros(len(ids), 16, 128),))
     loss = distillation_loss(
         PICTURE.expand(3, LATENT_CHANNELS, 8, 8).half(),
         cache,
         build_tokenizer(["a"]),
         conditioned,
-        "cpu",
         guidance_max=5.0,
         stride=stride,
     )

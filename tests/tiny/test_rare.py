@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -29,13 +28,13 @@ CONFIG = ROOT / "configs" / "interpolate" / "rare.yaml"
 
 
 def test_every_so_many_th_scene_of_a_rare_class_is_kept():
-    labels = np.zeros((23, 5), np.int64)
-    labels[:, 0] = [0] * 10 + [1] * 8 + [2] * 5
-    cache = SceneCache(np.arange(23, dtype=np.uint8).reshape(23, 1, 1, 1), labels)
+    labels = torch.zeros(23, 5, dtype=torch.int64)
+    labels[:, 0] = torch.tensor([0] * 10 + [1] * 8 + [2] * 5)
+    cache = SceneCache(torch.arange(23, dtype=torch.uint8).reshape(23, 1, 1, 1), labels)
     kept = rare.long_tail(cache, [CLASSES[1], CLASSES[2]], 4)
     assert kept.images.flatten().tolist() == [*range(10), 10, 14, 18, 22]
-    assert np.bincount(kept.labels[:, 0]).tolist() == [10, 2, 2]
-    assert np.bincount(rare.long_tail(cache, [CLASSES[0]], 99).labels[:, 0]).tolist() == [1, 8, 5]
+    assert kept.labels[:, 0].bincount().tolist() == [10, 2, 2]
+    assert rare.long_tail(cache, [CLASSES[0]], 99).labels[:, 0].bincount().tolist() == [1, 8, 5]
 
 
 def test_mean_over_pairs_of_a_group_that_count():

@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from augment.tiny import stages
-from augment.tiny.networks import build_scheduler, build_tokenizer
+from augment.tiny.caption_tokens import CaptionTable
+from augment.tiny.captions import vocabulary
+from augment.tiny.networks import LATENT_CHANNELS, build_scheduler, build_text_encoder, build_tokenizer, build_unet
 from augment.tiny.training import (
     StageConfig,
     StepRandom,
@@ -18,6 +20,7 @@ from augment.tiny.training import (
     learning_rate,
     train_stage,
 )
+from augment.tiny.world import CLASSES
 
 STAGE = StageConfig(steps=8, batch_size=4, learning_rate=1e-2, warmup=2, ema_decay=0.9)
 
@@ -29,7 +32,7 @@ def train_config(folder, **changes):
 
 
 def regression(model, random, batch_size):
-    x = random.normal((batch_size, 3), "cpu")
+    x = random.normal(batch_size, 3)
     return (model(x) - x.sum(dim=1, keepdim=True)).square().mean()
 
 
@@ -93,7 +96,7 @@ def test_learning_rate_warms_up_and_ends_at_zero():
 def test_random_numbers_depend_on_seed_stage_and_step_only():
     def draw(*arguments):
         random = StepRandom(*arguments)
-        return float(random.numpy.random()), random.normal((2,), "cpu").tolist()
+        return random.uniform(1).tolist(), random.normal(2).tolist(), random.integers(0, 99, 2).tolist()
 
     assert draw(0, "vae", 5) == draw(0, "vae", 5)
     assert len({str(draw(*a)) for a in [(0, "vae", 5), (1, "vae", 5), (0, "unet", 5), (0, "vae", 6)]}) == 4
@@ -102,7 +105,7 @@ def test_random_numbers_depend_on_seed_stage_and_step_only():
 def scene_cache(count=6):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, 64, 64, 3), dtype=np.uint8)
-    return stages.SceneCache(images, rng.integers(0, 4, (count, 5)))
+    return stages.SceneCache(torch.from_numpy(images), torch.from_numpy(rng.integers(0, 4, (count, 5))))
 
 
 def test_noise_prediction_loss_has_min_snr_weights():
@@ -112,7 +115,6 @@ def test_noise_prediction_loss_has_min_snr_weights():
         cache,
         build_tokenizer(["a"]),
         scheduler,
-        "cpu",
         caption_dropout=0.0,
         snr_gamma=5.0,
     )
@@ -144,16 +146,47 @@ def test_clip_loss_counts_pictures_with_equal_attributes_as_positives():
             self.logits_per_image = torch.zeros(len(input_ids), len(input_ids))
             return self
 
-    value = stages.clip_loss(cache, build_tokenizer(["a"]), "cpu")(Uniform(), StepRandom(0, "clip", 0), 5)
+    value = stages.clip_loss(cache, build_tokenizer(["a"]))(Uniform(), StepRandom(0, "clip", 0), 5)
     assert float(value) == pytest.approx(float(np.log(5)), rel=1e-6)
 
 
-def test_caption_dropout_empties_its_share_of_captions():
-    cache = scene_cache(400)
-    cache.labels[:, 2] %= 4
-    captions = cache.captions(np.arange(400), np.random.default_rng(0), dropout=0.25)
+def test_captions_are_of_the_grammar_and_name_the_picture():
+    tokenizer = build_tokenizer(vocabulary(CLASSES))
+    labels = torch.tensor([[2, 1, 1, 0, 0], [len(CLASSES), 3, 0, 0, 0]]).repeat_interleave(200, 0)
+    ids = CaptionTable(tokenizer, "cpu").draw(labels, StepRandom(0, "unet", 0))
+    captions = tokenizer.batch_decode(ids, skip_special_tokens=True)
+    assert all("penguin" in text and "snow" in text and "night" in text for text in captions[:200])
+    assert all("penguin" not in text and "ocean" in text for text in captions[200:])
+    assert {"a penguin on snow at night", "a photo of a penguin in the snow at night"} <= set(captions)
+
+
+def test_shares_of_captions_are_empty_or_without_the_word():
+    tokenizer = build_tokenizer(vocabulary(CLASSES))
+    table, labels = CaptionTable(tokenizer, "cpu"), torch.zeros(400, 3, dtype=torch.int64)
+    ids = table.draw(labels, StepRandom(0, "unet", 0), dropout=0.25, anonymous=0.5)
+    captions = tokenizer.batch_decode(ids, skip_special_tokens=True)
     assert 70 <= captions.count("") <= 130
-    assert "" not in cache.captions(np.arange(400), np.random.default_rng(0))
+    assert 110 <= sum("fox" in text for text in captions) <= 190
+    assert torch.equal(ids[captions.index("")], table.empty)
+    assert (table.draw(labels, StepRandom(0, "unet", 0)) != table.empty).any(dim=1).all()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_recorded_step_is_the_step(tmp_path):
+    tokenizer, labels = build_tokenizer(vocabulary(CLASSES)), torch.zeros(6, 5, dtype=torch.int64)
+    cache = stages.SceneCache(torch.zeros(6, 64, 64, 3, dtype=torch.uint8), labels).to("cuda")
+    latents = torch.randn(6, LATENT_CHANNELS, 8, 8, generator=torch.Generator().manual_seed(0)).cuda().half()
+    trained = []
+    for record in (True, False):
+        torch.manual_seed(0)
+        model = stages.ConditionedDenoiser(build_unet(), build_text_encoder(tokenizer))
+        loss = stages.unet_loss(latents, cache, tokenizer, build_scheduler(), caption_dropout=0.1, snr_gamma=5.0)
+        config = train_config(tmp_path / str(record), device="cuda", record=record)
+        trained.append(weights(train_stage("unet", model, loss, STAGE, config)))
+    torch.testing.assert_close(trained[0], trained[1], atol=2e-3, rtol=0.0)
+    start = weights(stages.ConditionedDenoiser(build_unet(), build_text_encoder(tokenizer))).cuda()
+    assert float((trained[0] - start).abs().max()) > 0.02
 
 
 @pytest.mark.usefixtures("emoji_font")
@@ -164,11 +197,20 @@ def test_rendered_scenes_are_cached_and_repeatable(tmp_path):
     other = stages.render_scenes(tmp_path / "b", 5, seed=3)
     assert (tmp_path / "a" / "scenes-named-3-5.npy").stat().st_mtime_ns == written
     for cache in (again, other):
-        assert np.array_equal(cache.images, first.images) and np.array_equal(cache.labels, first.labels)
+        assert torch.equal(cache.images, first.images) and torch.equal(cache.labels, first.labels)
+
+
+@pytest.mark.usefixtures("emoji_font")
+def test_processes_render_what_one_renders(tmp_path, monkeypatch):
+    alone = stages.render_scenes(tmp_path / "a", 5, seed=3, sampler="denoiser")
+    monkeypatch.setattr(stages, "RENDER_CHUNK", 2)
+    together = stages.render_scenes(tmp_path / "b", 5, seed=3, sampler="denoiser")
+    assert torch.equal(together.images, alone.images) and torch.equal(together.labels, alone.labels)
+    assert len(alone.images.flatten(1).unique(dim=0)) == 5
 
 
 def test_residual_branches_of_the_untrained_autoencoder_are_zero():
-    from augment.tiny.networks import LATENT_CHANNELS, build_vae
+    from augment.tiny.networks import build_vae
 
     vae = build_vae()
     branches = [m for n, m in vae.named_modules() if n.endswith("conv2")]
