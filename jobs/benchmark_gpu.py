@@ -48,7 +48,7 @@ T = TypeVar("T")
 WORDS = ("a", "photo", "of", "fox", "in", "snow")
 SOURCE, TARGET = "a photo of a fox", "a photo of a fox in snow"
 VARIANTS = 4  # edits of each image, the default of `augment expand`
-REPEATS, SECONDS_OF_REPEATS = 3, 30.0
+REPEATS, SECONDS_OF_REPEATS = 3, 12.0
 FEW_STEPS = 8  # up to here the default's tolerance takes about four iterations per step, above it one or two
 STAGES = ("encode", "invert", "edit", "decode", "end_to_end")
 
