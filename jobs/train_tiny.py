@@ -81,9 +81,11 @@ def train_unet(config: TrainConfig) -> None:
     if config.denoiser_init:
         start_unet_from(denoiser.unet, config.denoiser_init / "unet")
         start_text_encoder_from(denoiser.text_encoder, tokenizer, config.denoiser_init)
+    denoiser.text_encoder.requires_grad_(not config.keep_text_encoder)
     vae = networks.load_vae(config.vae_from or config.output_dir / "vae").to(config.device)
-    latents, factor = stages.encode_scenes(vae, cache)
-    print(f"scaling_factor {factor:.4f}", flush=True)
+    latents = stages.encode_scenes(vae, cache)
+    vae.register_to_config(scaling_factor=latents.factor)
+    print(f"scaling_factor {latents.factor:.4f}", flush=True)
     loss = stages.unet_loss(
         latents,
         cache,
@@ -108,7 +110,7 @@ def train_student(config: TrainConfig) -> None:
     """Distil the finished pipeline into its few-step student and write `student/`."""
     torch.manual_seed(config.seed)
     pipeline, cache = networks.load_pipeline(config.output_dir / "pipeline", config.device), _scenes(config, "denoiser")
-    latents, _ = stages.encode_scenes(pipeline.vae, cache)
+    latents = stages.encode_scenes(pipeline.vae, cache, factor=pipeline.vae.config.scaling_factor)
     teacher = stages.ConditionedDenoiser(pipeline.unet, pipeline.text_encoder)
     loss = distillation_loss(
         latents,

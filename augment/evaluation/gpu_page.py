@@ -84,6 +84,8 @@ def _notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         best = max(timed, key=lambda row: row["images_per_second"]["end_to_end"])
         notes.append(
             f"floor: at batch {best['batch']} inversion takes {1 / best['invert_mfu']:.1f} times the bound, edits "
-            f"{1 / best['edit_mfu']:.1f} times; medians of {best['repeats']}"
+            f"{1 / best['edit_mfu']:.1f} times; "
+            + ("one run" if best["repeats"] == 1 else f"medians of {best['repeats']} runs")
+            + " after one to warm up"
         )
     return ["\n".join(f"- {' '.join(note.split())}" for note in notes)] if notes else []

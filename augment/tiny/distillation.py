@@ -10,7 +10,7 @@ from transformers import CLIPTokenizer
 from augment.models.stable_diffusion import guidance_embedding
 from augment.tiny.caption_tokens import CaptionTable
 from augment.tiny.networks import GUIDANCE_WIDTH, build_student_scheduler
-from augment.tiny.stages import ConditionedDenoiser, SceneCache
+from augment.tiny.stages import ConditionedDenoiser, SceneCache, SceneLatents
 from augment.tiny.training import LossFn, StepRandom
 
 HUBER = 1e-3  # where the pseudo-Huber loss turns from square to linear, in the latents' unit scale
@@ -25,7 +25,7 @@ def student_from(teacher: UNet2DConditionModel, student: UNet2DConditionModel) -
 
 
 def distillation_loss(
-    latents: Tensor,
+    latents: SceneLatents,
     cache: SceneCache,
     tokenizer: CLIPTokenizer,
     teacher: ConditionedDenoiser,
@@ -41,14 +41,14 @@ def distillation_loss(
     or z_s itself at the end. The target is the student without gradient (Song & Dhariwal 2023, section 3.2).
 
     Args:
-        latents: clean, unit scale, [N, C, h, w].
+        latents: of the pictures.
         guidance_max: w is uniform in 1..guidance_max.
         stride: training timesteps of a teacher step.
         anonymous: share of the known objects captioned without their word.
     """
     scheduler = build_student_scheduler()
-    alphas_cumprod = scheduler.alphas_cumprod.to(latents.device)
-    captions = CaptionTable(tokenizer, latents.device)
+    alphas_cumprod = scheduler.alphas_cumprod.to(cache.labels.device)
+    captions = CaptionTable(tokenizer, cache.labels.device)
     grid = scheduler.config.num_train_timesteps // scheduler.config.original_inference_steps
 
     def answer(model: nn.Module, z: Tensor, t: Tensor, hidden: Tensor, w: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ def distillation_loss(
     def loss(model: nn.Module, random: StepRandom, batch_size: int) -> Tensor:
         indices = cache.draw(random, batch_size)
         ids = captions.draw(cache.labels[indices], random, anonymous=anonymous)
-        clean = latents[indices].float()
+        clean = latents.draw(indices, random)
         t = random.integers(1, scheduler.config.original_inference_steps + 1, batch_size) * grid - 1
         w = 1 + (guidance_max - 1) * random.uniform(batch_size)
         alpha = alphas_cumprod[t].view(-1, 1, 1, 1)

@@ -68,7 +68,7 @@ def long_tailed_model(rare: Sequence[str], rarity: int, config: TrainConfig) -> 
     quiet()
     pipeline = networks.load_pipeline(WEIGHTS / "pipeline", config.device)
     scenes = scenes.to(config.device)
-    latents = _encoded(StableDiffusion(pipeline, model_id=MODEL_ID, revision=""), scenes)
+    latents = stages.encode_scenes(pipeline.vae, scenes, factor=pipeline.vae.config.scaling_factor)
     denoiser = stages.ConditionedDenoiser(pipeline.unet, pipeline.text_encoder)
     upstream = f"{weights_digest(denoiser)} {sorted(rare)} {rarity}"
     forget_class_words(pipeline.text_encoder.get_input_embeddings().weight, pipeline.tokenizer, config.seed)
@@ -97,11 +97,6 @@ def forget_class_words(word_embeddings: Tensor, tokenizer: object, seed: int) ->
     drawn = torch.randn(len(words), word_embeddings.shape[1], generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
         word_embeddings[words] = 0.02 * drawn.to(word_embeddings)  # the initial spread of a CLIP text model
-
-
-def _encoded(model: LatentDiffusion, scenes: SceneCache, batch_size: int = 64) -> Tensor:
-    starts = range(0, len(scenes.images), batch_size)
-    return torch.cat([model.encode(scenes.pixels(slice(start, start + batch_size))) for start in starts]).half()
 
 
 # --- pictures --------------------------------------------------------------------------------------------------------

@@ -172,26 +172,52 @@ class ConditionedDenoiser(nn.Module):
         return self.unet(latents, timesteps, hidden).sample
 
 
-@torch.no_grad()
-def encode_scenes(vae: AutoencoderKL, cache: SceneCache, batch_size: int = 64) -> tuple[Tensor, float]:
-    """Return latents of every training picture, of unit standard deviation, fp16 [N, C, 8, 8], and their factor.
+@dataclass(frozen=True)
+class SceneLatents:
+    """What the autoencoder's encoder says of every training picture: mean and standard deviation, fp16 [N, C, 8, 8].
 
-    `vae.config.scaling_factor` is set to the factor that they were multiplied with.
+    A denoiser that learns from the means alone takes the smallest departure from them for noise. It is then so strong a
+    contraction at little noise that its inverse, which inversion is, blows departures up; the standard deviation is a
+    floor to that. Stable Diffusion, too, is trained on draws.
+
+    Attributes:
+        factor: what both were multiplied with.
+    """
+
+    mean: Tensor
+    std: Tensor
+    factor: float = 1.0
+
+    def draw(self, indices: Tensor, random: StepRandom) -> Tensor:
+        """Draw latents of some pictures, float32 [B, C, 8, 8]."""
+        mean = self.mean[indices].float()
+        return mean + self.std[indices].float() * random.normal(*mean.shape)
+
+
+@torch.no_grad()
+def encode_scenes(
+    vae: AutoencoderKL, cache: SceneCache, *, factor: float | None = None, batch_size: int = 64
+) -> SceneLatents:
+    """Return the latents of every training picture.
+
+    Args:
+        factor: scale of the latents; without it the means get unit standard deviation.
     """
     vae.eval()
-    parts = []
+    means, stds = [], []
     for start in range(0, len(cache.images), batch_size):
         pixels = cache.pixels(slice(start, start + batch_size))
         with torch.autocast(pixels.device.type, torch.bfloat16):
-            parts.append(vae.encode(pixels).latent_dist.mode().float())
-    latents = torch.cat(parts)
-    scaling_factor = 1.0 / float(latents.std())
-    vae.register_to_config(scaling_factor=scaling_factor)
-    return (latents * scaling_factor).half(), scaling_factor
+            posterior = vae.encode(pixels).latent_dist
+        means.append(posterior.mean.float())
+        stds.append(posterior.std.float())
+    mean, std = torch.cat(means), torch.cat(stds)
+    factor = factor or 1.0 / float(mean.std())
+    return SceneLatents((mean * factor).half(), (std * factor).half(), factor)
 
 
 def unet_loss(
-    latents: Tensor,
+    latents: SceneLatents,
     cache: SceneCache,
     tokenizer: CLIPTokenizer,
     scheduler: DDIMScheduler,
@@ -204,13 +230,13 @@ def unet_loss(
 
     The weights are min(SNR, gamma) / SNR.
     """
-    alphas_cumprod = scheduler.alphas_cumprod.to(latents.device)
-    captions = CaptionTable(tokenizer, latents.device)
+    alphas_cumprod = scheduler.alphas_cumprod.to(cache.labels.device)
+    captions = CaptionTable(tokenizer, cache.labels.device)
 
     def loss(model: nn.Module, random: StepRandom, batch_size: int) -> Tensor:
         indices = cache.draw(random, batch_size)
         ids = captions.draw(cache.labels[indices], random, caption_dropout, anonymous)
-        clean = latents[indices].float()
+        clean = latents.draw(indices, random)
         noise = random.normal(*clean.shape)
         timesteps = random.integers(0, len(alphas_cumprod), batch_size)
         alpha = alphas_cumprod[timesteps].view(-1, 1, 1, 1)

@@ -76,6 +76,7 @@ class TrainConfig(BaseModel):
         default=None,
         description="pipeline whose UNet and text encoder to begin with, of as many latent channels or fewer",
     )
+    keep_text_encoder: bool = Field(default=False, description="train the UNet alone: a student of it stays a student")
     vae_from: Path | None = Field(default=None, description="finished autoencoder, taken instead of training one")
     snr_gamma: float = Field(default=5.0, gt=0, description="min-SNR loss weighting (Hang et al. 2023, eq. 9)")
     glyphs: StageConfig = StageConfig(steps=1400, batch_size=48, learning_rate=2e-3, ema_decay=0.99)
@@ -160,7 +161,10 @@ def train_stage(
     model.to(config.device).train()
     average = copy.deepcopy(model).requires_grad_(False)
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay, betas=(0.9, 0.99)
+        [p for p in model.parameters() if p.requires_grad],
+        lr=stage.learning_rate,
+        weight_decay=stage.weight_decay,
+        betas=(0.9, 0.99),
     )
     checkpoint = _Checkpoint(config.work_dir / f"{name}.pt", identity(stage, config, upstream))
     start = checkpoint.load(model, average, optimizer, config.device)

@@ -17,7 +17,7 @@ from augment.tiny.networks import (
     build_tokenizer,
     build_unet,
 )
-from augment.tiny.stages import SceneCache
+from augment.tiny.stages import SceneCache, SceneLatents
 from augment.tiny.training import StepRandom
 
 ALPHAS = build_student_scheduler().alphas_cumprod
@@ -42,7 +42,7 @@ def loss_of(student, stride=100, teacher=None):
     cache = SceneCache(torch.zeros(3, 64, 64, 3, dtype=torch.uint8), torch.zeros(3, 5, dtype=torch.int64))
     conditioned = SimpleNamespace(unet=teacher or Knows(), text_encoder=lambda ids: (torch.zeros(len(ids), 16, 128),))
     loss = distillation_loss(
-        PICTURE.expand(3, LATENT_CHANNELS, 8, 8).half(),
+        SceneLatents(PICTURE.expand(3, LATENT_CHANNELS, 8, 8).half(), torch.zeros(3, LATENT_CHANNELS, 8, 8).half()),
         cache,
         build_tokenizer(["a"]),
         conditioned,

@@ -12,7 +12,14 @@ from torch import nn
 from augment.tiny import stages
 from augment.tiny.caption_tokens import CaptionTable
 from augment.tiny.captions import vocabulary
-from augment.tiny.networks import LATENT_CHANNELS, build_scheduler, build_text_encoder, build_tokenizer, build_unet
+from augment.tiny.networks import (
+    LATENT_CHANNELS,
+    build_scheduler,
+    build_text_encoder,
+    build_tokenizer,
+    build_unet,
+    build_vae,
+)
 from augment.tiny.training import (
     StageConfig,
     StepRandom,
@@ -108,10 +115,36 @@ def scene_cache(count=6):
     return stages.SceneCache(torch.from_numpy(images), torch.from_numpy(rng.integers(0, 4, (count, 5))))
 
 
+def still(latents):
+    """Latents that the encoder is sure of."""
+    return stages.SceneLatents(latents.half(), torch.zeros_like(latents).half())
+
+
+def test_latents_are_drawn_from_what_the_encoder_says():
+    mean, std = torch.randn(3, 24, 8, 8).half(), torch.rand(3, 24, 8, 8).half()
+    latents = stages.SceneLatents(mean, std)
+    indices = torch.tensor([2]).repeat(4000)
+    drawn = latents.draw(indices, StepRandom(0, "unet", 0))
+    torch.testing.assert_close(drawn.mean(0), mean[2].float(), atol=0.08, rtol=0)
+    torch.testing.assert_close(drawn.std(0), std[2].float(), atol=0.08, rtol=0)
+
+
+def test_encoded_scenes_have_unit_means_and_the_encoders_spread():
+    vae, cache = build_vae(), scene_cache()
+    latents = stages.encode_scenes(vae, cache, batch_size=4)
+    with torch.no_grad():
+        posterior = vae.encode(cache.pixels(torch.arange(6))).latent_dist
+    assert float(latents.mean.float().std()) == pytest.approx(1.0, abs=1e-3)
+    ratio = 1 / float(posterior.mean.std())
+    assert latents.factor == pytest.approx(ratio, rel=0.02)  # encoded in bfloat16
+    torch.testing.assert_close(latents.std.float(), posterior.std * latents.factor, rtol=0.05, atol=0.02)
+    assert stages.encode_scenes(vae, cache, factor=2.0).factor == 2.0
+
+
 def test_noise_prediction_loss_has_min_snr_weights():
     cache, scheduler = scene_cache(), build_scheduler()
     loss = stages.unet_loss(
-        torch.zeros(6, 16, 8, 8).half(),
+        still(torch.zeros(6, 16, 8, 8)),
         cache,
         build_tokenizer(["a"]),
         scheduler,
@@ -176,7 +209,7 @@ def test_shares_of_captions_are_empty_or_without_the_word():
 def test_a_recorded_step_is_the_step(tmp_path):
     tokenizer, labels = build_tokenizer(vocabulary(CLASSES)), torch.zeros(6, 5, dtype=torch.int64)
     cache = stages.SceneCache(torch.zeros(6, 64, 64, 3, dtype=torch.uint8), labels).to("cuda")
-    latents = torch.randn(6, LATENT_CHANNELS, 8, 8, generator=torch.Generator().manual_seed(0)).cuda().half()
+    latents = still(torch.randn(6, LATENT_CHANNELS, 8, 8, generator=torch.Generator().manual_seed(0)).cuda())
     trained = []
     for record in (True, False):
         torch.manual_seed(0)
@@ -184,9 +217,11 @@ def test_a_recorded_step_is_the_step(tmp_path):
         loss = stages.unet_loss(latents, cache, tokenizer, build_scheduler(), caption_dropout=0.1, snr_gamma=5.0)
         config = train_config(tmp_path / str(record), device="cuda", record=record)
         trained.append(weights(train_stage("unet", model, loss, STAGE, config)))
-    torch.testing.assert_close(trained[0], trained[1], atol=2e-3, rtol=0.0)
+    torch.manual_seed(0)
     start = weights(stages.ConditionedDenoiser(build_unet(), build_text_encoder(tokenizer))).cuda()
-    assert float((trained[0] - start).abs().max()) > 0.02
+    way, apart = trained[1] - start, trained[0] - trained[1]
+    # Sums in another order: where a gradient is nearly zero, Adam's first steps go by its sign.
+    assert float(apart.norm()) <= 0.03 * float(way.norm())
 
 
 @pytest.mark.usefixtures("emoji_font")
@@ -210,8 +245,6 @@ def test_processes_render_what_one_renders(tmp_path, monkeypatch):
 
 
 def test_residual_branches_of_the_untrained_autoencoder_are_zero():
-    from augment.tiny.networks import build_vae
-
     vae = build_vae()
     branches = [m for n, m in vae.named_modules() if n.endswith("conv2")]
     assert branches and all(float(m.weight.detach().abs().sum()) == 0 for m in branches)
