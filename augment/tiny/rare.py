@@ -88,11 +88,7 @@ def long_tailed_model(rare: Sequence[str], rarity: int, config: TrainConfig) -> 
 
 
 def forget_class_words(word_embeddings: Tensor, tokenizer: object, seed: int) -> None:
-    """Draw the first token of each class word anew, as it was before training.
-
-    Thirteen of the words have no other. The rest of `penguin` and `sailboat` is `in` and `at`, which captions need;
-    `rocket` is spelt in five, of which four stay.
-    """
+    """Draw the token of each class word anew, as it was before training."""
     words = [int(networks.tokenize(tokenizer, [name])[0, 1]) for name in CLASSES]  # after the start of the text
     drawn = torch.randn(len(words), word_embeddings.shape[1], generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
