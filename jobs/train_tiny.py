@@ -83,7 +83,7 @@ def train_unet(config: TrainConfig) -> None:
         start_text_encoder_from(denoiser.text_encoder, tokenizer, config.denoiser_init)
     denoiser.text_encoder.requires_grad_(not config.keep_text_encoder)
     vae = networks.load_vae(config.vae_from or config.output_dir / "vae").to(config.device)
-    latents = stages.encode_scenes(vae, cache)
+    latents = stages.encode_scenes(vae, cache, least_std=config.least_std)
     vae.register_to_config(scaling_factor=latents.factor)
     print(f"scaling_factor {latents.factor:.4f}", flush=True)
     loss = stages.unet_loss(
@@ -110,7 +110,8 @@ def train_student(config: TrainConfig) -> None:
     """Distil the finished pipeline into its few-step student and write `student/`."""
     torch.manual_seed(config.seed)
     pipeline, cache = networks.load_pipeline(config.output_dir / "pipeline", config.device), _scenes(config, "denoiser")
-    latents = stages.encode_scenes(pipeline.vae, cache, factor=pipeline.vae.config.scaling_factor)
+    factor = pipeline.vae.config.scaling_factor
+    latents = stages.encode_scenes(pipeline.vae, cache, factor=factor, least_std=config.least_std)
     teacher = stages.ConditionedDenoiser(pipeline.unet, pipeline.text_encoder)
     loss = distillation_loss(
         latents,

@@ -196,12 +196,18 @@ class SceneLatents:
 
 @torch.no_grad()
 def encode_scenes(
-    vae: AutoencoderKL, cache: SceneCache, *, factor: float | None = None, batch_size: int = 64
+    vae: AutoencoderKL,
+    cache: SceneCache,
+    *,
+    factor: float | None = None,
+    least_std: float = 0.0,
+    batch_size: int = 64,
 ) -> SceneLatents:
     """Return the latents of every training picture.
 
     Args:
         factor: scale of the latents; without it the means get unit standard deviation.
+        least_std: what no standard deviation is below, in the latents' scale.
     """
     vae.eval()
     means, stds = [], []
@@ -213,7 +219,7 @@ def encode_scenes(
         stds.append(posterior.std.float())
     mean, std = torch.cat(means), torch.cat(stds)
     factor = factor or 1.0 / float(mean.std())
-    return SceneLatents((mean * factor).half(), (std * factor).half(), factor)
+    return SceneLatents((mean * factor).half(), (std * factor).clamp_min(least_std).half(), factor)
 
 
 def unet_loss(

@@ -76,6 +76,7 @@ class TrainConfig(BaseModel):
         default=None,
         description="pipeline whose UNet and text encoder to begin with, of as many latent channels or fewer",
     )
+    least_std: float = Field(default=0.0, ge=0, description="what no latent's standard deviation is taken to be below")
     keep_text_encoder: bool = Field(default=False, description="train the UNet alone: a student of it stays a student")
     vae_from: Path | None = Field(default=None, description="finished autoencoder, taken instead of training one")
     snr_gamma: float = Field(default=5.0, gt=0, description="min-SNR loss weighting (Hang et al. 2023, eq. 9)")
@@ -132,7 +133,7 @@ def learning_rate(config: StageConfig, step: int) -> float:
 
 def identity(stage: StageConfig, config: TrainConfig, upstream: str) -> str:
     """Return the digest of everything a stage's weights depend on; a checkpoint of another digest is not resumed."""
-    shared = ("seed", "device", "num_scenes", "caption_dropout", "anonymous", "snr_gamma")
+    shared = ("seed", "device", "num_scenes", "caption_dropout", "anonymous", "snr_gamma", "least_std")
     parts = [stage.model_dump(), {name: getattr(config, name) for name in shared}, upstream]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

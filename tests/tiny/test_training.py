@@ -139,6 +139,8 @@ def test_encoded_scenes_have_unit_means_and_the_encoders_spread():
     assert latents.factor == pytest.approx(ratio, rel=0.02)  # encoded in bfloat16
     torch.testing.assert_close(latents.std.float(), posterior.std * latents.factor, rtol=0.05, atol=0.02)
     assert stages.encode_scenes(vae, cache, factor=2.0).factor == 2.0
+    wide = stages.encode_scenes(vae, cache, least_std=0.75)
+    assert torch.equal(wide.std, stages.encode_scenes(vae, cache).std.clamp_min(0.75))
 
 
 def test_noise_prediction_loss_has_min_snr_weights():
