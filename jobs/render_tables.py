@@ -3,8 +3,8 @@
     augment benchmark configs/benchmark/emoji.yaml --out out/benchmark    # and so on, see REPORTS
     python -m jobs.render_tables [--reports out] [--check]
 
-A table stands in docs/inversion.md between `<!-- table: NAME -->` and `<!-- end -->`; so does the README's excerpt. A
-table whose report is not there stays as it is. The prose around the tables is for a person to read again.
+A table stands in a page of PAGES between `<!-- table: NAME -->` and `<!-- end -->`. A table whose report is not there
+stays as it is. The prose around the tables is for a person to read again.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Any
 from augment.evaluation import page_tables as tables
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("docs/inversion.md", "README.md")
+PAGES = ("docs/inversion.md", "docs/emoji_world.md", "README.md")
 Reports = Mapping[str, dict[str, Any]]
-REPORTS = ("", "_50", "_ablation", "_guidance", "_lcm", "_editing_lcm", "_editing", "_throughput", "_instance")
+REPORTS = ("", "_50", "_ablation", "_guidance", "_lcm", "_editing_lcm", "_editing", "_throughput", "_unknown")
 
 # Name of a table -> the reports it needs, by the end of their folder's name, and what makes it of them.
 TABLES: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
@@ -36,6 +36,7 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
     "editing-lcm": (("_editing_lcm",), tables.editing_lcm),
     "editing": (("_editing",), tables.editing),
     "throughput": (("_throughput",), tables.throughput),
+    "unknown": (("_unknown",), tables.unknown_objects),
 }
 
 

@@ -53,6 +53,9 @@ def test_starts_are_in_the_order_of_their_cost_and_the_default_is_last() -> None
     ]
 
 
+SHARE = {"": 0.9, "_low": 0.81, "_high": 0.95}
+
+
 def test_the_readme_has_some_of_the_rows_word_for_word() -> None:
     whole, some = tables.starts(*reports()), tables.starts_excerpt(*reports())
     assert [line for line in whole if line in some] == some
@@ -98,3 +101,15 @@ def test_pages_ask_for_tables_that_are_made(page: str) -> None:
     names = re.findall(r"<!-- table: ([\w-]+) -->", text)
     assert names and set(names) <= set(render_tables.TABLES)
     assert text.count("<!-- end -->") == len(names)
+
+
+def test_unknown_objects_by_strength() -> None:
+    shares = {f"{name}{end}": value for name in ("target_reached", "object_kept") for end, value in SHARE.items()}
+    row = {"track": "unknown", "displacement_px": 1.26, "evaluations_per_edit": 21.6, **shares}
+    way = {"warm_start": "none", "preserve": "attention", "strength": 0.7}
+    rows = [{**row, "method": "render"}, {**row, "method": "ddim", **way}, {**row, "track": "named"}]
+    lines = tables.unknown_objects({"instance": rows})
+    assert lines[2:] == [
+        "| the renders |  | 90 % (81–95) | 90 % (81–95) | 1.3 | 22 |",
+        "| `ddim`, from z', preserve: attention | 0.7 | 90 % (81–95) | 90 % (81–95) | 1.3 | 22 |",
+    ]
