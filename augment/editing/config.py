@@ -41,6 +41,10 @@ class EditConfig(BaseModel):
     preserve_until: float = Field(
         default=0.6, gt=0, le=1, description="share of the edit's steps, the noisiest, after which it is put back"
     )
+    preserve_word: str = Field(
+        default="",
+        description="`attention`: what source prompts call the object, such as `something`; empty: the class word",
+    )
 
     def identity(self) -> dict[str, Any]:
         """Return all settings as plans and `aug_id` hash them, JSON values by name, defaults included.
@@ -48,4 +52,5 @@ class EditConfig(BaseModel):
         What preserves is left out as long as nothing does: edits from before there was a choice are the same edits.
         """
         unread = {"preserve", "preserve_until"} if self.preserve == "none" else set()
+        unread |= {"preserve_word"} if self.preserve != "attention" or not self.preserve_word else set()
         return self.model_dump(mode="json", exclude=unread)

@@ -139,7 +139,7 @@ class DiffusionEditor:
             self.config.editing,
             seeds=[seed_for(self.config.seed, image.sha256) for image in batch],
             masks=self._masks(batch),
-            words=[noun(image.planned.source.class_name) for image in batch],
+            words=[self.config.editing.preserve_word or noun(image.planned.source.class_name) for image in batch],
         )
         edits = [area.cut(of_one) for area, of_one in zip(areas, result.edits, strict=True)]
         stored = [to_pixels(of_one) for of_one in edits]  # uint8 [K_i, H, W, 3] each
@@ -255,7 +255,7 @@ class DiffusionEditor:
         """Return the editing settings as the record's fields; those of the solver with its defaults."""
         settings = self.config.editing.identity()
         solver = {name: value for name, value in settings["solver"].items() if name != "name"}
-        more = ("warm_start", "stop", "preserve", "preserve_until")
+        more = ("warm_start", "stop", "preserve", "preserve_until", "preserve_word")
         solver |= {name: settings[name] for name in more if name in settings}
         return {
             "sampler": self._sampler,

@@ -194,5 +194,8 @@ def test_what_preserves_is_in_the_fingerprint_unless_nothing_does() -> None:
     assert difference == plain | {"editing.preserve": "difference", "editing.preserve_until": 0.6}
     assert config_hash_of(plain) != config_hash_of(difference) != config_hash_of(of(preserve="attention"))
     settings = EditConfig().identity()
-    assert settings == EditConfig().model_dump(mode="json", exclude={"preserve", "preserve_until"})
-    assert "num_steps" in settings and EditConfig(preserve="mask").identity().keys() == EditConfig.model_fields.keys()
+    assert settings == EditConfig().model_dump(mode="json", exclude={"preserve", "preserve_until", "preserve_word"})
+    of_word = EditConfig(preserve="attention", preserve_word="something").identity()
+    assert "num_steps" in settings and of_word.keys() == EditConfig.model_fields.keys()
+    assert "preserve_word" not in EditConfig(preserve="mask", preserve_word="something").identity()
+    assert of(preserve="attention", preserve_word="it") != of(preserve="attention")

@@ -144,13 +144,31 @@ def test_objects_are_kept_by_the_class_word_or_the_prompts(tmp_path: Path, score
     assert sum(r.source_similarity for r in kept.values()) > sum(r.source_similarity for r in plain.values())
 
 
+def test_objects_may_be_kept_by_another_word(tmp_path: Path, scorer: EditScorer) -> None:
+    ways = ({"preserve_word": word} for word in ("", "picture", "zebra"))
+    of_class, other, absent = (
+        edited_by(tmp_path / str(i), scorer, preserve="attention", **way) for i, way in enumerate(ways)
+    )
+    plain = edited_by(tmp_path / "plain", scorer)
+    for key, record in of_class.items():
+        assert absent[key].source_similarity == plain[key].source_similarity  # no such word: nothing is kept
+        assert json.loads(other[key].solver_settings)["preserve_word"] == "picture"
+        assert "preserve_word" not in json.loads(record.solver_settings)
+        assert len({r[key].aug_id for r in (of_class, other, absent, plain)}) == 4
+    # Some captions do not have the word.
+    assert any(
+        other[key].source_similarity not in (plain[key].source_similarity, r.source_similarity)
+        for key, r in of_class.items()
+    )
+
+
 def test_ids_of_edits_that_preserve_nothing_are_those_from_before_there_was_a_choice(
     tmp_path: Path, scorer: EditScorer
 ) -> None:
     config, source = worker_config(tmp_path), planned(0)
     model = load_model(config.model)
     model.model_id, model.revision = "model", "r1"
-    settings = config.editing.model_dump(mode="json", exclude={"preserve", "preserve_until"})
+    settings = config.editing.model_dump(mode="json", exclude={"preserve", "preserve_until", "preserve_word"})
     solver = {name: value for name, value in settings["solver"].items() if name != "name"}
     solver |= {"warm_start": settings["warm_start"], "stop": settings["stop"]}
     settings |= {"sampler": "ddim", "solver": settings["solver"]["name"], "match_noise": int(settings["match_noise"])}
