@@ -65,13 +65,13 @@ def ray_session(run: RunConfig) -> Iterator[None]:
     # What workers warn about comes with their reports (augment.distribute.notices).
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if run.address == "local":
-        wanted = 0 if run.num_workers == "all" else run.num_workers
+        wanted = 1 if run.num_workers == "all" else run.num_workers
         options |= {
             # No data goes through the object store, and its default share of memory may not be available.
             "object_store_memory": 100 * 2**20,
             "include_dashboard": False,
-            # A user may want more workers than CPUs; without this Ray would wait for CPUs for ever.
-            "num_cpus": max(wanted, os.cpu_count() or 1),
+            # A user may want more workers, or threads, than CPUs; without this Ray would wait for CPUs for ever.
+            "num_cpus": max(wanted * run.threads_per_worker, os.cpu_count() or 1),
         }
     try:
         with interruptible():
