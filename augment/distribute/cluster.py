@@ -79,7 +79,7 @@ def ray_session(run: RunConfig) -> Iterator[None]:
             ray.init(address=run.address, **options)
     except SystemExit as error:  # Ray has a SIGTERM handler of its own from some point of `init` on
         raise Interrupted(signal.SIGTERM) from error
-    # No such cluster, another version of Ray or Python, a port in use, a machine too busy to start it in time: for these
+    # No such cluster, another version of Ray or Python, a port in use, a machine too busy to start it soon: for these
     # Ray has no error class of its own, and for the last not even one of Python's.
     except Exception as error:
         reason = " ".join(str(error).split())
