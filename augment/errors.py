@@ -38,6 +38,10 @@ class InputError(AugmentError, ValueError):
     """A dataset that cannot be used as it is; the message says what was found and what to do."""
 
 
+class UnreachableError(InputError):
+    """An input that does not answer now, as during an outage of its store, and may answer later."""
+
+
 class ImageError(AugmentError, ValueError):
     """Bytes that are no usable image; the message is one line that says why."""
 

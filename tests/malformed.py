@@ -183,6 +183,18 @@ def _jpegs() -> list[Malformed]:
     ]
 
 
+def webp_of_one_colour(width: int, height: int) -> bytes:
+    """A lossless WebP file of forty bytes, whatever its size: each code has one symbol, so no pixel needs a bit."""
+    bits = (width - 1) | (height - 1) << 14
+    at = 32 + 3  # after width, height, alpha and version: no transform, no cache, no further codes
+    for _ in range(5):
+        bits |= 1 << at  # a simple code, of one symbol, of one bit, 0
+        at += 4
+    data = b"\x2f" + bits.to_bytes(19, "little")
+    chunk = b"VP8L" + struct.pack("<I", len(data)) + data
+    return b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
+
+
 def _webps_and_gifs() -> list[Malformed]:
     webp, gif = encoded(NOISE, "WEBP"), encoded(NOISE, "GIF")
     screen = b"GIF89a" + struct.pack("<HHBBB", 64, 48, 0, 0, 0)
@@ -192,6 +204,8 @@ def _webps_and_gifs() -> list[Malformed]:
         Malformed("webp_cut_near_end.webp", webp[:-20], "damaged image"),
         Malformed("webp_wrong_size.webp", webp[:4] + struct.pack("<I", 12) + webp[8:], "damaged image"),
         Malformed("webp_garbage.webp", webp[:20] + b"garbage!" * 40, "damaged image"),
+        Malformed("webp_bomb.webp", webp_of_one_colour(16383, 16383), "pixels allowed"),
+        Malformed("webp_too_many_pixels.webp", webp_of_one_colour(12_000, 12_000), "12000x12000 pixels are more than"),
         Malformed("gif_cut_in_half.gif", gif[: len(gif) // 2], "truncated"),
         Malformed("gif_cut_in_palette.gif", gif[:100], "not an image"),
         Malformed("gif_no_frames.gif", screen + b";", "not an image"),

@@ -141,6 +141,10 @@ def expand(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="try failed edits again, quarantined inputs too")
     ] = False,
+    retry_stage: Annotated[
+        list[str] | None,
+        typer.Option("--retry-stage", help="as --retry-failed, in units with failures at this stage; repeatable"),
+    ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="make all edits again if a setting that changes their pixels has changed")
     ] = False,
@@ -154,12 +158,24 @@ def expand(
         from augment.report.outcome import counts, problems
         from augment.run.expand import expand as run
 
+        retry = retry_failed or _stages(retry_stage or [])
         loaded = job_config(config, data, model, overrides, as_json)
-        summary = run(loaded, display=live_display, retry_failed=retry_failed, replace=replace)
+        summary = run(loaded, display=live_display, retry_failed=retry, replace=replace)
         found = problems(summary.manifest, summary.out)
         made = {"edits_made": summary.edits_made, "seconds": summary.seconds, "problems": found}
         content = {"out": summary.out, **counts(summary.manifest), **made}
         show(content, summary.lines(), as_json, [f"error: {problem}" for problem in found])
+
+
+def _stages(named: list[str]) -> list[str]:
+    """Return the stages named. Raises ConfigError for one that there is not."""
+    from augment.dataset.record import STAGES
+
+    if unknown := [stage for stage in named if stage not in STAGES]:
+        raise ConfigError(
+            "the command line", [f"--retry-stage {unknown[0]}: there is no such stage; there are {', '.join(STAGES)}"]
+        )
+    return named
 
 
 def status(out: Output, as_json: AsJson = False) -> None:

@@ -1,7 +1,8 @@
 """What every command shares: its options, its messages, its exit code.
 
 Exit codes: 0 all is well; 1 the command ran and found problems; 2 the config, the input or the output cannot be used;
-3 more failed than the budget allows; 130 and 143 stopped by SIGINT and SIGTERM, with everything finished so far kept.
+3 more failed than the budget allows; 142 a unit hung that nothing could interrupt; 130 and 143 stopped by SIGINT and
+SIGTERM; with everything finished so far kept.
 What programs read is on stdout; progress, warnings and errors are on stderr. See docs/exit_codes.md.
 """
 

@@ -25,6 +25,7 @@ from augment.types import (
 )
 
 EDITED = "edited"  # status inside parts: scored, not judged yet
+STAGES = ("read", "decode", "invert", "edit", "score", "quarantine", "worker")  # at which an edit may fail
 SAMPLE_FILES = frozenset({"cls", "json", "png", "txt"})
 RECONSTRUCTION_SUFFIX = "-reconstruction"
 SCORE_FIELDS = ("reconstruction_psnr", "vae_psnr", "label_probability", "text_alignment", "source_similarity")
@@ -39,7 +40,7 @@ class EditRecord:
         aug_id: hash of all that determines the pixels; "" if the image failed as a whole (stages `read`, `decode` and
             `worker`, and `edit` where the model raised an error).
         status: `edited` in parts; `accepted`, `rejected` or `failed` once finalized (`failed` also in parts).
-        stage: where a failed edit failed (`read`, `decode`, `invert`, `edit`, `score`, `worker`), else "".
+        stage: where a failed edit failed, one of `STAGES`, else "".
         reason: why it failed or was rejected, else "".
         source_attributes, target_attributes, solver_settings: a JSON object as text, keys sorted. Beside the solver's
             own settings the last has its first guess and its stop, and what preserves the object, if anything does.

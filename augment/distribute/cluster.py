@@ -65,13 +65,13 @@ def ray_session(run: RunConfig) -> Iterator[None]:
     # What workers warn about comes with their reports (augment.distribute.notices).
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if run.address == "local":
-        wanted = 0 if run.num_workers == "all" else run.num_workers
+        wanted = 1 if run.num_workers == "all" else run.num_workers
         options |= {
             # No data goes through the object store, and its default share of memory may not be available.
             "object_store_memory": 100 * 2**20,
             "include_dashboard": False,
-            # A user may want more workers than CPUs; without this Ray would wait for CPUs for ever.
-            "num_cpus": max(wanted, os.cpu_count() or 1),
+            # A user may want more workers, or threads, than CPUs; without this Ray would wait for CPUs for ever.
+            "num_cpus": max(wanted * run.threads_per_worker, os.cpu_count() or 1),
         }
     try:
         with interruptible():
@@ -79,8 +79,9 @@ def ray_session(run: RunConfig) -> Iterator[None]:
             ray.init(address=run.address, **options)
     except SystemExit as error:  # Ray has a SIGTERM handler of its own from some point of `init` on
         raise Interrupted(signal.SIGTERM) from error
-    # No such cluster, another version of Ray or Python, a port in use: Ray has no error class of its own for these.
-    except (ValueError, RuntimeError, OSError) as error:
+    # No such cluster, another version of Ray or Python, a port in use, a machine too busy to start it soon: for these
+    # Ray has no error class of its own, and for the last not even one of Python's.
+    except Exception as error:
         reason = " ".join(str(error).split())
         raise WorkerError(f"run.address: {run.address!r}: Ray could not be joined or started: {reason}") from error
     try:

@@ -28,6 +28,12 @@ class RunConfig(BaseModel):
     )
     threads_per_worker: int = Field(default=1, gt=0, description="CPU threads of torch in each worker")
     max_attempts: int = Field(default=3, gt=0, description="unexplained deaths after which a unit is given up")
+    unit_timeout: float | None = Field(
+        default=None,
+        gt=0,
+        description="seconds after which a worker that has not ended a unit is taken for hanging and is ended, as if "
+        "it had died; null: 10 times the median unit, at least 1800",
+    )
     address: str = Field(
         default="local",
         pattern=r"^(local|auto|.+:\d+)$",
@@ -41,10 +47,15 @@ class RunConfig(BaseModel):
     )
 
 
-def ignored_settings(run: RunConfig) -> list[str]:
-    """Return what of the section `executor: local` does not use although it was set to something else, as a warning."""
+def ignored_settings(run: RunConfig, device: str = "cpu") -> list[str]:
+    """Return what of the section, or of `model.device`, the executor does not use although it was set, as warnings."""
     if run.executor != "local":
-        return []
+        if not device.startswith("cuda:"):
+            return []
+        return [
+            f"model.device is {device}, but a worker on Ray sees one GPU only, the one that Ray has given it, and uses "
+            "that; write cuda, and choose GPUs by CUDA_VISIBLE_DEVICES where Ray is started"
+        ]
     ignored = [
         f"run.{name} {getattr(run, name)}"
         for name in ("num_workers", "units_in_flight", "address", "wait_for_workers")

@@ -5,20 +5,20 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Container, Generator, Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 
+from augment.distribute.actor import PoolMember, start_actor
 from augment.distribute.cluster import ray_session, usable_workers
 from augment.distribute.config import MakeWorker, RunConfig, Watch, WorkerSettings
-from augment.distribute.metrics import WorkerMetrics
-from augment.distribute.notices import Teller, collect_warnings, fetch_warnings
+from augment.distribute.notices import Teller, fetch_warnings
+from augment.distribute.outage import Outage
 from augment.distribute.signals import StopRequest, interruptible
 from augment.distribute.task_queue import TaskQueue
-from augment.errors import AugmentError, DeviceError, WorkerError
-from augment.storage.resolve import open_store
-from augment.storage.retry import BACKOFF_SECONDS, OUTAGE_SECONDS, is_permanent
+from augment.distribute.unit_clock import HANGS, UnitClock
+from augment.errors import AugmentError, DeviceError, UnreachableError, WorkerError
+from augment.storage.retry import BACKOFF_SECONDS
 from augment.types import Unit, UnitReport, UnitTask
 
 logger = logging.getLogger(__name__)
@@ -37,8 +37,9 @@ def run_ray(
     """Do the units on a pool of Ray actors, and yield a report as each is committed, in any order.
 
     A unit whose worker dies or raises goes to a new actor, which first tries alone the inputs that were being edited.
-    After `run.max_attempts` deaths that no single input explains, the unit's edits are committed as failed with the
-    last reason. Ray's own retries are off, because they could not be counted.
+    A worker that takes longer for a unit than `run.unit_timeout` is ended, which counts as a death. After
+    `run.max_attempts` deaths that no single input explains, the unit's edits are committed as failed with the last
+    reason. Ray's own retries are off, because they could not be counted.
 
     Args:
         config: the settings of the workers.
@@ -53,6 +54,7 @@ def run_ray(
         AugmentError: if a worker cannot be set up because of the config, the model or the output.
         WorkerError: if workers cannot be set up for another reason, or there is no machine for them.
         OSError: if workers cannot write their parts, and no retry helps.
+        UnreachableError: if they cannot read their inputs, and no retry helps.
     """
     watch = watch or Watch()
     with ray_session(run), interruptible(run.drain_seconds) as stop:
@@ -63,55 +65,6 @@ def run_ray(
             yield from pool.work()
         finally:
             pool.close()
-
-
-class _Actor:
-    """Runs a worker in a process of its own."""
-
-    def __init__(self, make_worker: MakeWorker, config: WorkerSettings) -> None:
-        self._warnings = collect_warnings()
-        self._worker = make_worker(config)
-
-    def setup(self) -> tuple[str, tuple[str, ...]]:
-        """Load the models; return the id of the machine, and what was warned about."""
-        self._worker.setup()
-        self._metrics = WorkerMetrics()
-        self._metrics.observe_memory()
-        return str(ray.get_runtime_context().get_node_id()), self._warnings.take()
-
-    def run_unit(self, task: UnitTask) -> tuple[UnitReport, tuple[str, ...]]:
-        """Return the report of a unit, and what was warned about."""
-        report = self._worker.run_unit(task)
-        self._metrics.observe(report)
-        self._metrics.observe_memory()
-        return report, self._warnings.take()
-
-    def take_warnings(self) -> tuple[str, ...]:
-        """Return what was warned about since a call returned last."""
-        return self._warnings.take()
-
-
-@dataclass
-class _Member:
-    """An actor, as the driver knows it.
-
-    Attributes:
-        actor: its handle.
-        setup: object ref of its setup; None once that has ended.
-        machine: id of its machine; "" until the setup has ended.
-        paused_until: when it may get a unit again (monotonic seconds), after it could not write one.
-        tasks: the units it has, by object ref.
-    """
-
-    actor: Any
-    setup: Any
-    machine: str = ""
-    paused_until: float = 0.0
-    tasks: dict[Any, UnitTask] = field(default_factory=dict)
-
-    @property
-    def ready(self) -> bool:
-        return self.setup is None
 
 
 class _Pool:
@@ -128,13 +81,13 @@ class _Pool:
     ) -> None:
         self._config, self._run, self._make_worker = config, run, make_worker
         self._queue, self._watch, self._stop = queue, watch, stop
-        self._members: list[_Member] = []
+        self._members: list[PoolMember] = []
         self._teller = Teller()
-        self._owners: dict[Any, _Member] = {}  # object ref of a setup or a task -> its actor
+        self._owners: dict[Any, PoolMember] = {}  # object ref of a setup or a task -> its actor
         self._failed_setups, self._no_starts_until = 0, 0.0
         self._wanted, self._scaled = 0, -SCALE_SECONDS
         self._no_worker_since = time.monotonic()
-        self._outage_since: float | None = None  # when a unit could not be written; None once one could
+        self._outage, self._clock = Outage(config.output), UnitClock(run.unit_timeout)
 
     def work(self) -> Iterator[UnitReport]:
         while self._queue.in_flight or (not self._stop.requested and self._queue.waiting(1)):
@@ -155,6 +108,7 @@ class _Pool:
                 if ref in self._owners:  # otherwise its actor was let go meanwhile
                     yield from self._collect(ref)
             del ready
+            yield from self._end_hanging()
         self._stop.check()
 
     def _scale(self) -> None:
@@ -174,13 +128,7 @@ class _Pool:
         # No more actors than units: an actor without a unit would load its model, for minutes, in vain.
         room = self._wanted - len(self._members) if now >= self._no_starts_until else 0
         for _ in range(min(room, self._queue.waiting(starting + max(0, room)) - starting)):
-            gpu = self._config.device.startswith("cuda")
-            resources = {"num_gpus": 1, "num_cpus": 0} if gpu else {"num_cpus": 1}
-            remote = ray.remote(
-                max_restarts=0, max_task_retries=0, max_concurrency=self._run.units_in_flight, **resources
-            )(_Actor)
-            actor = remote.remote(self._make_worker, self._config)
-            member = _Member(actor, actor.setup.remote())
+            member = start_actor(self._config, self._run, self._make_worker)
             self._members.append(member)
             self._owners[member.setup] = member
 
@@ -193,13 +141,11 @@ class _Pool:
                     continue
                 task = self._queue.next(idle=not member.tasks)
                 if task is not None:
-                    ref = member.actor.run_unit.remote(task)
-                    member.tasks[ref] = task
-                    self._owners[ref] = member
+                    self._owners[member.give(task, now)] = member
                 elif depth == 0:
                     self._let_go(member)
 
-    def _let_go(self, member: _Member) -> None:
+    def _let_go(self, member: PoolMember) -> None:
         self._members.remove(member)
         for ref in [ref for ref, owner in self._owners.items() if owner is member]:
             del self._owners[ref]
@@ -208,7 +154,7 @@ class _Pool:
     def _collect(self, ref: Any) -> Iterator[UnitReport]:
         """Yield the reports that follow from the end of a setup or task: of its unit, or of units given up with it."""
         member = self._owners.pop(ref)
-        task = member.tasks.pop(ref, None)
+        task, began = member.tasks.pop(ref, None), member.began.pop(ref, 0.0)
         try:
             result, warnings = ray.get(ref)
         except ray.exceptions.RayTaskError as error:
@@ -222,15 +168,16 @@ class _Pool:
             if task is None:
                 member.setup, member.machine, self._failed_setups = None, result, 0
             else:
-                self._outage_since = None
+                self._outage.ended()
+                self._clock.done(result, time.monotonic() - began)
                 self._queue.done(task, result)
                 yield result
             return
         # Outside of `except`: the exception would keep the dead actor's handle, and its GPU, reserved.
         if not died:
             self._teller.tell(fetch_warnings(member.actor))
-        if task is not None and isinstance(cause, OSError):
-            self._cannot_write(member, task, cause)
+        if task is not None and isinstance(cause, OSError | UnreachableError):
+            self._wait_for_store(member, task, cause)
             return
         others = list(member.tasks.values())
         self._let_go(member)  # its process may be damaged; a new actor will be started
@@ -266,22 +213,33 @@ class _Pool:
         if self._failed_setups > self._run.max_attempts:
             raise WorkerError(f"workers cannot be set up ({self._failed_setups} attempts); the last error: {reason}")
 
-    def _cannot_write(self, member: _Member, task: UnitTask, error: OSError) -> None:
-        """Queue a task again whose part could not be written, and pause its actor: the output may answer again soon.
+    def _wait_for_store(self, member: PoolMember, task: UnitTask, error: OSError | UnreachableError) -> None:
+        """Queue a task again whose inputs or part could not be read or written, and pause its actor for a while.
 
         Raises:
-            OSError: if a retry cannot help, or the outage has lasted for `OUTAGE_SECONDS`.
+            OSError, UnreachableError: if a retry cannot help, or the outage has lasted for too long.
         """
-        now = time.monotonic()
-        self._outage_since = self._outage_since or now
-        if is_permanent(error, open_store(self._config.output)) or now - self._outage_since > OUTAGE_SECONDS:
-            raise error
-        logger.warning("unit %s could not be written, it is tried again: %s", task.unit.unit_id, error)
-        self._watch.event("not written", {"unit": task.unit.unit_id, "reason": str(error)})
-        member.paused_until = now + BACKOFF_SECONDS
+        self._outage.check(error)
+        what = "read" if isinstance(error, UnreachableError) else "written"
+        logger.warning("unit %s could not be %s, it is tried again: %s", task.unit.unit_id, what, error)
+        self._watch.event(f"not {what}", {"unit": task.unit.unit_id, "reason": str(error)})
+        member.paused_until = time.monotonic() + BACKOFF_SECONDS
         self._queue.put_back(task)
 
-    def _machine_lost(self, member: _Member, error: Exception) -> bool:
+    def _end_hanging(self) -> Iterator[UnitReport]:
+        """End the actors that take longer for a unit than they may, as if they had died; yield what is given up."""
+        limit, now = self._clock.limit, time.monotonic()
+        for member in [m for m in self._members if now - m.oldest() > limit]:
+            tasks = list(member.tasks.values())
+            units = [task.unit.unit_id for task in tasks]
+            logger.warning("a worker has not ended one of %s within %.0f s, and is ended", ", ".join(units), limit)
+            self._watch.event("worker hangs", {"units": units, "seconds": limit})
+            self._let_go(member)
+            for task in tasks:
+                if (given_up := self._queue.worker_died(task, HANGS)) is not None:
+                    yield given_up
+
+    def _machine_lost(self, member: PoolMember, error: Exception) -> bool:
         """Return whether an actor died because its whole machine was lost."""
         if getattr(error, "preempted", False) or "node has died" in str(error):
             return True

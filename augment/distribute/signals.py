@@ -1,14 +1,30 @@
-"""SIGTERM and SIGINT as a request to stop: units in flight may finish within a limited time, then the run ends."""
+"""SIGTERM and SIGINT as a request to stop, and a limit on the time of what is at work in this process.
+
+After a request to stop, units in flight may finish within a limited time, then the run ends.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
+import logging
+import math
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
 
 from augment.errors import Interrupted
+
+logger = logging.getLogger(__name__)
+GRACE_SECONDS = 60.0  # in which code that took too long has to let an exception through
+HUNG_EXIT_CODE = 128 + signal.SIGALRM
+
+
+class TookTooLong(BaseException):
+    """What was at work has taken longer than it may. No `Exception`, for the reason that `Interrupted` is none."""
 
 
 class StopRequest:
@@ -20,6 +36,8 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signum = 0
+        self._at_work: object | None = None  # stands for a block of `limited`, while it lasts
+        self._overdue: object | None = None  # one that has taken too long
 
     @property
     def requested(self) -> bool:
@@ -30,6 +48,57 @@ class StopRequest:
         """Raise Interrupted if a signal has come."""
         if self.signum:
             raise Interrupted(self.signum)
+
+    def check_time(self) -> None:
+        """Raise TookTooLong if the block at work is overdue."""
+        if self._at_work is not None and self._at_work is self._overdue:
+            self._at_work = None
+            raise TookTooLong
+
+    @contextlib.contextmanager
+    def limited(self, seconds: float) -> Iterator[None]:
+        """Raise TookTooLong in the block once so many seconds are over.
+
+        Code that waits in a library of the system or computes in one does not see an exception. If the block goes on
+        for `GRACE_SECONDS` after it, the process says where it hangs and ends, with `HUNG_EXIT_CODE`. Outside of the
+        main thread, and with an infinite time, nothing is limited.
+        """
+        if threading.current_thread() is not threading.main_thread() or math.isinf(seconds):
+            yield
+            return
+        block, ended, main = object(), threading.Event(), threading.get_ident()
+
+        def watch() -> None:
+            if ended.wait(seconds):
+                return
+            self._overdue = block
+            signal.pthread_kill(main, signal.SIGALRM)
+            if not ended.wait(GRACE_SECONDS):
+                _end_process(seconds)
+
+        thread = threading.Thread(target=watch, name="augment-time-limit", daemon=True)
+        self._at_work = block
+        thread.start()
+        try:
+            try:
+                yield
+            finally:
+                ended.set()
+        finally:  # the signal may have come between the end of the block and the line above
+            ended.set()
+            self._at_work = None
+            thread.join()  # afterwards no signal comes
+
+
+def _end_process(seconds: float) -> None:
+    logger.error(
+        "what is at work has not ended within %.0f s and lets nothing interrupt it, so this process ends. Finished "
+        "units are kept; the same command goes on from there, and tries alone what was being edited.",
+        seconds,
+    )
+    if sys.__stderr__ is not None:
+        faulthandler.dump_traceback(sys.__stderr__)
+    os._exit(HUNG_EXIT_CODE)
 
 
 @contextlib.contextmanager
@@ -58,12 +127,13 @@ def interruptible(drain_seconds: float = 0.0) -> Iterator[StopRequest]:
         stop.signum = signum
         signal.setitimer(signal.ITIMER_REAL, drain_seconds)
 
-    def drain_is_over(signum: int, frame: FrameType | None) -> None:
+    def time_is_over(signum: int, frame: FrameType | None) -> None:
         stop.check()
+        stop.check_time()
 
     for signum in handled:
         signal.signal(signum, ask)
-    signal.signal(signal.SIGALRM, drain_is_over)
+    signal.signal(signal.SIGALRM, time_is_over)
     try:
         yield stop
         stop.check()  # the block may have ended before it looked at the request

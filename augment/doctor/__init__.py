@@ -55,6 +55,7 @@ def diagnose(out: str | None = None, online: bool = False) -> Diagnosis:
         Probe("disk", lambda: machine.disk(folder), "choose another output folder, or mount this one again"),
         Probe("temporary folder", machine.temporary, "set TMPDIR to a folder that exists and is writable"),
         Probe("shared memory", machine.shared_memory, "mount a tmpfs there"),
+        Probe("open files", machine.open_files, "look at `ulimit -n`"),
         Probe("model cache", services.model_cache, "set HF_HOME to a folder that exists and is writable"),
         Probe("ray token", services.ray_token, "set HOME to a folder that exists and is writable"),
         Probe("ray address", services.ray_address, "unset RAY_ADDRESS, or start the cluster that it names"),

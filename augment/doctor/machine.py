@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import resource
 import shutil
 import tempfile
 from contextlib import suppress
@@ -17,6 +19,9 @@ from augment.doctor.check import (
 
 _OBJECT_STORE = 100 * 2**20  # bytes of shared memory that a Ray started by us asks for
 _LONGEST_TEMPORARY = 39  # characters; below a longer folder, Ray's sockets have paths beyond the system's 107
+_FILES_OF_RAY = 4096  # open files that a Ray of some workers needs; its own advice is 65536
+_NETWORK_DISKS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs", "9p", "afs")
+MOUNTS = Path("/proc/self/mountinfo")
 CGROUP = Path("/sys/fs/cgroup")
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -70,6 +75,28 @@ def shared_memory(folder: Path = SHARED_MEMORY) -> Finding:
     if size < _OBJECT_STORE:
         return Finding(CheckStatus.WARNING, found, "Ray will use files instead; start the container with --shm-size=1g")
     return Finding(CheckStatus.OK, found)
+
+
+def open_files() -> Finding:
+    """Look at how many files a process may open: Ray holds sockets and files for every worker."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= soft < _FILES_OF_RAY:  # -1 is no limit
+        able = "ulimit -n 65536" if hard < 0 or hard >= 65536 else f"raise the hard limit of {hard} (nofile) to 65536"
+        return Finding(CheckStatus.WARNING, f"{soft} at once", f"Ray with many workers needs more: {able}")
+    return Finding(CheckStatus.OK, "no limit" if soft < 0 else f"{soft} at once")
+
+
+def network_disk(path: Path, mounts: Path = MOUNTS) -> str:
+    """Return the kind of file system of a path if it is one of another machine, such as `nfs4`; "" otherwise."""
+    real = os.path.realpath(path)
+    found, kind = "", ""
+    for line in mounts.read_text().splitlines():
+        fields, _, more = line.partition(" - ")
+        # Spaces and the like are written as octal numbers.
+        point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), fields.split()[4])
+        if len(point) >= len(found) and (real + "/").startswith(point.rstrip("/") + "/"):
+            found, kind = point, more.split()[0]  # the last of those mounted at one place is the one that is seen
+    return kind if kind in _NETWORK_DISKS or (kind.startswith("fuse.") and "overlay" not in kind) else ""
 
 
 def existing(path: Path) -> Path:

@@ -12,12 +12,15 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import fsspec
+
 from augment.doctor.check import CheckStatus, Finding, gib
-from augment.doctor.machine import writable
+from augment.doctor.machine import network_disk, writable
 from augment.storage.local_store import LocalStore
 from augment.storage.resolve import open_store
 
 _PORTS = {"http": 80, "https": 443, "ray": 10001}
+_CLOCKS_APART = 5.0  # seconds, beyond which a clock is wrong and not only read late
 
 
 def model_cache() -> Finding:
@@ -35,6 +38,12 @@ def model_cache() -> Finding:
             "models cannot be downloaded: set HF_HOME to a writable folder, or HF_HUB_OFFLINE=1 to use what is there"
         )
         return Finding(CheckStatus.WARNING, found, advice)
+    if kind := network_disk(folder):
+        advice = (
+            "every worker reads its models over the network when it starts: set HF_HOME to a local disk, and copy the "
+            "models there, or allow for slow starts"
+        )
+        return Finding(CheckStatus.WARNING, f"{found}, on a network disk ({kind})", advice)
     return Finding(CheckStatus.OK, found)
 
 
@@ -90,10 +99,11 @@ def output(out: str) -> Finding:
     folders = [store.root / "run", store.root, *store.root.parents] if isinstance(store, LocalStore) else []
     made_here = [folder for folder in folders if not folder.exists()]
     name = f"run/doctor-{uuid.uuid4().hex}"
-    start = time.monotonic()
+    start = time.time()
     try:
         created = [store.create(name, b"") for _ in range(2)]
-        seconds = time.monotonic() - start
+        end = time.time()
+        apart = _apart(out, name, start, end)
         store.remove([name])
     finally:
         for folder in made_here:
@@ -102,6 +112,26 @@ def output(out: str) -> Finding:
     if created != [True, False]:
         found = f"{out}: two who created one file were answered {created}, not [True, False]"
         return Finding(CheckStatus.PROBLEM, found, "use a disk with hard links, or a store that honours If-None-Match")
+    if apart > _CLOCKS_APART:
+        advice = "set both by NTP (chrony): a lease of the output looks expired to a clock that is ahead"
+        found = f"{out}: its clock and this machine's are {apart:.0f} s apart"
+        return Finding(CheckStatus.WARNING, found, advice)
     return Finding(
-        CheckStatus.OK, f"{out}: reachable and writable, of two who create one file one succeeds; {seconds:.2f} s"
+        CheckStatus.OK, f"{out}: reachable and writable, of two who create one file one succeeds; {end - start:.2f} s"
     )
+
+
+def _apart(out: str, name: str, start: float, end: float) -> float:
+    """Return by how many seconds, at least, the clock of a store differs from this machine's; 0 if it cannot be known.
+
+    Args:
+        out: the store's path or URL.
+        name: of a file that was made there.
+        start, end: when it was not there yet, and when it was, by this machine's clock.
+    """
+    try:
+        fs, root = fsspec.core.url_to_fs(out)
+        made = fs.modified(f"{root}/{name}").timestamp()
+    except Exception:  # a store that keeps no times: its clock does not matter to anybody
+        return 0.0
+    return float(max(start - made, made - end, 0.0))

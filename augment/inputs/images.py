@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 import warnings
 
 import numpy as np
@@ -14,7 +15,10 @@ from augment.inputs.colour import ColourName, grey_of_eight_bits, is_deep, to_sr
 from augment.inputs.fit import Fit, Size
 from augment.inputs.formats import FORMATS, image_format, unread_format
 
-MAX_PIXELS = 89_478_485  # a quarter of a gigabyte once decoded; Pillow's own limit for "decompression bombs"
+# Pillow's own limit for "decompression bombs". So many take 1 to 1.7 GB (WebP) and some seconds to decode.
+MAX_PIXELS = 89_478_485
+DECODE_SECONDS = 60.0  # for one picture
+_BYTES_AT_ONCE = 4096  # that the decoder of a progressive JPEG file is given: they may be 40 passes over all pixels
 
 # Of the side wanted: a JPEG file is decoded at a half, a quarter or an eighth of its size while that leaves so much.
 _REDUCED_SIDE = 2
@@ -48,7 +52,8 @@ def decode_image(data: bytes, fit: Fit | int | None = None, *, colour: ColourNam
         colour: `srgb` converts colours from an embedded profile to sRGB, `ignore` takes the numbers as they are.
 
     Raises:
-        ImageError: for zero bytes, a truncated or damaged file, another kind of file, or more than `MAX_PIXELS`.
+        ImageError: for zero bytes, a truncated or damaged file, another kind of file, more than `MAX_PIXELS`, or a file
+            that is not decoded within `DECODE_SECONDS`.
     """
     if not data:
         raise ImageError("the file has zero bytes")
@@ -60,9 +65,11 @@ def decode_image(data: bytes, fit: Fit | int | None = None, *, colour: ColourNam
     silence_pillow()
     try:
         # Only the plugin that the first bytes ask for.
-        with Image.open(io.BytesIO(data), formats=[format]) as file:
+        with Image.open(_Timed(data), formats=[format]) as file:
             if file.width * file.height > MAX_PIXELS:
                 raise ImageError(f"{file.width}x{file.height} pixels are more than the {MAX_PIXELS} allowed")
+            if file.info.get("progressive"):
+                file.decodermaxblock = _BYTES_AT_ONCE
             size = upright_size(file)
             reduced = fit is not None and _reduce(file, fit.size_of(*size), size)
             file.load()
@@ -77,6 +84,23 @@ def decode_image(data: bytes, fit: Fit | int | None = None, *, colour: ColourNam
         raise ImageError(f"damaged image: {' '.join(str(error).split()) or type(error).__name__}") from error
     # What a file says behind its pixels, as PNG may say how to turn them, is known only now.
     return image if fit is None else fit.apply(image, size if reduced else image.size)
+
+
+class _Timed(io.BytesIO):
+    """The content of a file, which raises ImageError once the time to decode it is over.
+
+    Pillow asks for a block at a time. What it decodes in one piece takes a time that `MAX_PIXELS` limits; but a
+    progressive JPEG file may go over its pixels thousands of times.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._until = time.monotonic() + DECODE_SECONDS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if time.monotonic() > self._until:
+            raise ImageError(f"it takes longer to decode than the {DECODE_SECONDS:g} s allowed")
+        return super().read(size)
 
 
 def _not_read(data: bytes) -> str:

@@ -16,7 +16,8 @@ from typing import Any, BinaryIO, cast
 
 import fsspec
 
-from augment.errors import InputError
+from augment.errors import InputError, UnreachableError
+from augment.inputs.transient import may_pass
 
 # Bytes per request of a remote file that is read in order with gaps, such as a tar's headers: a request takes about as
 # long as reading so many bytes.
@@ -41,7 +42,10 @@ def absolute(path: str) -> str:
 
 @contextlib.contextmanager
 def reaching(place: str) -> Iterator[None]:
-    """Raise as InputError whatever the operating system or a store's library raises while `place` is accessed."""
+    """Raise as InputError whatever the operating system or a store's library raises while `place` is accessed.
+
+    What may pass is raised as UnreachableError.
+    """
     try:
         yield
     except InputError:
@@ -53,14 +57,18 @@ def reaching(place: str) -> Iterator[None]:
     except FileNotFoundError as error:
         # Where a server cannot be reached, some of fsspec's file systems say only that there is no such file.
         cause = f" (or not reachable: {' '.join(str(error.__cause__).split())})" if error.__cause__ else ""
-        raise InputError(f"{place}: {os.strerror(errno.ENOENT)}{cause}") from error
+        raise _kind(error)(f"{place}: {os.strerror(errno.ENOENT)}{cause}") from error
     except OSError as error:
-        raise InputError(f"{place}: {' '.join(str(error.strerror or error).split())}") from error
+        raise _kind(error)(f"{place}: {' '.join(str(error.strerror or error).split())}") from error
     except Exception as error:
         if not is_url(place):
             raise
         # Every store's library has errors of its own: credentials, endpoints, time-outs.
-        raise InputError(f"{place} cannot be read: {type(error).__name__}: {' '.join(str(error).split())}") from error
+        raise _kind(error)(f"{place} cannot be read: {type(error).__name__}: {' '.join(str(error).split())}") from error
+
+
+def _kind(error: Exception) -> type[InputError]:
+    return UnreachableError if may_pass(error) else InputError
 
 
 def filesystem(url: str) -> tuple[Any, str]:

@@ -283,8 +283,11 @@ def batch_fields(config: ExpandConfig, class_names: Mapping[int, str]) -> dict[s
 
 def worker_config(config: ExpandConfig, plan: Plan) -> WorkerConfig:
     """Return the settings of the job's workers."""
+    fields = batch_fields(config, plan.class_names)
+    if config.run.executor == "ray" and config.model.device.startswith("cuda:"):
+        fields["model"] = config.model.model_copy(update={"device": "cuda"})  # Ray shows a worker one GPU only
     return WorkerConfig(
-        **batch_fields(config, plan.class_names),
+        **fields,
         config_hash=plan.config_hash,
         pixels_hash=plan.pixels_hash,
         output=output_url(config),

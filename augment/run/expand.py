@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -62,7 +62,7 @@ def expand(
     *,
     display: Display = no_display,
     choose: Callable[[list[Source]], list[Source]] = list,
-    retry_failed: bool = False,
+    retry_failed: bool | Collection[str] = False,
     replace: bool = False,
     make_worker: MakeWorker = load_worker,
 ) -> Summary:
@@ -75,8 +75,8 @@ def expand(
         config: with `prompts` absolute or relative to the working directory.
         display: shows the progress.
         choose: selects from the dataset's images.
-        retry_failed: try failed edits again, quarantined inputs included. The present commit of a unit stays valid
-            until it is replaced.
+        retry_failed: try failed edits again, quarantined inputs included; names of stages: only in units in which edits
+            failed at one of these (`STAGES`). The present commit of a unit stays valid until it is replaced.
         replace: make all edits anew if a setting has changed that changes their pixels. What is published stays until
             they are made.
         make_worker: makes the workers.
@@ -84,6 +84,7 @@ def expand(
     Raises:
         ConfigError, InputError, PromptError, OutputError: if the config, the input or the output cannot be used; raised
             before any worker starts.
+        UnreachableError: if the inputs do not answer any more, with all finished units kept.
         BudgetExceeded: if more fails than the budget allows, with all finished units kept.
         Interrupted: on SIGTERM or SIGINT, with all finished units kept.
     """
@@ -135,11 +136,11 @@ def _todo(
     locators: Mapping[str, str],
     masks: Mapping[str, str],
     *,
-    retry_failed: bool,
+    retry_failed: bool | Collection[str],
 ) -> _Todo:
     """Return what is left to do of a plan, and say what of it was there before."""
     kept = {unit_id: done[unit_id] for unit_id in plan.unit_ids if unit_id in done}
-    again = frozenset(unit_id for unit_id, report in kept.items() if retry_failed and report.failed)
+    again = frozenset(unit_id for unit_id, report in kept.items() if _is_retried(report, retry_failed))
     kept = {unit_id: report for unit_id, report in kept.items() if unit_id not in again}
     growth = Growth()
     if len(kept) < plan.units and (done.keys() - kept.keys() or config.reuse):
@@ -147,7 +148,14 @@ def _todo(
         growth = compare(ledger, plan.unit_ids, ledger.units(), done, plan.pixels_hash, again=again, reuse=others)
         logger.warning("%s", growth.line())
     to_keep = growth.kept - sum(report.planned for report in kept.values()) if growth.found_in else 0
-    return _Todo(ledger, plan, kept, again, locators, masks, growth.found_in, to_keep)
+    with_quarantined = retry_failed is True or (not isinstance(retry_failed, bool) and "quarantine" in retry_failed)
+    return _Todo(ledger, plan, kept, again, locators, masks, growth.found_in, to_keep, with_quarantined)
+
+
+def _is_retried(report: UnitReport, retry_failed: bool | Collection[str]) -> bool:
+    if isinstance(retry_failed, bool):
+        return retry_failed and report.failed > 0
+    return not report.failed_by_stage.keys().isdisjoint(retry_failed)
 
 
 def _counts(reports: Iterator[UnitReport]) -> tuple[int, int]:
@@ -171,6 +179,7 @@ class _Todo:
         masks: source key -> where its mask lies, for those that have one.
         found_in: unit id -> parts in which some of its edits are found.
         to_keep: number of the edits that are found there.
+        with_quarantined: whether quarantined inputs of units made again are tried again, too.
     """
 
     ledger: Ledger
@@ -181,6 +190,7 @@ class _Todo:
     masks: Mapping[str, str]
     found_in: Mapping[str, tuple[FinishedPart, ...]]
     to_keep: int
+    with_quarantined: bool
 
     def units(self) -> Iterator[Unit]:
         """Yield the units to make, read from the plan as they are needed."""
@@ -199,7 +209,7 @@ def _run(
     ledger = todo.ledger
     budget = FailureBudget(config.budget, todo.kept.values())
     budget.check()
-    if todo.again:
+    if todo.again and todo.with_quarantined:
         Suspects(ledger.store).reset(unit for unit in ledger.units() if unit.unit_id in todo.again)
     runner = run_ray if config.run.executor == "ray" else run_local
     workers, units = worker_config(config, todo.plan), todo.units()

@@ -138,7 +138,7 @@ def find(
             *_mask_warnings(config, sources),
             *(where + text for text in (*syntax_findings(prompts), *shortened)),
             *_label_warnings(config, class_names, clip),
-            *ignored_settings(config.run),
+            *ignored_settings(config.run, config.model.device),
         ),
     )
 

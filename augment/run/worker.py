@@ -6,23 +6,20 @@ of the process (a broken GPU context, a full disk, a signal) is raised, and the 
 
 from __future__ import annotations
 
-import hashlib
 import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 
 from augment.dataset.record import EDITED, failed_records
-from augment.errors import ImageError, InputError, OutputError
+from augment.errors import ImageError, InputError, OutputError, UnreachableError
 from augment.filters import judge_edit
 from augment.inputs.fit import Fit, Size
 from augment.inputs.headers import picture_size
 from augment.inputs.images import decode_image
 from augment.inputs.masks import decode_mask
-from augment.inputs.readers import read_bytes, read_mask
 from augment.ledger.in_flight import InFlight
 from augment.ledger.ledger import Ledger
 from augment.run.batch import (
@@ -35,29 +32,13 @@ from augment.run.batch import (
 from augment.run.config import WorkerConfig
 from augment.run.model_calls import Clock, Editor, Failure, ModelCalls
 from augment.run.reuse import FinishedEdits, KeptEdit, merged, without
+from augment.run.source_files import SourceFiles, SourceReader
 from augment.types import (
     EditStatus,
     PlannedSource,
-    Source,
     UnitReport,
     UnitTask,
 )
-
-
-class _Files(NamedTuple):
-    """The contents of a source's files, and their hashes; the mask is b"" and its hash "" for a source without one."""
-
-    picture: bytes
-    mask: bytes
-    sha256: str
-    mask_sha256: str
-
-    @classmethod
-    def read(cls, source: Source) -> _Files:
-        """Read them. Raises InputError if one is not there, or not readable."""
-        picture, mask = read_bytes(source), read_mask(source)
-        of_mask = hashlib.sha256(mask).hexdigest() if source.mask else ""
-        return cls(picture, mask, hashlib.sha256(picture).hexdigest(), of_mask)
 
 
 class Worker:
@@ -76,6 +57,7 @@ class Worker:
         self._make_editor = make_editor
         self._fit = Fit(config.fit, config.image_size)
         self._ledger = Ledger(config.output)
+        self._reader = SourceReader()
         self._batch_size = config.batch_size  # halved, and never raised again, when memory runs out
 
     def setup(self) -> None:
@@ -99,9 +81,11 @@ class Worker:
 
         Raises:
             OSError: if the part, or the in-flight file, cannot be written.
+            UnreachableError: if the inputs' store does not answer; nothing is wrong with the inputs.
             DeviceError: if the device is broken; this process should end.
         """
         unit, clock = task.unit, Clock()
+        self._reader.expect([planned.source for planned in unit.sources])
         in_flight = InFlight(self._ledger.store, unit.unit_id, task.attempt, task.in_driver)
         before = FinishedEdits(self._ledger.store, unit.found_in, self.config.config_hash)
         kept = {p.source.key: self._find(p, before, in_flight, clock) for p in unit.sources if unit.found_in}
@@ -149,7 +133,9 @@ class Worker:
         """Return the edits of a source that were made before, scored as this run wants it, by number of the variant."""
         try:
             with clock.stage("read"):
-                files = _Files.read(planned.source)
+                files = self._reader.read(planned.source)
+        except UnreachableError:
+            raise
         except InputError:
             return {}  # an error of its edits, as it would be without them
         found = before.find(planned, self._models.aug_ids(planned, content_of(files.sha256, files.mask_sha256)))
@@ -196,14 +182,16 @@ class Worker:
         return results | self._edit_decoded(images, clock, self._size(limit))
 
     def _read(self, planned: PlannedSource) -> DecodedImage | EditedImage:
-        """Return the decoded source, or its failed edits."""
+        """Return the decoded source, or its failed edits. Raises UnreachableError if its store is away."""
         try:
-            files = _Files.read(planned.source)
+            files = self._reader.read(planned.source)
+        except UnreachableError:
+            raise
         except InputError as error:
             return self._failed(planned, "read", _without_place(error, planned))
         return self._decode(planned, files)
 
-    def _decode(self, planned: PlannedSource, files: _Files) -> DecodedImage | EditedImage:
+    def _decode(self, planned: PlannedSource, files: SourceFiles) -> DecodedImage | EditedImage:
         try:
             picture = np.asarray(decode_image(files.picture, self._fit, colour=self.config.colour))
             mask = decode_mask(files.mask, self._fit, files.picture) if files.mask_sha256 else None

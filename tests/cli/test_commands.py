@@ -69,6 +69,12 @@ def test_given_up_units_are_a_problem_until_they_are_tried_again(copy: Path, out
     assert published(copy) == published(out)
 
 
+def test_a_stage_that_there_is_not_is_refused(copy: Path) -> None:
+    result = invoke("expand", CONFIG, *options(copy), "--retry-stage", "read", "--retry-stage", "cook")
+    assert result.exit_code == AugmentError.exit_code
+    assert "--retry-stage cook: there is no such stage; there are read, decode, invert" in result.stderr
+
+
 def test_a_run_over_its_budget_ends_with_3(copy: Path) -> None:
     given_up(copy)
     lost = commit_of(copy, 2)

@@ -12,6 +12,7 @@ import typer
 
 from augment.cli.main import app
 from augment.cli.output import PROBLEMS
+from augment.distribute.signals import HUNG_EXIT_CODE
 from augment.errors import AugmentError, BudgetExceeded
 from tests.cli.invoke import (
     answer,
@@ -52,7 +53,7 @@ def test_every_command_is_documented_and_helps() -> None:
 def test_exit_codes_are_documented() -> None:
     table = DOCUMENT.partition("## Exit codes")[2].partition("## JSON")[0]
     codes = [int(code) for row in re.findall(r"^\| ([\d, ]+) \|", table, flags=re.MULTILINE) for code in row.split(",")]
-    assert codes == [0, PROBLEMS, AugmentError.exit_code, BudgetExceeded.exit_code, 130, 143]
+    assert codes == [0, PROBLEMS, AugmentError.exit_code, BudgetExceeded.exit_code, HUNG_EXIT_CODE, 130, 143]
 
 
 def same_keys(documented: Any, real: Any, where: str) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from augment.distribute.config import MakeWorker, RunConfig, Watch
-from augment.errors import Interrupted, ModelError
+from augment.errors import Interrupted, ModelError, UnreachableError
+from augment.ledger.in_flight import InFlight
 from augment.ledger.ledger import Ledger
 from augment.ledger.plan import cut_units
 from augment.run.config import WorkerConfig
@@ -39,7 +40,8 @@ def plain_worker(behaviour: str = "") -> MakeWorker:
 
     `behaviour`: "fail": die once at unit 1, and raise at unit 3 always; "disk full" at unit 1, "die when told" by a
     file at it; "outage": no unit can be written twice; "no setup" or "bad config"; "bad machine": the first worker is
-    set up when three others could not be; "together": no unit ends before two processes have begun one.
+    set up when three others could not be; "together": no unit ends before two processes have begun one; "hang" once at
+    unit 1; "unread": the inputs of no unit can be read at first.
     """
 
     class PlainWorker:
@@ -83,6 +85,11 @@ def plain_worker(behaviour: str = "") -> MakeWorker:
                 raise RuntimeError("CUDA error: an illegal memory access")
             if unit.unit_id == "u000001" and behaviour == "disk full":
                 raise OSError(errno.ENOSPC, "No space left on device")
+            if behaviour == "hang" and unit.unit_id == "u000001" and attempt == 0:
+                InFlight(self.ledger.store, unit.unit_id, task.attempt).begin(["s1"])
+                time.sleep(1000)
+            if behaviour == "unread" and attempt < 1:
+                raise UnreachableError("s3://bucket/s.png: 503 Slow Down")
             if behaviour == "outage" and attempt < 2:
                 raise OSError("503 Slow Down")
             part, sha256 = self.ledger.write_part(unit.unit_id, [(s.source.key, {"txt": b""}) for s in unit.sources])

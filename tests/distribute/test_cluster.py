@@ -30,11 +30,12 @@ def test_a_cluster_is_asked_for_what_it_may_get_later() -> None:
 
 @pytest.mark.ray
 @pytest.mark.timeout(90)
-def test_a_ray_that_cannot_be_joined_is_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [ConnectionError, Exception])
+def test_a_ray_that_cannot_be_joined_is_a_message(monkeypatch: pytest.MonkeyPatch, kind: type[Exception]) -> None:
     import ray
 
     def refuse(**options: Any) -> None:
-        raise ConnectionError(f"Could not find any running Ray instance at {options['address']}")
+        raise kind(f"Could not find any running Ray instance at {options['address']}")
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", refuse)

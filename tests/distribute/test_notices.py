@@ -93,3 +93,9 @@ def test_what_the_local_executor_does_not_use_is_said() -> None:
     assert ignored_settings(local.model_copy(update={"num_workers": 1, "batch_size": 9})) == []
     (warning,) = ignored_settings(local.model_copy(update={"num_workers": 3, "address": "auto"}))
     assert "does not use run.num_workers 3, run.address auto; set run.executor: ray" in warning
+
+
+def test_the_number_of_a_gpu_means_nothing_to_a_worker_on_ray() -> None:
+    assert ignored_settings(RunConfig(), "cuda") == ignored_settings(RunConfig(executor="local"), "cuda:1") == []
+    (warning,) = ignored_settings(RunConfig(), "cuda:1")
+    assert warning.startswith("model.device is cuda:1, but a worker on Ray sees one GPU only")

@@ -14,7 +14,7 @@ import pytest
 
 from augment.dataset.parts import read_part
 from augment.distribute.pool import run_ray
-from augment.errors import Interrupted, ModelError, WorkerError
+from augment.errors import Interrupted, ModelError, UnreachableError, WorkerError
 from augment.ledger.ledger import Ledger
 from augment.models.config import ModelConfig
 from augment.storage.local_store import LocalStore
@@ -154,7 +154,7 @@ def test_an_outage_of_the_output_is_waited_for(
     assert watch.kinds == ["not written"] * 12
     assert len({pid for unit in UNITS for pid in attempts(tmp_path, unit.unit_id)}) == 2  # nobody was replaced
     assert not (tmp_path / "run" / "suspects.json").exists()
-    monkeypatch.setattr("augment.distribute.pool.OUTAGE_SECONDS", -1.0)
+    monkeypatch.setattr("augment.distribute.outage.OUTAGE_SECONDS", -1.0)
     with pytest.raises(OSError, match="503 Slow Down"):
         list(run_ray(worker_config(tmp_path / "again"), UNITS, RAY_RUN, plain_worker("outage")))
 
@@ -166,3 +166,42 @@ def test_a_signal_lets_units_in_flight_finish(ray_session: Any, tmp_path: Path) 
     assert 1 <= len(done) < 6
     assert Ledger(tmp_path).committed().keys() == set(done)
     assert len(list((tmp_path / "attempts").iterdir())) == len(done)  # none was cut off
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(90)
+def test_a_worker_that_hangs_is_ended_and_its_input_tried_alone(ray_session: Any, tmp_path: Path) -> None:
+    watch, run = Events(), RAY_RUN.model_copy(update={"unit_timeout": 5.0})
+    reports = list(run_ray(worker_config(tmp_path), UNITS, run, plain_worker("hang"), watch=watch))
+    assert [sum(r.edited for r in reports), sum(r.failed for r in reports)] == [6, 0]
+    first, second = attempts(tmp_path, "u000001")
+    assert first != second
+    assert watch.kinds == ["worker hangs", "worker died"]
+    assert watch.contents[0] == {"units": ["u000001"], "seconds": 5.0}
+    assert (watch.contents[1]["begun"], watch.contents[1]["deaths"]) == (["s1"], 1)
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{first}").exists():
+        assert time.monotonic() < deadline, "it still hangs"
+        time.sleep(0.05)
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(90)
+def test_inputs_that_are_away_are_waited_for(ray_session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("augment.distribute.pool.BACKOFF_SECONDS", 0.1)
+    watch = Events()
+    reports = list(run_ray(worker_config(tmp_path), UNITS, RAY_RUN, plain_worker("unread"), watch=watch))
+    assert [sum(r.edited for r in reports), sum(r.failed for r in reports)] == [6, 0]
+    assert watch.kinds == ["not read"] * 6
+    monkeypatch.setattr("augment.distribute.outage.OUTAGE_SECONDS", -1.0)
+    with pytest.raises(UnreachableError, match=r"503 Slow Down\. Neither this input nor those beside it could be read"):
+        list(run_ray(worker_config(tmp_path / "again"), UNITS, RAY_RUN, plain_worker("unread")))
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(90)
+def test_a_worker_of_two_threads_has_two_cpus(ray_session: Any, tmp_path: Path) -> None:
+    run, watch = RAY_RUN.model_copy(update={"threads_per_worker": 2}), Events()
+    reports = list(run_ray(worker_config(tmp_path), UNITS, run, plain_worker(), watch=watch))
+    assert len(reports) == 6
+    assert max(watch.workers) == 1  # of two: Ray has two CPUs

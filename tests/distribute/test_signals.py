@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from augment.distribute.signals import interruptible
+from augment.distribute.signals import TookTooLong, interruptible
 from augment.errors import Interrupted
 
 
@@ -42,3 +44,25 @@ def test_a_second_signal_does_not_wait() -> None:
     with pytest.raises(Interrupted, match="SIGINT"):
         be_stopped()
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_what_takes_too_long_is_interrupted_once() -> None:
+    with interruptible(3600.0) as stop:
+        with stop.limited(60.0):
+            pass
+        with pytest.raises(TookTooLong), stop.limited(0.05):
+            signal.pause()
+        with stop.limited(60.0):
+            os.kill(os.getpid(), signal.SIGALRM)  # of a block before
+        stop.check_time()
+
+
+def test_outside_of_the_main_thread_nothing_is_limited() -> None:
+    with interruptible() as stop, ThreadPoolExecutor(1) as pool:
+
+        def sleep() -> bool:
+            with stop.limited(0.01):
+                time.sleep(0.1)
+            return True
+
+        assert pool.submit(sleep).result()

@@ -23,7 +23,7 @@ def test_a_healthy_machine_has_no_problem_and_nothing_is_left_behind(tmp_path: P
     assert diagnosis.ok
     assert [check.name for check in diagnosis.checks] == [
         *("python", "packages", "known problems", "torch", "gpu", "cpus", "memory", "disk", "temporary folder"),
-        *("shared memory", "model cache", "ray token", "ray address", "output"),
+        *("shared memory", "open files", "model cache", "ray token", "ray address", "output"),
     ]
     assert all(bool(check.advice) == (check.status is not CheckStatus.OK) for check in diagnosis.checks)
     assert list(tmp_path.iterdir()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,36 @@ def test_a_temporary_folder_must_exist_and_be_short_enough_for_sockets(monkeypat
     assert probe.make().found.startswith("FileNotFoundError")
     monkeypatch.setenv("RAY_TMPDIR", "/tmp")
     assert probe.make().found.startswith("/tmp: ")
+
+
+def test_few_open_files_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = (1024, 1024)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    assert machine.open_files() == Finding(
+        CheckStatus.WARNING,
+        "1024 at once",
+        "Ray with many workers needs more: raise the hard limit of 1024 (nofile) to 65536",
+    )
+    limits = (1024, resource.RLIM_INFINITY)
+    assert machine.open_files().advice == "Ray with many workers needs more: ulimit -n 65536"
+    limits = (65536, 65536)
+    assert machine.open_files() == Finding(CheckStatus.OK, "65536 at once")
+    limits = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    assert machine.open_files() == Finding(CheckStatus.OK, "no limit")
+
+
+def test_a_network_disk_is_told_from_a_local_one(tmp_path: Path) -> None:
+    mounts = tmp_path / "mountinfo"
+    lines = [
+        ("/", "overlay overlay rw"),
+        ("/home", "nfs4 server:/home rw"),
+        ("/home/local\\040disk", "ext4 /dev/sda1 rw"),
+        ("/scratch", "ext4 /dev/sdb1 rw"),
+        ("/scratch", "lustre mgs:/fs rw"),  # over the one before
+        ("/mnt/s3", "fuse.s3fs s3fs rw"),
+    ]
+    rows = [f"{i} 1 0:{i} / {point} rw,relatime shared:1 - {kind}\n" for i, (point, kind) in enumerate(lines)]
+    mounts.write_text("".join(rows))
+    places = ("/tmp/a", "/home/me/.cache", "/home", "/homes/me", "/home/local disk/x", "/scratch/x", "/mnt/s3/x")
+    found = [machine.network_disk(Path(place), mounts) for place in places]
+    assert found == ["", "nfs4", "nfs4", "", "", "lustre", "fuse.s3fs"]

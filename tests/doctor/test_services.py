@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import http.server
+import os
+import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +24,7 @@ from augment.doctor import (
 )
 from augment.doctor.check import Finding, Probe
 from augment.storage.local_store import LocalStore
+from tests.object_store import FreshUrl
 
 NO_FOLDER = Path("/proc/augment")  # nobody can make files there, root neither
 
@@ -135,3 +139,38 @@ def test_a_store_that_lets_both_writers_succeed_is_a_problem(monkeypatch: pytest
     finding = services.output(str(tmp_path / "out"))
     assert finding.status is CheckStatus.PROBLEM
     assert "were answered [True, True], not [True, False]" in finding.found
+
+
+def test_a_model_cache_on_a_network_disk_is_slow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(services, "network_disk", lambda folder: "nfs4" if folder == tmp_path else "")
+    finding = services.model_cache()
+    assert finding.status is CheckStatus.WARNING
+    assert finding.found.endswith("; writable, on a network disk (nfs4)")
+    assert "set HF_HOME to a local disk" in finding.advice
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_is_off_is_seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, hours: int) -> None:
+    class Elsewhere(LocalStore):
+        """A disk of a machine with another time."""
+
+        def create(self, name: str, data: bytes) -> bool:
+            created = super().create(name, data)
+            when = time.time() + hours * 3600
+            os.utime(self.root / name, (when, when))
+            return created
+
+    monkeypatch.setattr(services, "open_store", Elsewhere)
+    finding = services.output(str(tmp_path / "out"))
+    assert finding.status is CheckStatus.WARNING
+    assert re.search(r"its clock and this machine's are (3600|3599) s apart", finding.found)
+
+
+def test_the_clock_of_an_object_store_is_compared(object_store: FreshUrl, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = object_store()
+    assert services.output(url).status is CheckStatus.OK
+    really = time.time
+    monkeypatch.setattr(services.time, "time", lambda: really() - 3600)
+    assert "s apart" in services.output(url).found

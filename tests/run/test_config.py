@@ -11,7 +11,7 @@ import pytest
 from augment.config import load_config, resolved_yaml
 from augment.editing import EditConfig
 from augment.errors import ConfigError, InputError, OutputError
-from augment.ledger.plan import config_hash_of, fingerprint_difference
+from augment.ledger.plan import Plan, config_hash_of, fingerprint_difference
 from augment.prompts import PromptConfig
 from augment.run.config import (
     ExpandConfig,
@@ -19,6 +19,7 @@ from augment.run.config import (
     fingerprint,
     job_sources,
     load_expand_config,
+    worker_config,
 )
 from augment.run.preview import over_classes
 from augment.storage.tar import write_tar
@@ -199,3 +200,16 @@ def test_what_preserves_is_in_the_fingerprint_unless_nothing_does() -> None:
     assert "num_steps" in settings and of_word.keys() == EditConfig.model_fields.keys()
     assert "preserve_word" not in EditConfig(preserve="mask", preserve_word="something").identity()
     assert of(preserve="attention", preserve_word="it") != of(preserve="attention")
+
+
+@pytest.mark.parametrize(("executor", "device"), [("local", "cuda:1"), ("ray", "cuda")])
+def test_a_worker_on_ray_takes_the_one_gpu_that_it_sees(executor: str, device: str) -> None:
+    config = ExpandConfig.model_validate(
+        {
+            **config_of("in").model_dump(),
+            "model": {"revision": "r1", "device": "cuda:1"},
+            "run": {"executor": executor},
+        }
+    )
+    plan = Plan({}, (), 0, 0, {0: "fox"})
+    assert worker_config(config, plan).device == device

@@ -185,7 +185,7 @@ def ray_actors(driver: int) -> list[int]:
         if entry.name.isdigit():
             try:
                 parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                if (entry / "cmdline").read_bytes().startswith(b"ray::_Actor"):
+                if (entry / "cmdline").read_bytes().startswith(b"ray::WorkerActor"):
                     actors.append(int(entry.name))
             except OSError:
                 continue  # it ended meanwhile

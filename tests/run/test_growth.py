@@ -203,6 +203,29 @@ def test_retry_makes_failed_edits_alone(job: GrowingJob) -> None:
     assert published(job.out) == job.fresh()
 
 
+def test_retry_by_stage_leaves_what_failed_elsewhere(job: GrowingJob) -> None:
+    job.add("fox", "later", 1001)
+    job.add("owl", "poison", 1002)
+
+    class Away(SimulatedEditor):
+        def edit(self, batch):  # type: ignore[no-untyped-def]
+            raise ValueError("not today")
+
+    def dies(config: WorkerConfig) -> Worker:
+        raise Killed
+
+    with pytest.raises(Killed):
+        job.expand(make_worker=dies)  # makes the plan, before which there are no suspects
+    units = {p.source.key: unit.unit_id for unit in Ledger(job.out).units() for p in unit.sources}
+    assert units["fox/later"] != units["owl/poison"]
+    Ledger(job.out).store.write("run/suspects.json", b'{"owl/poison": 2}')
+    assert job.expand(make_worker=partial(Worker, make_editor=Away)).manifest["failed"] == 8
+    assert job.expand(retry_failed=["read", "worker"]).edits_made == 0
+    assert job.expand(retry_failed=["edit"]).edits_made == 4
+    assert job.expand(retry_failed=["quarantine"]).edits_made == 4
+    assert published(job.out) == job.fresh()
+
+
 def test_other_pixels_are_refused_until_all_is_made_again(job: GrowingJob) -> None:
     job.options["editing.num_steps"] = 7
     before = written(job.out)
