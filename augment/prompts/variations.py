@@ -37,6 +37,7 @@ _FORM = (
     'Answer with JSON alone: {{"prompts": [{{"key": "...", "texts": [...]}}]}}. Repeat the key of each prompt, and '
     "write {count} texts for it."
 )
+_SCENE = "These prompts describe a scene without its subject, and so must yours: they name no subject at all."
 
 
 class Answer(NamedTuple):
@@ -94,7 +95,7 @@ class LanguageModel(Protocol):
 
 
 class ToVary(NamedTuple):
-    """A prompt of which variations are wanted."""
+    """A prompt of which variations are wanted; `class_name` is "" if it names the scene alone."""
 
     class_name: str
     prompt: str
@@ -212,10 +213,10 @@ class Variator:
     def _ask(self, items: Sequence[tuple[str, ToVary, str]], number: int) -> Answer:
         prompts = []
         for key, wanted, hint in items:
-            prompts.append({"key": key, "class": noun(wanted.class_name), "prompt": wanted.prompt})
-            if hint:
-                prompts[-1]["refused"] = hint
-        system = f"{self.config.instructions}\n{_FORM.format(count=self.config.variations)}"
+            item = {"key": key, "class": noun(wanted.class_name), "prompt": wanted.prompt, "refused": hint}
+            prompts.append({name: value for name, value in item.items() if value})
+        scene = "" if self.guards.names_class else f"{_SCENE}\n"
+        system = f"{self.config.instructions}\n{scene}{_FORM.format(count=self.config.variations)}"
         user = json.dumps({"prompts": prompts}, ensure_ascii=False)
         seed = int(hashlib.sha256(f"{number} {user}".encode()).hexdigest()[:8], 16) >> 1
         return self.model.ask(system, user, seed, self.costs)

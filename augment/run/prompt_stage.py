@@ -191,7 +191,8 @@ def _vary(
     rows: Sequence[PromptRow], variator: Variator, store: Store, seed: int, say: Callable[[str], None]
 ) -> _Varied:
     """Return the rows, each with one of the variations of its prompt, or with the prompt itself where there is none."""
-    wanted = list(dict.fromkeys(ToVary(row.class_name, row.prompt) for row in rows))
+    of_row = [ToVary(row.class_name if variator.guards.names_class else "", row.prompt) for row in rows]
+    wanted = list(dict.fromkeys(of_row))
     keys = {one: variator.key(one) for one in wanted}
     known = {key: texts for key, texts in _cached(store) if key in set(keys.values())}
     done = len(known)
@@ -205,12 +206,13 @@ def _vary(
         say(f"{done}/{len(wanted)} prompts varied, {variator.costs.requests} requests")
 
     found = variator.run(wanted, known, save)
-    varied = []
-    for row in rows:
-        texts = found[keys[ToVary(row.class_name, row.prompt)]]
-        if texts:
-            text = texts[seed_for(seed, row.key, row.variant, "variation") % len(texts)]
-            row = replace(row, prompt=text, varied_from=row.prompt)
+    varied, before = [], Counter[tuple[str, str]]()
+    for row, one in zip(rows, of_row, strict=True):
+        texts = found[keys[one]]
+        if texts:  # an image that has the prompt again gets the next variation
+            place = seed_for(seed, row.key, "variation") + before[row.key, row.prompt]
+            before[row.key, row.prompt] += 1
+            row = replace(row, prompt=texts[place % len(texts)], varied_from=row.prompt)
         varied.append(row)
     as_before = sum(not found[key] for key in keys.values())
     return _Varied(varied, len(wanted), as_before, len(known), variator.costs)

@@ -35,7 +35,7 @@ _AGAIN = "run `augment prompts` again, or remove the folder to do without"
 RowId = tuple[str, int]  # source key, number of the variant
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PromptRow:
     """One wanted edit.
 

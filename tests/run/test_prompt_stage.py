@@ -19,7 +19,7 @@ from augment.ledger.ledger import Ledger
 from augment.run.dry_run import dry_run
 from augment.run.prompt_stage import PromptReport, make_prompts
 from augment.run.validate import validate_config
-from tests.prompts.chat_server import ChatServer, Prompt, Reply, chat_server
+from tests.prompts.chat_server import ChatServer, Prompt, Reply, chat_server, prompts_of
 from tests.run.growing import GrowingJob
 
 KEY = "sk-very-secret-0123456789"
@@ -365,6 +365,18 @@ def test_images_take_turns_with_the_variations(job: GrowingJob, server: ChatServ
     assert report.varied == 2
     prompts = [row["prompt"] for row in rows(job)]
     assert {prompt.split()[0] for prompt in prompts} <= {"red", "small", "old", "young"}
-    assert len({prompt for prompt in prompts if "fox" in prompt}) > 1
+    assert len(set(prompts)) > 2
+    assert all(first != second for first, second in zip(prompts[::2], prompts[1::2], strict=True))
     make(job)
     assert [row["prompt"] for row in rows(job)] == prompts
+
+
+def test_a_model_that_varies_scenes_is_told_no_class(job: GrowingJob, server: ChatServer) -> None:
+    job.prompts = {"templates": ["a picture on snow"], "source_template": "a picture", "scene_only": True}
+    server.write = lambda p: ["a picture of a fox", "a scene on snow"]
+    report = make(with_llm(job, server))
+    assert (report.varied, report.costs.refused) == (1, {"another class": 1})
+    assert {row["prompt"] for row in rows(job)} == {"a scene on snow"}
+    (asked,) = server.asked
+    assert prompts_of(asked)[0].keys() == {"key", "prompt"}
+    assert "they name no subject at all" in asked["messages"][0]["content"]
