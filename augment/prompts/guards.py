@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -70,6 +70,13 @@ class Guards:
 
     def refusal(self, text: str, class_name: str) -> Refusal | None:
         """Return why a text cannot be a prompt of a class; None if it can."""
+        return self._cached(text, class_name)
+
+    @functools.cached_property
+    def _cached(self) -> Callable[[str, str], Refusal | None]:
+        return functools.lru_cache(maxsize=100_000)(self._refusal)  # many images have the same few prompts
+
+    def _refusal(self, text: str, class_name: str) -> Refusal | None:
         found, own = set(self._classes.found(text)), _key(class_name)
         if _SPACELESS.search(own):
             own = own.replace(" ", "")

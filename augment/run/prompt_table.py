@@ -15,7 +15,7 @@ import hashlib
 import io
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -119,7 +119,8 @@ def read_made(store: Store) -> dict[RowId, PromptRow] | None:
         return None
     try:
         rows = pq.read_table(io.BytesIO(data)).to_pylist()
-        made = [PromptRow(**row | {"attributes": json.loads(row["attributes"])}) for row in rows]
+        attributes = {text: json.loads(text) for text in {row["attributes"] for row in rows}}  # one for each cell
+        made = [PromptRow(**row | {"attributes": attributes[row["attributes"]]}) for row in rows]
     except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise ConfigError(store.url, [f"{store.at(MADE)} is not readable ({error}); {_AGAIN}"]) from error
     return {row.id: row for row in made}
@@ -189,7 +190,7 @@ def digest_of_rows(rows: Iterable[PromptRow]) -> str:
     """Return a hash of what edits depend on."""
     state = hashlib.sha256()
     for row in sorted(rows, key=lambda row: row.id):
-        content = {name: value for name, value in asdict(row).items() if name not in ("line", "varied_from")}
+        content = [row.key, row.variant, row.class_name, row.prompt, row.source_prompt, row.attributes]
         state.update(json.dumps(content, sort_keys=True).encode() + b"\n")
     return state.hexdigest()[:16]
 
