@@ -58,6 +58,29 @@ def plan(
         show(result.as_dict(), result.lines(), as_json)
 
 
+def prompts(
+    config: ConfigOrNone = None,
+    data: Data = None,
+    model: Model = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the prompts of a run into OUTPUT/prompts/prompts.csv, to be looked at and edited before GPU time is spent.
+
+    `expand` then reads them from there. With the section `llm` a language model varies them. Run it again and it goes
+    on where it stopped, and keeps what was edited.
+    """
+    with messages(as_json):
+        from augment.run.prompt_stage import make_prompts
+
+        def say(line: str) -> None:
+            print(line, file=sys.stderr, flush=True)
+
+        result = make_prompts(job_config(config, data, model, overrides, as_json), say=say)
+        warn(result.warnings, as_json)
+        show(result.as_dict(), result.lines(), as_json)
+
+
 def preview(
     config: ConfigOrNone = None,
     count: Annotated[int, typer.Option("-n", min=1, help="images, spread over the classes")] = 12,

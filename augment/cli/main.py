@@ -30,6 +30,7 @@ def _main() -> None:
 for _command in (
     start.init,
     expansion.validate,
+    expansion.prompts,
     expansion.plan,
     expansion.preview,
     expansion.tune,

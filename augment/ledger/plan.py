@@ -25,7 +25,15 @@ PLAN_FORMAT = 2
 VERSIONS = "input.versions"  # tells plans apart, and is no part of what they want: see `Source.version`
 _WANTED = ("input.count", "input.listing", "input.order", VERSIONS, "prompts.", "variants_per_image", "run.unit_size")
 _SCORED = ("clip.", "input.classes", "input.class_names")
-_DIGESTS = ("input.listing", "input.class_names", VERSIONS)  # hashes, which tell nobody anything
+# Hashes, which tell nobody anything.
+_DIGESTS = (
+    "input.listing",
+    "input.class_names",
+    VERSIONS,
+    "prompts.lines",
+    "prompts.table",
+    "class_words",
+)  # hashes, which tell nobody anything
 # On average the cut starts anew after so many full units. Fewer: one more source changes fewer units, and more units
 # are short.
 UNITS_BETWEEN_CUTS = 32

@@ -21,11 +21,13 @@ def plan_source(source: Source, config: PromptConfig, num_variants: int, seed: i
     the source's key only, and its first k prompts are the same whatever `num_variants` is.
 
     Raises:
-        PromptError: if exclusions and `differ_from_source` leave nothing to draw.
+        PromptError: if exclusions and `differ_from_source` leave nothing to draw, or there is no template.
         ValueError: if `num_variants` is not positive.
     """
     if num_variants < 1:
         raise ValueError(f"num_variants must be at least 1, not {num_variants}")
+    if not config.templates:
+        raise PromptError("the prompts have no templates, and only templates have a grid to draw from; give some")
     weights = combination_weights(config, source.class_name, source.attributes)
     order = _draw_order(weights, np.random.default_rng(seed_for(seed, source.key)))
     if len(order) == 0:
@@ -44,7 +46,7 @@ def plan_source(source: Source, config: PromptConfig, num_variants: int, seed: i
         template = templates[(first + repeat) % len(templates)]
         prompt = fill(template, source.class_name, {a: value.text for a, value in chosen.items()})
         variants.append(Variant(i, prompt, {a: value.name for a, value in chosen.items()}))
-    return PlannedSource(source, _source_prompt(source, config), tuple(variants))
+    return PlannedSource(source, source_prompt(source, config), tuple(variants))
 
 
 def unused_classes(config: PromptConfig, class_names: Collection[str]) -> list[str]:
@@ -64,7 +66,8 @@ def _draw_order(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return allowed[np.argsort(clocks[allowed] / weights.ravel()[allowed], kind="stable")]
 
 
-def _source_prompt(source: Source, config: PromptConfig) -> str:
+def source_prompt(source: Source, config: PromptConfig) -> str:
+    """Return the caption of a source, or what the template says with the attributes that are known of it."""
     if source.caption:
         return source.caption
     texts = {a: {v.name: v.text for v in values} for a, values in config.attributes.items()}

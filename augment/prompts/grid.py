@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 import math
+import re
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from augment.config import ExpandedPath
+from augment.prompts.llm import LanguageModelConfig
 from augment.prompts.templates import CLASS_FIELDS, fields_of
 
 MAX_COMBINATIONS = 1_000_000  # the grid is laid out in memory once per image
+FOR_ALL = "*"  # in `lines`: prompts for every class
 
 
 class AttributeValue(BaseModel):
@@ -25,12 +32,27 @@ class AttributeValue(BaseModel):
 
 
 class PromptConfig(BaseModel):
-    """`configs/prompts/*.yaml`: templates over a grid of attributes."""
+    """`configs/prompts/*.yaml`: where prompts come from. Templates over a grid of attributes, lines, or a column."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     templates: tuple[str, ...] = Field(
-        min_length=1, description="target prompts; fields: {class}, {a_class} (with its article) and attribute names"
+        default=(), description="target prompts; fields: {class}, {a_class} (with its article) and attribute names"
+    )
+    lines: ExpandedPath | dict[str, tuple[str, ...]] | None = Field(
+        default=None,
+        description="instead of templates: a text file with a prompt in each line, relative to this file, or class -> "
+        "its prompts; those under `*` are for every class",
+    )
+    column: str | None = Field(
+        default=None,
+        min_length=1,
+        description="column of the manifest, or key in the json of a tar, with the prompts of each image, `|` between "
+        "them; images without take templates or lines",
+    )
+    blocklist: tuple[str, ...] = Field(default=(), description="words that no prompt may have")
+    llm: LanguageModelConfig | None = Field(
+        default=None, description="a language model that varies the prompts, for `augment prompts`"
     )
     source_template: str = Field(
         default="a picture of {a_class}",
@@ -54,12 +76,41 @@ class PromptConfig(BaseModel):
         default=(), description="attributes in which an edit must differ from its source, where that is known"
     )
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the columns of a manifest that prompts are in."""
+        return (self.column,) if self.column is not None else ()
+
+    def identity(self) -> dict[str, Any]:
+        """Return what of the prompts a fingerprint holds: all that changes which prompts are planned.
+
+        What was not there at first is left out as long as it is not used: earlier plans mean the same.
+        """
+        later = {"lines": self.lines, "column": self.column, "blocklist": self.blocklist, "llm": self.llm}
+        content = self.model_dump(mode="json", exclude=set(later))
+        content |= {name: self.model_dump(mode="json", include={name})[name] for name, used in later.items() if used}
+        if self.lines:
+            state = json.dumps(content["lines"], sort_keys=True).encode()
+            content["lines"] = hashlib.sha256(state).hexdigest()[:16]
+        return content | ({"llm": self.llm.identity()} if self.llm else {})
+
     @model_validator(mode="after")
     def _consistent(self) -> PromptConfig:
-        problems = [*self._template_problems(), *self._grid_problems()]
+        problems = [*self._source_problems(), *self._template_problems(), *self._grid_problems()]
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _source_problems(self) -> list[str]:
+        problems = []
+        if not self.templates and self.lines is None and self.column is None:
+            problems.append("there are no prompts: give templates, lines, or a column of the manifest")
+        if self.templates and self.lines is not None:
+            problems.append("templates and lines are two sources of the same prompts: leave one of them out")
+        if self.attributes and not self.templates:
+            problems.append("attributes have no template that they go into: give templates, or leave attributes out")
+        problems += [f"blocklist: {word!r} has no letter" for word in self.blocklist if not re.search(r"\w", word)]
+        return problems
 
     def _template_problems(self) -> list[str]:
         problems = []

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from augment.errors import PromptError
-from augment.prompts.draw import plan_source
 from augment.prompts.grid import PromptConfig
+from augment.prompts.sources import GridPrompts, PromptSource
 from augment.prompts.templates import fields_of, fill, noun
 from augment.types import PlannedSource, Source
 
@@ -100,10 +100,17 @@ def cut_prompts(
     captions = {s.caption for s in sources if s.caption}
     wanted = dict.fromkeys(heapq.nlargest(MAX_CAPTIONS, captions, key=lambda text: (len(text), text)), "")
     if not _all_fit(config, {s.class_name for s in sources}, readers):
-        for planned in _some_planned(config, sources, num_variants, seed):
-            class_name = planned.source.class_name
-            wanted.setdefault(planned.source_prompt, "" if planned.source.caption else class_name)
-            wanted |= {variant.prompt: class_name for variant in planned.variants}
+        wanted |= _planned_prompts(GridPrompts(config), sources, num_variants, seed, wanted)
+    return cut_among(wanted, readers), len(wanted)
+
+
+def cut_of_source(
+    prompts: PromptSource, sources: Sequence[Source], num_variants: int, seed: int, readers: Sequence[Reader]
+) -> tuple[list[CutPrompt], int]:
+    """Return the same of prompts from any source: those of every class are counted, for some of its images."""
+    if not readers or not sources:
+        return [], 0
+    wanted = _planned_prompts(prompts, sources, num_variants, seed, {})
     return cut_among(wanted, readers), len(wanted)
 
 
@@ -157,15 +164,27 @@ def _all_fit(config: PromptConfig, class_names: Collection[str], readers: Iterab
     return True
 
 
+def _planned_prompts(
+    prompts: PromptSource, sources: Sequence[Source], num_variants: int, seed: int, known: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the prompts of some images with the class whose word each must keep; `known` ones need keep none."""
+    wanted = dict(known)
+    for planned in _some_planned(prompts, sources, num_variants, seed):
+        class_name = planned.source.class_name
+        wanted.setdefault(planned.source_prompt, "" if planned.source.caption else class_name)
+        wanted |= {variant.prompt: class_name for variant in planned.variants}
+    return wanted
+
+
 def _some_planned(
-    config: PromptConfig, sources: Sequence[Source], num_variants: int, seed: int
+    prompts: PromptSource, sources: Sequence[Source], num_variants: int, seed: int
 ) -> Iterable[PlannedSource]:
     of_class = {s.class_name: s for s in reversed(sources)}
     chosen = list(of_class.values())[:MAX_SOURCES]
     chosen += sources[:: max(1, len(sources) // (MAX_SOURCES - len(chosen)))] if len(chosen) < MAX_SOURCES else []
     for source in chosen[:MAX_SOURCES]:
         try:
-            yield plan_source(source, config, num_variants, seed)
+            yield prompts.plan(source, num_variants, seed)
         except PromptError:
             continue  # said elsewhere: nothing is left to draw
 

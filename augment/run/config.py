@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -22,19 +22,16 @@ from augment.inputs.packaged import packaged_path
 from augment.inputs.readers import InputFormat, list_sources
 from augment.ledger.plan import (
     Plan,
-    config_hash_of,
-    cut_units,
     digest_of,
     flatten,
     in_plan_order,
-    named_by_content,
     sources_digest,
 )
 from augment.models.config import ClipConfig, ModelConfig
-from augment.prompts import PromptConfig, plan_source, unused_classes
+from augment.prompts import PromptConfig, PromptSource, unused_classes
 from augment.run.budget import BudgetConfig
-from augment.run.prompt_file import PromptsField, prompts_name
-from augment.types import Source, Unit
+from augment.run.prompt_file import PromptsField, located, prompts_name
+from augment.types import Source
 
 ClassName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
@@ -93,7 +90,13 @@ class ExpandConfig(BaseModel):
     input: InputConfig
     output: OutputConfig
     model: ModelConfig = ModelConfig()
-    prompts: PromptsField = Field(description="YAML file of prompts, relative to this file; or the prompts themselves")
+    prompts: PromptsField = Field(
+        description="YAML file of prompts, or text file with one in each line, relative to this file; or the prompts "
+        "themselves"
+    )
+    prompt_folder: PathText | None = Field(
+        default=None, description="where `augment prompts` writes and others read; OUTPUT/prompts if not given"
+    )
     variants_per_image: int = Field(default=4, gt=0, description="edits wanted of each image")
     editing: EditConfig = EditConfig()
     clip: ClipConfig = ClipConfig()
@@ -158,9 +161,7 @@ def load_expand_config(path: Path | str, overrides: Sequence[str] = ()) -> Expan
     config = load_config(path, ExpandConfig, overrides)
     typed = any(override.partition("=")[0].strip() == "prompts" for override in overrides)
     folder = Path() if typed else Path(path).parent
-    if isinstance(config.prompts, PromptConfig):
-        return config
-    return config.model_copy(update={"prompts": (folder / config.prompts).absolute()})
+    return config.model_copy(update={"prompts": located(config.prompts, folder)})
 
 
 class JobSources(NamedTuple):
@@ -177,11 +178,11 @@ class JobSources(NamedTuple):
     left_out: Mapping[str, int]
 
 
-def job_sources(config: ExpandConfig) -> JobSources:
+def job_sources(config: ExpandConfig, columns: Sequence[str] = ()) -> JobSources:
     """Return the job's images, and what else the listing of the dataset says.
 
     The order is that of `in_plan_order`, so the images that `limit` leaves are a random sample of the dataset.
-    Locators are absolute, because workers may have another working directory.
+    Locators are absolute, because workers may have another working directory. `columns` become attributes.
 
     Raises:
         InputError: if there are no images.
@@ -201,7 +202,7 @@ def job_sources(config: ExpandConfig) -> JobSources:
     named = config.input.class_names
     place = located[0] if len(located) == 1 else located
     masks = config.editing.preserve == "mask"
-    listing = list_sources(place, config.input.format, named, config.input.split, masks=masks)
+    listing = list_sources(place, config.input.format, named, config.input.split, columns, masks=masks)
     chosen = in_plan_order(listing.sources)[: config.input.limit]
     return JobSources(chosen, {s.label: s.class_name for s in listing.sources}, listing.left_out)
 
@@ -226,14 +227,17 @@ def _is_inside(out: str, folder: str) -> bool:
 
 
 def fingerprint(
-    config: ExpandConfig, prompts: PromptConfig, sources: Sequence[Source], class_names: Mapping[int, str]
+    config: ExpandConfig,
+    prompts: PromptConfig | PromptSource,
+    sources: Sequence[Source],
+    class_names: Mapping[int, str],
 ) -> dict[str, Any]:
     """Return dotted key -> value of everything that changes pixels, scores or the cut into units.
 
     Args:
         config: with `model` pinned to a revision. The embedded CLIP has the revision of the embedded model; other CLIP
             models are known by their name.
-        prompts: what `config.prompts` holds.
+        prompts: where the prompts come from.
         sources: the job's images.
         class_names: label -> class name, of the whole dataset.
     """
@@ -255,7 +259,7 @@ def fingerprint(
             },
             # The device may change, the model may not.
             "model": config.model.model_dump(mode="json", exclude={"device"}),
-            "prompts": prompts.model_dump(mode="json"),
+            "prompts": prompts.identity(),
             "variants_per_image": config.variants_per_image,
             # With all defaults, because another release may have others.
             "editing": config.editing.identity(),
@@ -264,14 +268,6 @@ def fingerprint(
             "seed": config.seed,
         }
     )
-
-
-def planned_units(
-    config: ExpandConfig, prompts: PromptConfig, sources: Iterable[Source], settings: Mapping[str, Any]
-) -> Iterator[Unit]:
-    """Yield the units of the job's plan, whose fingerprint is `settings`, in order."""
-    planned = (plan_source(s, prompts, config.variants_per_image, config.seed) for s in sources)
-    return named_by_content(cut_units(planned, config.run.unit_size), config_hash_of(settings))
 
 
 def batch_fields(config: ExpandConfig, class_names: Mapping[int, str]) -> dict[str, Any]:

@@ -23,7 +23,6 @@ from augment.run.config import (
     fingerprint,
     job_sources,
     output_url,
-    planned_units,
 )
 from augment.run.estimate import (
     PREVIEW_FOLDER,
@@ -37,6 +36,7 @@ from augment.run.estimate import (
 )
 from augment.run.findings import find
 from augment.run.growth import Growth, compare
+from augment.run.job_prompts import job_prompts, planned_edits, planned_units
 from augment.run.prompt_file import load_prompts
 from augment.storage.resolve import open_store
 from augment.types import Unit
@@ -106,9 +106,12 @@ class PlanReport:
         common = Counter(self.classes).most_common(_CLASSES_SHOWN)
         shown = ", ".join(f"{name} {count}" for name, count in common)
         more = ", ..." if len(self.classes) > len(common) else ""
+        sum_of = f"{self.planned} = {self.sources} images x {self.variants}"
+        if self.planned != self.sources * self.variants:  # some have fewer prompts
+            sum_of = f"{self.planned} of {self.sources} images"
         lines = [
             f"images          {self.sources} of {len(self.classes)} classes: {shown}{more}",
-            f"edits           {self.planned} = {self.sources} images x {self.variants}, in {self.units} units",
+            f"edits           {sum_of}, in {self.units} units",
             *([f"to make         {self.growth.line()}"] if self.growth.kept or self.growth.dropped else []),
             f"disk            {_size(self.disk.total)}: parts {_size(self.disk.parts)}, shards "
             f"{_size(self.disk.shards)} ({self.disk.basis})",
@@ -139,14 +142,15 @@ def dry_run(config: ExpandConfig, price_per_hour: float | None = None) -> PlanRe
     """
     config = config.model_copy(update={"model": pinned(config.model)})
     prompts = load_prompts(config.prompts)
-    sources, class_names, left_out = job_sources(config)
+    sources, class_names, left_out = job_sources(config, prompts.columns)
     check_class_names(config, prompts, class_names)
-    findings = find(config, prompts, sources, class_names, left_out)
+    planner = job_prompts(config, prompts, sources, class_names)
+    findings = find(config, prompts, planner, sources, class_names, left_out)
     findings.raise_any()
     ledger = Ledger(output_url(config))
     if ledger.store.list("commits"):
         sources = with_versions(ledger, sources)
-    wanted = fingerprint(config, prompts, sources, class_names)
+    wanted = fingerprint(config, planner, sources, class_names)
     settings = relevant_settings(wanted, config)
     url, notes = output_url(config), list(findings.warnings)
     measured, about_it = _last_preview(url, settings)
@@ -157,11 +161,11 @@ def dry_run(config: ExpandConfig, price_per_hour: float | None = None) -> PlanRe
             f"run, work and time are those of what is new. See `augment status {url}`"
         )
     run = config.run
-    planned = len(sources) * config.variants_per_image
+    planned = planned_edits(config, planner, sources)
     units = sum(1 for _ in cut(sources, run.unit_size, lambda source: source.key))
     growth = Growth(new=planned, units=units)
     if config.reuse or ledger.store.list("commits"):
-        growth = _growth(ledger, config, lambda: planned_units(config, prompts, sources, wanted), wanted)
+        growth = _growth(ledger, config, lambda: planned_units(config, planner, sources, wanted), wanted)
     workers = 1 if run.executor == "local" else None if run.num_workers == "all" else run.num_workers
     todo = work_estimate(growth.new, growth.units, workers, measured) if measured else None
     if todo and todo.hours is None:

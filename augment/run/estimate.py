@@ -18,7 +18,7 @@ PREVIEW_FOLDER, PREVIEW_FILE = "preview", "preview.json"
 # Without a preview: the size of photographs as PNG, and of a record with the tar headers of its four files.
 PNG_BYTES_PER_PIXEL, SAMPLE_BYTES = 2.0, 5120
 # Keys that change neither the time nor the bytes of an edit.
-_IRRELEVANT = ("input.count", "input.listing", "input.order", VERSIONS, "run.unit_size")
+_IRRELEVANT = ("input.count", "input.listing", "input.order", VERSIONS, "run.unit_size", "prompts.table")
 
 
 class Measured(BaseModel):

@@ -23,7 +23,7 @@ from augment.ledger.in_flight import Suspects
 from augment.ledger.lease import Lease
 from augment.ledger.ledger import Ledger
 from augment.ledger.plan import Plan, fingerprint_difference, relocate
-from augment.prompts import PromptConfig
+from augment.prompts import PromptSource
 from augment.report.progress import RunProgress
 from augment.run.budget import FailureBudget
 from augment.run.changes import record_inputs, with_versions
@@ -32,12 +32,12 @@ from augment.run.config import (
     WorkerConfig,
     fingerprint,
     output_url,
-    planned_units,
     worker_config,
 )
 from augment.run.finalize import Summary, publish_run
 from augment.run.findings import checked_job
 from augment.run.growth import Growth, compare
+from augment.run.job_prompts import planned_units
 from augment.run.watch import Display, RunWatch, no_display
 from augment.run.worker import Worker
 from augment.storage.retry import RetryingStore
@@ -109,7 +109,7 @@ def expand(
 def _planned(
     ledger: Ledger,
     config: ExpandConfig,
-    prompts: PromptConfig,
+    prompts: PromptSource,
     sources: Sequence[Source],
     class_names: Mapping[int, str],
     *,

@@ -22,12 +22,12 @@ from augment.inputs.look import nearly_black
 from augment.models.config import check_clip, pinned
 from augment.models.sides import side_limits
 from augment.models.text_readers import TextReader, clip_reader, model_readers
-from augment.prompts import PromptConfig
-from augment.prompts.lengths import cut_among, cut_prompts, length_findings, too_long
-from augment.prompts.syntax import syntax_findings
+from augment.prompts import PromptConfig, PromptSource
+from augment.prompts.lengths import cut_among, too_long
 from augment.prompts.templates import fill
 from augment.prompts.words import distinct_words, word_findings
 from augment.run.config import ExpandConfig, InputConfig, check_class_names, job_sources
+from augment.run.job_prompts import job_prompts, prompt_findings
 from augment.run.prompt_file import load_prompts, prompts_name
 from augment.seeding import spread
 from augment.types import Source
@@ -65,13 +65,13 @@ class CheckedJob:
 
     Attributes:
         config: with `model` pinned to a revision, so that all workers, and later runs, load the same weights.
-        prompts: what `config.prompts` holds.
+        prompts: where the prompts of its images come from.
         sources: its images.
         class_names: label -> word, of the whole dataset.
     """
 
     config: ExpandConfig
-    prompts: PromptConfig
+    prompts: PromptSource
     sources: list[Source]
     class_names: dict[int, str]
 
@@ -86,18 +86,20 @@ def checked_job(config: ExpandConfig) -> CheckedJob:
     config = config.model_copy(update={"model": pinned(config.model)})
     check_clip(config.clip.name)
     prompts = load_prompts(config.prompts)
-    sources, class_names, left_out = job_sources(config)
+    sources, class_names, left_out = job_sources(config, prompts.columns)
     check_class_names(config, prompts, class_names)
-    findings = find(config, prompts, sources, class_names, left_out)
+    planner = job_prompts(config, prompts, sources, class_names)
+    findings = find(config, prompts, planner, sources, class_names, left_out)
     findings.raise_any()
     for warning in findings.warnings:
         logger.warning("warning: %s", warning)
-    return CheckedJob(config, prompts, sources, class_names)
+    return CheckedJob(config, planner, sources, class_names)
 
 
 def find(
     config: ExpandConfig,
     prompts: PromptConfig,
+    planner: PromptSource,
     sources: Sequence[Source],
     class_names: Mapping[int, str],
     left_out: Mapping[str, int],
@@ -107,6 +109,7 @@ def find(
     Args:
         config: with `model` pinned to a revision.
         prompts: what `config.prompts` holds.
+        planner: where the prompts of its images come from.
         sources: the job's images.
         class_names: label -> word, of the whole dataset.
         left_out: kind -> number of the files that are not among its images.
@@ -117,8 +120,7 @@ def find(
     readers, clip, limits = model_readers(config.model), clip_reader(config.clip), side_limits(config.model)
     fit = Fit(config.input.fit, config.input.image_size)
     problem = limits.problem(fit, config.model.name) if limits else ""
-    cut, counted = cut_prompts(prompts, sources, config.variants_per_image, config.seed, readers)
-    lost, shortened = length_findings(cut, counted, readers)
+    wrong, odd = prompt_findings(config, prompts, planner, sources, class_names, readers)
     where = f"{prompts_name(config.prompts)}: "
     absent = absent_files(sources, config.input.path) if config.input.format == "manifest" else None
     none_there = absent is not None and 0 < absent.count == absent.looked_at
@@ -129,14 +131,14 @@ def find(
             *(missing if none_there else ()),
             *filter_problems(config.filters, class_names),
             *mask_problems(config, sources),
-            *(where + text for text in lost),
+            *(where + text for text in wrong),
         ),
         (
             *(() if none_there else missing),
             *dataset_warnings(config.input, sources, class_names, left_out),
             *_fit_warnings(fit, sources),
             *_mask_warnings(config, sources),
-            *(where + text for text in (*syntax_findings(prompts), *shortened)),
+            *(where + text for text in odd),
             *_label_warnings(config, class_names, clip),
             *ignored_settings(config.run, config.model.device),
         ),

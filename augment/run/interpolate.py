@@ -30,7 +30,6 @@ from augment.models.config import ModelConfig, pinned
 from augment.models.interface import LatentDiffusion
 from augment.models.load import load_model
 from augment.models.text_readers import model_readers
-from augment.prompts import PromptConfig
 from augment.prompts.lengths import cut_among, length_findings
 from augment.prompts.syntax import syntax_findings
 from augment.report.contact_sheet import Tile, contact_sheet
@@ -42,6 +41,7 @@ from augment.run.config import (
     job_sources,
 )
 from augment.run.findings import Findings, dataset_warnings
+from augment.run.prompt_file import load_prompts
 from augment.scoring import psnr
 from augment.seeding import seed_for
 from augment.storage.local_store import check_local_folder
@@ -163,7 +163,7 @@ def _pairs(config: InterpolateConfig) -> list[Pair]:
     """Return the pairs of a job, once its dataset and its prompts were looked at as `expand` looks at its own."""
     output = OutputConfig(path=str(config.output))
     job = ExpandConfig(input=config.input, output=output, prompts=config.prompts)
-    prompts = load_config(config.prompts, PromptConfig)
+    prompts = load_prompts(config.prompts)
     sources, class_names, left_out = job_sources(job)
     check_class_names(job, prompts, class_names)
     pairs = choose_pairs(sources, prompts, config.pairs_per_class, config.seed)

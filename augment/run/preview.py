@@ -25,6 +25,7 @@ from augment.run.estimate import (
 )
 from augment.run.expand import expand
 from augment.run.finalize import Summary
+from augment.run.job_prompts import prompts_url
 from augment.run.watch import Display, no_display
 from augment.seeding import spread
 from augment.types import Source
@@ -82,12 +83,13 @@ def preview(config: ExpandConfig, count: int = 12, display: Display = no_display
         Interrupted: on SIGTERM or SIGINT.
     """
     url = f"{output_url(config)}/{PREVIEW_FOLDER}"
+    prompt_folder = prompts_url(config)
     output = config.output.model_copy(update={"path": url})
     # One worker with one unit at a time, so that stages can be added up; small units, so that progress shows soon. But
     # images of one bucket meet in a batch only if they are in one unit.
     unit_size = config.run.unit_size if config.input.fit == "bucket" else config.run.batch_size
     run = config.run.model_copy(update={"executor": "local", "unit_size": unit_size})
-    config = config.model_copy(update={"output": output, "run": run})
+    config = config.model_copy(update={"output": output, "run": run, "prompt_folder": prompt_folder})
     ledger = Ledger(url)
     _make_room(ledger)
 

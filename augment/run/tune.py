@@ -19,7 +19,6 @@ from augment.config import with_values
 from augment.editing.sweep import Setting
 from augment.errors import ConfigError, InputError
 from augment.ledger.ledger import Ledger
-from augment.prompts import plan_source
 from augment.report.contact_sheet import Tile, contact_sheet
 from augment.run.config import BatchConfig, ExpandConfig, batch_fields, output_url
 from augment.run.findings import checked_job
@@ -115,8 +114,8 @@ def planned_sample(config: ExpandConfig, count: int) -> TuneSample:
         )
     job = checked_job(config)
     variants = min(VARIANTS, config.variants_per_image)
-    planned = [plan_source(s, job.prompts, variants, config.seed) for s in over_classes(job.sources, count)]
-    return TuneSample(job.config, planned, job.class_names)
+    planned = [job.prompts.plan(s, variants, config.seed) for s in over_classes(job.sources, count)]
+    return TuneSample(job.config, [p for p in planned if p.variants], job.class_names)
 
 
 def sweep_sample(

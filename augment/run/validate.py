@@ -5,6 +5,7 @@ augment validate configs/expand/emoji.yaml
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +14,12 @@ from typing import Any
 from pydantic import ConfigDict, create_model
 
 from augment.config import load_config
-from augment.errors import ConfigError, InputError, ModelError, OutputError, PromptError
+from augment.errors import ConfigError, InputError, ModelError, OutputError, PromptError, StoreError
 from augment.inputs.listing import left_out_text
 from augment.ledger.lease import holder
 from augment.ledger.ledger import Ledger
 from augment.models.config import check_clip, pinned
-from augment.prompts import PromptConfig, plan_source
+from augment.prompts import PromptConfig, PromptSource, prompt_source
 from augment.run.config import (
     ExpandConfig,
     JobSources,
@@ -29,7 +30,8 @@ from augment.run.config import (
     output_url,
 )
 from augment.run.findings import Findings, find
-from augment.run.prompt_file import load_prompts, prompts_name
+from augment.run.job_prompts import job_prompts, planned_edits
+from augment.run.prompt_file import load_prompts, located, prompts_name
 from augment.storage.local_store import LocalStore, why_not_writable
 from augment.types import Source
 
@@ -98,7 +100,7 @@ def _checked(config: ExpandConfig, sound: set[str], problems: list[str]) -> Vali
         sound: names of the valid ones.
         problems: those that were found already.
     """
-    prompts, listing = None, None
+    prompts, listing, planner = None, None, None
     if "prompts" in sound:
         try:
             prompts = load_prompts(config.prompts)
@@ -106,12 +108,16 @@ def _checked(config: ExpandConfig, sound: set[str], problems: list[str]) -> Vali
             problems += error.problems
     if {"input", "output"} <= sound:
         try:
-            listing = job_sources(config)
+            listing = job_sources(config, prompts.columns if prompts else ())
         except (InputError, OutputError) as error:
             problems.append(str(error))
     sources, class_names, left_out = listing or JobSources([], {}, {})
-    if listing and prompts:
-        problems += _prompt_problems(config, prompts, sources, class_names)
+    if listing and prompts and {"variants_per_image", "seed"} <= sound:
+        planner = _planner(config, prompts, listing, problems)
+    elif listing and prompts:
+        planner = prompt_source(prompts, class_names.values())
+    if prompts and planner:
+        problems += _prompt_problems(config, prompts, planner, sources, class_names)
     model = None
     if "model" in sound:
         try:
@@ -124,20 +130,37 @@ def _checked(config: ExpandConfig, sound: set[str], problems: list[str]) -> Vali
         except ModelError as error:
             problems.append(str(error))
     findings = Findings()
-    if listing and prompts and model and {"clip", "filters", "variants_per_image", "seed", "run"} <= sound:
+    if prompts and planner and model and {"clip", "filters", "variants_per_image", "seed", "run"} <= sound:
+        pinned_config = config.model_copy(update={"model": model})
         try:
-            findings = find(config.model_copy(update={"model": model}), prompts, sources, class_names, left_out)
+            findings = find(pinned_config, prompts, planner, sources, class_names, left_out)
         except ModelError as error:
             problems.append(str(error))
         problems += findings.problems
     if "output" in sound:
         settings = None
-        if listing and prompts and model and sound == ExpandConfig.model_fields.keys():
-            settings = fingerprint(config.model_copy(update={"model": model}), prompts, sources, class_names)
+        if planner and model and sound == ExpandConfig.model_fields.keys():
+            settings = fingerprint(config.model_copy(update={"model": model}), planner, sources, class_names)
         problems += _output_problems(config, settings)
-    variants = config.variants_per_image if "variants_per_image" in sound else 0
-    counts = len(sources), len(class_names), len(sources) * variants
-    return Validation(tuple(problems), *counts, findings.warnings, left_out)
+    planned = 0
+    if "variants_per_image" in sound:
+        with contextlib.suppress(PromptError):  # it is among the problems
+            planned = planned_edits(config, planner, sources) if planner else len(sources) * config.variants_per_image
+    return Validation(tuple(problems), len(sources), len(class_names), planned, findings.warnings, left_out)
+
+
+def _planner(
+    config: ExpandConfig, prompts: PromptConfig, listing: JobSources, problems: list[str]
+) -> PromptSource | None:
+    """Return where the prompts come from, None if those that were made before cannot be used: that is a problem."""
+    try:
+        return job_prompts(config, prompts, listing.sources, listing.class_names)
+    except ConfigError as error:
+        problems += error.problems
+        return None
+    except (OutputError, StoreError) as error:
+        problems += [str(error)] if config.prompt_folder else []  # otherwise it is said of the output
+        return prompt_source(prompts, listing.class_names.values())
 
 
 def _load(path: Path | str, overrides: Sequence[str], problems: list[str]) -> tuple[ExpandConfig, set[str]]:
@@ -154,14 +177,18 @@ def _load(path: Path | str, overrides: Sequence[str], problems: list[str]) -> tu
             sections[name] = getattr(load_config(path, alone, overrides), name)
         except ConfigError:
             continue  # its problems are listed already
-    if isinstance(sections.get("prompts"), Path):  # relative as in load_expand_config
+    if "prompts" in sections:  # relative as in load_expand_config
         typed = any(override.partition("=")[0].strip() == "prompts" for override in overrides)
-        sections["prompts"] = (Path() if typed else Path(path).parent) / sections["prompts"]
+        sections["prompts"] = located(sections["prompts"], Path() if typed else Path(path).parent)
     return ExpandConfig.model_construct(**sections), set(sections)
 
 
 def _prompt_problems(
-    config: ExpandConfig, prompts: PromptConfig, sources: Sequence[Source], class_names: dict[int, str]
+    config: ExpandConfig,
+    prompts: PromptConfig,
+    planner: PromptSource,
+    sources: Sequence[Source],
+    class_names: dict[int, str],
 ) -> Iterator[str]:
     try:
         check_class_names(config, prompts, class_names)
@@ -169,13 +196,13 @@ def _prompt_problems(
         yield from (f"{prompts_name(config.prompts)}: {problem}" for problem in error.problems)
     # A prompt depends on the class and on these attributes only, so one source of each kind is enough.
     kinds = {
-        (s.class_name, *(s.attributes.get(name, "") for name in prompts.differ_from_source)): s
+        (s.class_name, *(s.attributes.get(name, "") for name in (*prompts.differ_from_source, *prompts.columns))): s
         for s in reversed(sources)
     }
     refused: dict[str, str] = {}
     for source in kinds.values():
         try:
-            plan_source(source, prompts, 1, 0)
+            planner.plan(source, 1, 0)
         except PromptError as error:
             refused.setdefault(source.class_name, f"{prompts_name(config.prompts)}: {error}")
     yield from refused.values()

@@ -26,7 +26,15 @@ from tests.run.runs import (
 )
 
 DOCUMENT = (ROOT / "docs" / "exit_codes.md").read_text()
-FREE = {"classes", "class_words", "reasons", "failed_by_stage", "rejected_by_reason"}  # whose keys are names of things
+FREE = {
+    "classes",
+    "class_words",
+    "reasons",
+    "refused",
+    "retries",
+    "failed_by_stage",
+    "rejected_by_reason",
+}  # whose keys are names of things
 
 
 @pytest.mark.parametrize("name", ["status", "finalize", "verify"])
@@ -70,6 +78,7 @@ def test_documented_objects_are_the_real_ones(run: tuple[Path, Any], previewed: 
     real = {
         "init": answer("init", "embedded:train", "--out", copy / "configs"),
         "validate": configured("validate", out),
+        "prompts": configured("prompts", copy),
         "plan": configured("plan", out),
         "preview": previewed,
         "tune": answer("tune", CONFIG, *options(copy), "--images", 2, "--strengths", "0.5", "--guidance", "1"),

@@ -60,7 +60,7 @@ def test_a_grid_without_attributes_has_one_combination() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"templates": []}, "at least 1 item"),
+        ({"templates": []}, "there are no prompts: give templates, lines, or a column"),
         ({"templates": ["a picture {place}"]}, "has neither {class} nor {a_class}"),
         ({"templates": ["{class} {plaice}"]}, "unknown field 'plaice' (known: class, a_class, place, time)"),
         ({"templates": ["{class"]}, "template '{class': "),

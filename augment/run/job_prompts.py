@@ -1,0 +1,167 @@
+"""The prompts of a job's images: those that `augment prompts` made and a person may have edited, or the config's."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from augment.errors import ConfigError
+from augment.inputs.locate import absolute
+from augment.ledger.plan import (
+    config_hash_of,
+    cut_units,
+    digest_of,
+    fingerprint_difference,
+    flatten,
+    named_by_content,
+)
+from augment.models.text_readers import TextReader
+from augment.prompts import PromptConfig, PromptSource, prompt_source
+from augment.prompts.guards import guards_of
+from augment.prompts.lengths import cut_of_source, cut_prompts, length_findings
+from augment.prompts.lines import unknown_headings
+from augment.prompts.sources import GridPrompts, TablePrompts, refused_prompts
+from augment.prompts.syntax import syntax_findings
+from augment.run.config import ExpandConfig, output_url
+from augment.run.prompt_file import prompts_name
+from augment.run.prompt_table import (
+    EDITED_TABLE,
+    PromptRow,
+    by_source,
+    digest_of_rows,
+    raise_some,
+    read_edited,
+    read_head,
+    read_made,
+)
+from augment.storage.resolve import open_store
+from augment.storage.store import Store
+from augment.types import Source, Unit
+
+PROMPTS_FOLDER = "prompts"  # in the output folder
+
+
+def prompts_url(config: ExpandConfig) -> str:
+    """Return the folder of a job's prompts, as an absolute path or a URL."""
+    return absolute(config.prompt_folder) if config.prompt_folder else f"{output_url(config)}/{PROMPTS_FOLDER}"
+
+
+def making(config: ExpandConfig, prompts: PromptConfig, class_names: Mapping[int, str]) -> dict[str, Any]:
+    """Return all that the prompts of an image are made of, beside the image: dotted key -> value."""
+    words = digest_of(sorted(set(class_names.values())))
+    made_of = {"prompts": prompts.identity(), "seed": config.seed, "class_words": words}
+    return flatten({**made_of, "variants_per_image": config.variants_per_image})
+
+
+def job_prompts(
+    config: ExpandConfig, prompts: PromptConfig, sources: Sequence[Source], class_names: Mapping[int, str]
+) -> PromptSource:
+    """Return where a job's prompts come from.
+
+    Args:
+        config: of the job.
+        prompts: what `config.prompts` holds.
+        sources: the job's images.
+        class_names: label -> word, of the whole dataset.
+
+    Raises:
+        ConfigError: if the prompts that were made are not those of this config and these images, or cannot be used; or
+            a language model is to make them, and has not.
+    """
+    url = prompts_url(config)
+    store = open_store(url)
+    head = read_head(store)
+    if head is None:
+        if prompts.llm is not None:
+            raise ConfigError(
+                prompts_name(config.prompts),
+                [f"llm: no prompts are in {url} yet. Let the model write them: `augment prompts`; or leave llm out"],
+            )
+        return prompt_source(prompts, class_names.values())
+    again = "Run `augment prompts` again, which keeps what you have edited, or remove the folder to do without"
+    if difference := fingerprint_difference(head["settings"], making(config, prompts, class_names)):
+        changed = [line.replace(" in the plan", " in the table") for line in difference]
+        raise ConfigError(url, [*changed, f"The prompts in it were made of something else. {again}"])
+    made, edited = read_made(store), None
+    if made is not None:
+        edited = read_edited(store, made, {source.key for source in sources})
+    if made is None or edited is None:
+        raise ConfigError(url, [f"prompts.json is there, but prompts.parquet or {EDITED_TABLE} is not. {again}"])
+    known = {*head.get("without", ()), *(row.key for row in (*made.values(), *edited.values()))}
+    if missing := [source.key for source in sources if source.key not in known]:
+        raise ConfigError(url, [f"{len(missing)} images have no prompts in it, the first is {missing[0]!r}. {again}"])
+    of_class = {source.key: source.class_name for source in sources}
+    rows = [row for row in edited.values() if row.key in of_class]
+    raise_some(store.at(EDITED_TABLE), list(_refused(store, rows, prompts, of_class, class_names.values())))
+    found = {source.key: ("", ()) for source in sources} | by_source(rows)
+    return TablePrompts(found, prompts.identity(), digest_of_rows(rows))
+
+
+def prompt_findings(
+    config: ExpandConfig,
+    prompts: PromptConfig,
+    planner: PromptSource,
+    sources: Sequence[Source],
+    class_names: Mapping[int, str],
+    readers: Sequence[TextReader],
+) -> tuple[list[str], list[str]]:
+    """Return problems and warnings about a job's prompts.
+
+    Args:
+        config, prompts, sources, class_names: as for `job_prompts`.
+        planner: what that returned.
+        readers: of the model.
+    """
+    sizes = config.variants_per_image, config.seed, readers
+    if isinstance(planner, GridPrompts):
+        cut, counted = cut_prompts(prompts, sources, *sizes)
+    else:
+        cut, counted = cut_of_source(planner, sources, *sizes)
+    problems, warnings = length_findings(cut, counted, readers)
+    if prompts.column and not any(source.attributes.get(prompts.column) for source in sources):
+        has_columns = config.input.format in ("manifest", "webdataset")
+        why = "is in no row" if has_columns else f"cannot be: {config.input.format!r} has no columns"
+        problems.append(f"column: {prompts.column!r} {why}. Name a column of the manifest, or leave it out")
+    if isinstance(prompts.lines, dict):
+        problems += unknown_headings(prompts.lines, set(class_names.values()))
+    for is_error, text in guards_of(prompts, class_names.values()).findings(prompts):
+        (problems if is_error else warnings).append(text)
+    return problems, [*syntax_findings(prompts), *refused_prompts(planner, sources), *warnings]
+
+
+def planned_units(
+    config: ExpandConfig, planner: PromptSource, sources: Iterable[Source], settings: Mapping[str, Any]
+) -> Iterator[Unit]:
+    """Yield the units of the job's plan, whose fingerprint is `settings`, in order; images without an edit are in none.
+
+    Args:
+        planner: see `job_prompts`.
+    """
+    planned = (planner.plan(source, config.variants_per_image, config.seed) for source in sources)
+    wanted = (p for p in planned if p.variants)
+    return named_by_content(cut_units(wanted, config.run.unit_size), config_hash_of(settings))
+
+
+def planned_edits(config: ExpandConfig, planner: PromptSource, sources: Sequence[Source]) -> int:
+    """Return how many edits a plan has. Raises PromptError if an image has no prompt."""
+    if isinstance(planner, GridPrompts):
+        return len(sources) * config.variants_per_image
+    return sum(len(planner.plan(s, config.variants_per_image, config.seed).variants) for s in sources)
+
+
+def _refused(
+    store: Store,
+    rows: Iterable[PromptRow],
+    prompts: PromptConfig,
+    of_class: Mapping[str, str],
+    class_names: Collection[str],
+) -> Iterator[str]:
+    """Yield which rows of a table cannot be used, by line."""
+    guards, name = guards_of(prompts, class_names), store.at(EDITED_TABLE)
+    captions: dict[str, PromptRow] = {}
+    for row in rows:
+        first = captions.setdefault(row.key, row)
+        if first.source_prompt != row.source_prompt:
+            yield f"{name}:{row.line}: image {row.key!r} has another source_prompt on line {first.line}; it has one"
+        if refusal := guards.refusal(row.prompt, of_class[row.key]):
+            yield f"{name}:{row.line}: {row.prompt!r} cannot be a prompt of {of_class[row.key]!r}: {refusal.why}"
