@@ -271,9 +271,7 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", choices=SIZES, default=["sdxl_turbo", "sd15"])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64], help="images at once")
     parser.add_argument("--size", type=int, default=512, help="side of the images in pixels")
-    parser.add_argument(
-        "--seconds", type=float, default=150.0, help="time for everything; what does not fit is skipped"
-    )
+    parser.add_argument("--seconds", type=float, default=150.0, help="for everything; what does not fit is skipped")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--dtype", choices=DTYPES, default="bfloat16")
     parser.add_argument("--solver", choices=SOLVERS, default=EditConfig().solver.name, help="of the inversion")
@@ -291,9 +289,7 @@ def main() -> None:
         write_bytes_atomic(options.render, page.encode())
         return
     if options.device.startswith("cuda") and not torch.cuda.is_available():
-        parser.error(
-            f"--device {options.device}: torch finds no CUDA GPU here; --device cpu --shapes toy runs anywhere"
-        )
+        parser.error(f"--device {options.device}: torch finds no CUDA GPU; --device cpu --shapes toy runs anywhere")
     report = run(options)
     print(f"{len(report['rows'])} rows in {options.output / 'report.json'}")
 
