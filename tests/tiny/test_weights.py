@@ -100,12 +100,12 @@ def test_the_default_inversion_reaches_the_bound_and_beats_what_is_published_at_
         for name in ("ddim", "fixed_point", "anderson", "renoise", "rnri", "rnri_released")
     ]
     *others, default = measure_inversion(pool(model, val, 64, model.schedule(10, "ddim")), [*published, DEFAULT])
-    assert default.gap <= 0.03
-    assert default.evaluations_per_step <= 1.7
+    assert default.gap <= 0.04
+    assert default.evaluations_per_step <= 1.4
     assert default.psnr > max(row.psnr for row in others)
 
 
-@pytest.mark.parametrize(("num_steps", "evaluations", "gap"), [(4, 4.5, 0.04), (20, 1.2, 0.02)])
+@pytest.mark.parametrize(("num_steps", "evaluations", "gap"), [(4, 4.0, 0.06), (20, 1.1, 0.02)])
 def test_one_tolerance_means_the_same_at_few_steps_and_at_many(model, val, num_steps, evaluations, gap):
     (row,) = measure_inversion(pool(model, val, 16, model.schedule(num_steps, "ddim")), [DEFAULT])
     assert row.evaluations_per_step <= evaluations
