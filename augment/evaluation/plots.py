@@ -117,7 +117,8 @@ def instance_figure(report: Row) -> Figure:
     styles = _styles([(r["method"], editing_name(r)) for r in edited])
     columns = math.ceil(math.sqrt(len(tracks)))
     lines = math.ceil(len(tracks) / columns)
-    figure = Figure(figsize=(3.0 + 3.4 * columns, max(3.0 * lines, 0.6 + 0.25 * len(styles))), layout="constrained")
+    legend = 1.0 + 0.08 * max(map(len, styles))  # inches
+    figure = Figure(figsize=(legend + 3.4 * columns, max(3.0 * lines, 0.6 + 0.25 * len(styles))), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False)
     for axes in grid.flat[len(tracks) :]:
         axes.set_axis_off()
