@@ -33,8 +33,12 @@ def word_tokens(tokenizer: Any, prompts: Sequence[str], words: Sequence[str], le
 
 
 def places_of(word: str, prompt: str) -> list[tuple[int, int]]:
-    """Return where a word begins and ends in a prompt, each time that it stands there as a whole word."""
-    if not word:
+    """Return where a word begins and ends in a prompt, each time that it stands there as a whole word.
+
+    Of `something|a scene` either counts.
+    """
+    words = "|".join(re.escape(part.strip()) for part in word.split("|") if part.strip())
+    if not words:
         return []
-    pattern = rf"(?<!\w){re.escape(word)}(?!\w)"
+    pattern = rf"(?<!\w)(?:{words})(?!\w)"
     return [match.span() for match in re.finditer(pattern, prompt, re.IGNORECASE)]

@@ -211,4 +211,5 @@ def test_places_of_whole_words_in_capitals_or_not():
     assert places_of("fox", "A Fox, a fox; foxes, a fox's") == [(2, 5), (9, 12), (23, 26)]
     assert places_of("T-shirt (red)", "a t-shirt (red).") == [(2, 15)]
     assert places_of("fire engine", "fire engines and a fire engine") == [(19, 30)]
-    assert places_of("", "a") == []
+    assert places_of("", "a") == places_of("|", "a") == []
+    assert places_of("something|scene", "a scene, something and scenes") == [(2, 7), (9, 18)]
