@@ -43,8 +43,8 @@ class EditConfig(BaseModel):
     )
     preserve_word: str = Field(
         default="",
-        description="`attention`: what source prompts call the object, such as `something`; of `something|scene` either "
-        "counts; empty: the class word",
+        description="`attention`: what source prompts call the object, such as `something`; of `something|scene` "
+        "either counts; empty: the class word",
     )
 
     def identity(self) -> dict[str, Any]:
