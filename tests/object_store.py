@@ -92,6 +92,7 @@ def _running() -> Faults:
         "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
     }.items():
         patch.setenv(name, value)
+    _close_clients()  # one that a test made before there were credentials would be taken again
     _closing.callback(_close_clients)
     url_to_fs(f"s3://{BUCKET}", use_listings_cache=False)[0].mkdir(BUCKET)
     return faults

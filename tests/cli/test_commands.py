@@ -155,9 +155,7 @@ def test_validate_looks_at_prompts_and_classes_together(tmp_path: Path) -> None:
 def test_validate_knows_the_output(out: Path, copy: Path) -> None:
     before = written(copy)
     content = configured("validate", copy)
-    prompts, labels, ignored = content.pop("warnings")
-    # The embedded model's tokenizer spells a few words letter by letter, so that some sentences are too long for it.
-    assert "prompts are longer than the model reads" in prompts and "texts for the label score are longer" in labels
+    (ignored,) = content.pop("warnings")
     assert "run.num_workers" in ignored
     assert content == {"ok": True, "problems": [], "sources": 8, "classes": 16, "planned": 16, "left_out": {}}
     (problem,) = configured("validate", copy, "editing.num_steps=5", code=AugmentError.exit_code)["problems"]
