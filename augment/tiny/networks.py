@@ -241,6 +241,7 @@ def save_pipeline(
         feature_extractor=None,
         requires_safety_checker=False,
     )
+    vae.register_to_config(_name_or_path="")  # where it was read from is a path of whoever trains
     pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
     # Without a dtype argument diffusers loads in float32 and transformers in the dtype of this file: let them agree.
     config_path = folder / "text_encoder" / "config.json"

@@ -49,6 +49,12 @@ def test_weights_are_safetensors_within_their_budget():
     assert sum(p.stat().st_size for p in files) <= 40_000_000
 
 
+def test_no_file_says_where_it_was_made():
+    configs = list(WEIGHTS.rglob("*.json"))
+    assert len(configs) > 8
+    assert not [p for p in configs if '"_name_or_path": "/' in p.read_text()]
+
+
 def test_revision_is_the_hash_of_the_weights(tmp_path):
     import shutil
 
