@@ -39,7 +39,7 @@ class InputError(AugmentError, ValueError):
 
 
 class UnreachableError(InputError):
-    """An input that does not answer now, as during an outage of its store, and may answer later."""
+    """Say that an input does not answer now, as during an outage of its store, and may answer later."""
 
 
 class ImageError(AugmentError, ValueError):

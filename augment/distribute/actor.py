@@ -41,7 +41,7 @@ class WorkerActor:
 
 @dataclass
 class PoolMember:
-    """An actor, as the driver knows it.
+    """Hold what the driver knows about an actor.
 
     Attributes:
         actor: its handle.

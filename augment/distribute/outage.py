@@ -1,4 +1,4 @@
-"""How long to wait for an input or an output that does not answer."""
+"""Outages: the wait for an input or an output that does not answer."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ HUNG_EXIT_CODE = 128 + signal.SIGALRM
 
 
 class TookTooLong(BaseException):
-    """What was at work has taken longer than it may. No `Exception`, for the reason that `Interrupted` is none."""
+    """Say that what was at work took longer than it may. No `Exception`, for the reason that `Interrupted` is none."""
 
 
 class StopRequest:

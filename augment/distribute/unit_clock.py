@@ -1,4 +1,4 @@
-"""How long a unit may be at work before its worker is taken for one that hangs."""
+"""The clock on units: after how long at work a worker is taken for one that hangs."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def decode_image(data: bytes, fit: Fit | int | None = None, *, colour: ColourNam
 
 
 class _Timed(io.BytesIO):
-    """The content of a file, which raises ImageError once the time to decode it is over.
+    """Read the content of a file, and raise ImageError once the time to decode it is over.
 
     Pillow asks for a block at a time. What it decodes in one piece takes a time that `MAX_PIXELS` limits; but a
     progressive JPEG file may go over its pixels thousands of times.

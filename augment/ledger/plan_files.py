@@ -27,15 +27,9 @@ def read_plan(store: Store) -> Plan | None:
     Raises:
         OutputError: if the plan cannot be read, or has another format.
     """
-    try:
-        data = store.read(_HEAD)
-    except (FileNotFoundError, NotADirectoryError):
+    data = store.read_if_there(_HEAD)
+    if data is None:
         return None
-    except Exception as error:  # object stores have errors of their own for missing buckets and credentials
-        raise OutputError(
-            f"{store.at(_HEAD)} could not be read ({type(error).__name__}: {error}). Look at its permissions; for a "
-            "URL also at the network and the credentials."
-        ) from error
     try:
         return plan_from_json(json.loads(data))
     except OutputError as error:

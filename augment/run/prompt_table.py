@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from augment.errors import ConfigError, OutputError
+from augment.errors import ConfigError
 from augment.storage.store import Store
 from augment.types import PlannedSource, Variant
 
@@ -100,7 +100,7 @@ def read_head(store: Store) -> dict[str, Any] | None:
     Raises:
         ConfigError: if the file is not readable.
     """
-    data = _read(store, HEAD)
+    data = store.read_if_there(HEAD)
     if data is None:
         return None
     try:
@@ -114,7 +114,7 @@ def read_head(store: Store) -> dict[str, Any] | None:
 
 def read_made(store: Store) -> dict[RowId, PromptRow] | None:
     """Return the rows as they were made; None if there are none. Raises ConfigError if they are not readable."""
-    data = _read(store, MADE)
+    data = store.read_if_there(MADE)
     if data is None:
         return None
     try:
@@ -136,7 +136,7 @@ def read_edited(store: Store, made: Mapping[RowId, PromptRow], keys: Collection[
     Raises:
         ConfigError: with the first ten of the rows that cannot be used, by line.
     """
-    data = _read(store, EDITED_TABLE)
+    data = store.read_if_there(EDITED_TABLE)
     if data is None:
         return None
     name, problems = store.at(EDITED_TABLE), list[str]()
@@ -257,15 +257,3 @@ def _csv_rows(data: bytes, name: str) -> Iterator[tuple[int, dict[str, str]]]:
     raise_some(name, problems)
     if not header:
         raise ConfigError(name, [f"{name}: is empty; the first line must name the columns {', '.join(_COLUMNS)}"])
-
-
-def _read(store: Store, name: str) -> bytes | None:
-    try:
-        return store.read(name)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except Exception as error:  # object stores have errors of their own for missing buckets and credentials
-        raise OutputError(
-            f"{store.at(name)} could not be read ({type(error).__name__}: {error}). Look at its permissions; for a URL "
-            "also at the network and the credentials."
-        ) from error

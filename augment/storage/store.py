@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+from augment.errors import OutputError
+
 _PIECE = 16 * 2**20  # bytes
 
 
@@ -38,6 +40,18 @@ class Store(ABC):
     @abstractmethod
     def read(self, name: str) -> bytes:
         """Return the content of a file. Raises FileNotFoundError if there is none."""
+
+    def read_if_there(self, name: str) -> bytes | None:
+        """Return a file's content, or None if there is no such file. Raises OutputError for any other reason."""
+        try:
+            return self.read(name)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except Exception as error:  # object stores have errors of their own for missing buckets and credentials
+            raise OutputError(
+                f"{self.at(name)} could not be read ({type(error).__name__}: {error}). Look at its permissions; for a "
+                "URL also at the network and the credentials."
+            ) from error
 
     @abstractmethod
     def open(self, name: str) -> BinaryIO:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from augment.types import (
     UnitTask,
     Variant,
 )
+from tests.distribute.events import Events
 from tests.run.workers import worker_config
 
 UNITS = list(
@@ -29,18 +29,6 @@ UNITS = list(
     )
 )
 RUN = RunConfig(max_attempts=3, batch_size=4)
-
-
-class Events(Watch):
-    def __init__(self) -> None:
-        self.seen: list[tuple[str, Mapping[str, Any]]] = []
-
-    def event(self, kind: str, content: Mapping[str, Any]) -> None:
-        self.seen.append((kind, content))
-
-    @property
-    def kinds(self) -> list[str]:
-        return [kind for kind, _ in self.seen]
 
 
 def queue(out: Path, watch: Watch | None = None, **options: Any) -> TaskQueue:

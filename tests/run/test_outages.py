@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,23 +28,12 @@ from augment.run.batch import DecodedImage, RawEdits
 from augment.run.simulate import SimulatedEditor
 from augment.run.worker import Worker
 from augment.types import UnitReport
+from tests.distribute.events import Events
 from tests.run.runs import ROOT
 from tests.run.workers import SOURCES, UNIT, records, worker_config
 
 UNITS = [UNIT, replace(UNIT, unit_id="u000001")]
 BAD = SOURCES[2].key
-
-
-class Events(Watch):
-    def __init__(self) -> None:
-        self.seen: list[tuple[str, Mapping[str, Any]]] = []
-
-    def event(self, kind: str, content: Mapping[str, Any]) -> None:
-        self.seen.append((kind, content))
-
-    @property
-    def kinds(self) -> list[str]:
-        return [kind for kind, _ in self.seen]
 
 
 class Hanging(SimulatedEditor):
@@ -175,10 +164,10 @@ def test_a_model_that_cannot_write_its_cache_fails_the_edit_and_is_no_output_tha
     class Full(SimulatedEditor):
         def edit(self, batch: Sequence[DecodedImage]) -> list[RawEdits]:
             if any(image.planned.source.key == BAD for image in batch):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/tmp/cache")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "cache")
             return super().edit(batch)
 
     reports = list(run(tmp_path, Events(), Full))
     assert [(report.edited, report.failed, report.failed_by_stage) for report in reports] == [(6, 2, {"edit": 2})] * 2
     (reason,) = {r.reason for r in records(tmp_path, reports[0]).values() if r.status == "failed"}
-    assert reason == "OSError: [Errno 28] No space left on device: '/tmp/cache'"
+    assert reason == "OSError: [Errno 28] No space left on device: 'cache'"
