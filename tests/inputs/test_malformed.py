@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import resource
 import struct
 import time
 import warnings
@@ -29,6 +28,7 @@ from tests.malformed import (
     tiff_data_at,
     without_segments,
 )
+from tests.peak_memory import peak_bytes, reset_peak
 
 PIXELS = np.asarray(NOISE)
 GREY = np.asarray(NOISE.convert("L"))
@@ -52,7 +52,8 @@ def test_there_are_enough_of_them_under_names_of_their_own() -> None:
 
 @pytest.mark.parametrize("bad", malformed(), ids=lambda bad: bad.name)
 def test_what_is_no_usable_image_gives_one_line_with_the_reason(bad: Malformed) -> None:
-    peak, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    reset_peak()
+    peak, start = peak_bytes(), time.process_time()
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         with pytest.raises(ImageError, match=re.escape(bad.reason)) as caught:
@@ -60,7 +61,7 @@ def test_what_is_no_usable_image_gives_one_line_with_the_reason(bad: Malformed) 
     assert len(str(caught.value).splitlines()) == 1 and " at 0x" not in str(caught.value)
     assert not warned
     assert time.process_time() - start < 1
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 64 * 1024  # KiB
+    assert peak_bytes() - peak < 64 * 2**20
 
 
 def over_white(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
