@@ -32,7 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from augment.diffusion import sample
 from augment.editing import EditConfig, edit
-from augment.editing.edits import full_schedule, invert_latents
+from augment.editing.inverted import full_schedule, invert_latents
 from augment.evaluation.gpu_page import gpu_page, gpu_table
 from augment.evaluation.reconstruction import now
 from augment.inversion.settings import Stop

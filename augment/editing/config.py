@@ -2,14 +2,73 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from augment.inversion.settings import AndersonSettings, SolverSettings, Stop, WarmStart
 
 SamplerName = Literal["", "ddim", "euler", "euler_ancestral", "lcm", "flow_euler"]  # of any family
 Preserve = Literal["none", "attention", "difference", "mask"]
+ATTENTION_EDGE = (0.3, 0.5)  # of a mask from attention: from which on some of the source is kept, and all of it
+# Fields that say what of the object is kept and how; those without effect are not in `identity`.
+OF_THE_OBJECT = ("preserve", "preserve_until", "preserve_word", "self_replace_steps", "cross_replace_steps")
+
+
+class Setting(NamedTuple):
+    """The two settings of an edit that need no inversion of their own."""
+
+    strength: float
+    guidance_scale: float
+
+
+class Candidate(BaseModel):
+    """Settings to try in place of the edit's own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    strength: float | None = Field(default=None, gt=0, le=1, description="left out: the edit's own")
+    guidance_scale: float | None = Field(default=None, ge=1, description="left out: the edit's own")
+
+
+class Candidates(BaseModel):
+    """Settings that are tried in turn, from one inversion, until an edit is good enough.
+
+    An edit is good enough if none of its scores is below its minimum. If no candidate is, the one is kept whose worst
+    score is the least below its minimum, of equal ones the first.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    settings: tuple[Candidate, ...] = Field(min_length=2, description="in this order; the mildest first keeps most")
+    min_label_probability: float | None = Field(default=None, ge=0, le=1, description="is the label still true?")
+    min_text_alignment: float | None = Field(default=None, ge=-1, le=1, description="cosine: did the edit happen?")
+    min_source_similarity: float | None = Field(default=None, ge=-1, le=1, description="cosine: is it that picture?")
+    max_evaluations: int | None = Field(
+        default=None, gt=0, description="of the network for sampling one edit, all candidates together; null: all"
+    )
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> Self:
+        if not self.minima:
+            raise ValueError("nothing to choose by: give one of " + ", ".join(f"min_{name}" for name in _SCORES))
+        return self
+
+    @property
+    def minima(self) -> dict[str, float]:
+        """Return score -> minimum, of those that are asked for."""
+        asked = {name: getattr(self, f"min_{name}") for name in _SCORES}
+        return {name: minimum for name, minimum in asked.items() if minimum is not None}
+
+    def margin(self, scores: Mapping[str, float]) -> float:
+        """Return by how much the worst of an edit's scores is above its minimum; a score that is NaN is the worst."""
+        margins = [scores[name] - minimum for name, minimum in self.minima.items()]
+        return -math.inf if any(map(math.isnan, margins)) else min(margins)
+
+
+_SCORES = ("label_probability", "text_alignment", "source_similarity")
 
 
 class EditConfig(BaseModel):
@@ -47,6 +106,42 @@ class EditConfig(BaseModel):
         "either counts; empty: the class word",
     )
 
+    self_replace_steps: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Prompt-to-Prompt: share of the edit's steps, the noisiest, in which positions attend to one "
+        "another as they do in the source",
+    )
+    cross_replace_steps: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Prompt-to-Prompt: the same for attention to the words that both prompts have; UNets only",
+    )
+
+    candidates: Candidates | None = Field(
+        default=None, description="strengths and guidance scales to choose from for each edit; null: the edit's own"
+    )
+
+    @property
+    def tried(self) -> tuple[Setting, ...]:
+        """Return the settings that edits are made with, in the order of their trial."""
+        given = self.candidates.settings if self.candidates else (Candidate(),)
+        own = Setting(self.strength, self.guidance_scale)
+        return tuple(
+            Setting(
+                own.strength if one.strength is None else one.strength,
+                own.guidance_scale if one.guidance_scale is None else one.guidance_scale,
+            )
+            for one in given
+        )
+
+    @property
+    def reads_trajectory(self) -> bool:
+        """Return whether edits need the latents that their source's inversion went through."""
+        return self.preserve != "none" or self.self_replace_steps > 0 or self.cross_replace_steps > 0
+
     def identity(self) -> dict[str, Any]:
         """Return all settings as plans and `aug_id` hash them, JSON values by name, defaults included.
 
@@ -54,4 +149,7 @@ class EditConfig(BaseModel):
         """
         unread = {"preserve", "preserve_until"} if self.preserve == "none" else set()
         unread |= {"preserve_word"} if self.preserve != "attention" or not self.preserve_word else set()
-        return self.model_dump(mode="json", exclude=unread)
+        unread |= {"candidates"} if self.candidates is None else set()
+        unread |= {name for name in ("self_replace_steps", "cross_replace_steps") if not getattr(self, name)}
+        edge = {"attention_edge": list(ATTENTION_EDGE)} if self.preserve == "attention" else {}
+        return self.model_dump(mode="json", exclude=unread) | edge

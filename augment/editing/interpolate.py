@@ -11,7 +11,7 @@ from torch import Tensor
 
 from augment.diffusion import sample, slerp
 from augment.editing.config import EditConfig
-from augment.editing.edits import full_schedule, invert_latents, size_of
+from augment.editing.inverted import full_schedule, invert_latents, size_of
 from augment.models.interface import ImageSize, LatentDiffusion
 
 Curve = Callable[[Tensor, Tensor, float], Tensor]

@@ -11,7 +11,8 @@ from typing import Any, Literal, Self
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from augment.editing.edits import round_trip_psnr, size_of
+from augment.editing.edits import round_trip_psnr
+from augment.editing.inverted import size_of
 from augment.evaluation.editing import EditingSection, check_editing, measure_editing
 from augment.evaluation.instance import InstanceSection, check_instance, measure_instance
 from augment.evaluation.instance_scores import prepare_judges

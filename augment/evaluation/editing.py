@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from augment.editing import EditConfig
-from augment.editing.edits import checked_schedule, full_schedule
+from augment.editing.inverted import checked_schedule, full_schedule
 from augment.evaluation.pool import InversionMethod
 from augment.models.clip import ClipScorer
 from augment.models.interface import LatentDiffusion

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from augment.editing import EditConfig, edit, image_to_image, text_to_image
 from augment.editing.config import Preserve
-from augment.editing.edits import checked_schedule
+from augment.editing.inverted import checked_schedule
+from augment.editing.preserve.blend import share_of_steps
 from augment.evaluation.instance_scores import InstanceScores, Judges, score_instances
 from augment.evaluation.pool import InversionMethod
 from augment.models.interface import LatentDiffusion
@@ -49,6 +50,9 @@ class InstanceMethod(Settings, InversionMethod):
     inversion_guidance_scale: float = Field(default=1.0, ge=1, description="guidance while inverting")
     preserve: tuple[Preserve, ...] = Field(
         default=("none",), min_length=1, description="modes, each a row; `mask` gets the true one, which no user has"
+    )
+    self_replace_steps: tuple[float, ...] = Field(
+        default=(0.0,), min_length=1, description="shares of the steps, each combined with each mode"
     )
 
 
@@ -144,9 +148,9 @@ def _rows(model: LatentDiffusion, section: InstanceSection) -> Iterator[_Row]:
                 "stop": method.stop.model_dump(),
                 "inversion_guidance_scale": method.inversion_guidance_scale,
             }
-            for mode in method.preserve:
-                preserving = full.model_copy(update={"preserve": mode})
-                yield _Row(about | _settings(config) | {"preserve": mode}, _inverting(model, preserving))
+            for mode, replaced in itertools.product(method.preserve, method.self_replace_steps):
+                kept = {"preserve": mode, "self_replace_steps": replaced}
+                yield _Row(about | _settings(config) | kept, _inverting(model, full.model_copy(update=kept)))
     for fresh in section.image_to_image:
         for config in fresh.variants(section.settings):
             yield _Row({"method": "image_to_image"} | _settings(config), _fresh(model, config))
@@ -160,9 +164,11 @@ def _settings(config: EditConfig) -> dict[str, Any]:
 
 
 def _sampled(model: LatentDiffusion, config: EditConfig) -> float:
-    """Return the evaluations of sampling one edit."""
+    """Return the evaluations of sampling one edit, those of its source beside it included."""
     steps = len(checked_schedule(model, config, "instance.settings").last_part(config.strength))
-    return float(steps * model.denoiser(model.embed([""]), config.guidance_scale).evaluations)
+    beside = share_of_steps(steps, max(config.self_replace_steps, config.cross_replace_steps))
+    beside += int(config.preserve == "difference") * 2  # of its source, and its own without guidance
+    return float(steps * model.denoiser(model.embed([""]), config.guidance_scale).evaluations + beside)
 
 
 def _inverting(model: LatentDiffusion, config: EditConfig) -> Callable[[Track, slice], tuple[Tensor, float]]:
@@ -213,11 +219,12 @@ def _seeds(track: Track, chunk: slice) -> list[int]:
 def _leads(scored: list[tuple[dict[str, Any], InstanceScores]]) -> list[dict[str, Any]]:
     """Return, for every edited row, its lead over image to image and over plain DDIM inversion at its settings."""
     keys = ("strength", "guidance_scale")
-    own = ("track", "method", "solver", "warm_start", "stop", "preserve", *keys)
+    own = ("track", "method", "solver", "warm_start", "stop", "preserve", "self_replace_steps", *keys)
     leads = []
     for about, scores in scored:
         for against, reference in scored:
-            is_plain = against["method"] == "ddim" and against["warm_start"] == "none" and against["preserve"] == "none"
+            is_ddim = against["method"] == "ddim" and against["warm_start"] == "none"
+            is_plain = is_ddim and against["preserve"] == "none" and not against["self_replace_steps"]
             is_reference = is_plain or against["method"] == "image_to_image"
             if against is about or not is_reference or any(about.get(k) != against.get(k) for k in keys):
                 continue

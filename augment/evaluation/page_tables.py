@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from augment.evaluation.tables import editing_name
+from augment.evaluation.tables import editing_name, kept_words
 
 Row = Mapping[str, Any]
 STARTS = ("none", "previous", "extrapolated")
@@ -247,8 +247,7 @@ def _instance_name(row: Row) -> str:
     if row["method"] in (*plain, "text_to_image"):
         return name
     start = ", from z'" if row["warm_start"] == "none" else ""
-    mode = "" if row["preserve"] == "none" else f", preserve: {row['preserve']}"
-    return f"`{name}`{start}{mode}"
+    return ", ".join([f"`{name}`{start}", *kept_words(row)])
 
 
 def _share_with_interval(row: Row, name: str) -> str:

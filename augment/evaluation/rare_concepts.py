@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from torch import Tensor
 
 from augment.editing import EditConfig
-from augment.editing.edits import checked_schedule
+from augment.editing.inverted import checked_schedule
 from augment.errors import InputError
 from augment.inputs.images import encode_png
 from augment.inputs.tensors import to_pixels

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from augment.diffusion import Denoiser, Schedule
-from augment.editing.edits import size_of
+from augment.editing.inverted import size_of
 from augment.errors import ConfigError
 from augment.evaluation.pool import InversionMethod, Pool
 from augment.evaluation.reconstruction import measure_inversion, model_label, noise_figures, now

@@ -188,9 +188,16 @@ def editing_name(row: Row) -> str:
     words = [method_name(row["method"], settings)]
     words += [f"warm start {row['warm_start']}"] if row.get("warm_start", "none") != "none" else []
     words += [row["sampler"]] if row.get("sampler", "ddim") != "ddim" else []
-    words += [f"preserve {row['preserve']}"] if row.get("preserve", "none") != "none" else []
+    words += kept_words(row)
     words += ["noise not matched"] if row.get("match_noise") is False else []
     return ", ".join(words)
+
+
+def kept_words(row: Row) -> list[str]:
+    """Return what keeps the object in a row of edits, by the names of the settings; nothing: an empty list."""
+    words = [f"preserve: {row['preserve']}"] if row.get("preserve", "none") != "none" else []
+    replaced = row.get("self_replace_steps", 0.0)
+    return [*words, f"self_replace_steps: {replaced:g}"] if replaced else words
 
 
 def _throughput(rows: Sequence[Row]) -> list[str]:

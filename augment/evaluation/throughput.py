@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from augment.diffusion import Schedule, step_noise
-from augment.editing.edits import size_of
+from augment.editing.inverted import size_of
 from augment.errors import ConfigError
 from augment.evaluation.memory import peak_bytes
 from augment.evaluation.pool import Batch, InversionMethod

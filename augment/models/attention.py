@@ -6,9 +6,8 @@ interface), so predictions stay what they are, bit for bit, and no call of the n
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +17,30 @@ from torch.autograd import forward_ad
 
 from augment.diffusion.denoiser import Predict
 
+# (attn, image [n, N, D], text [n, L, D'], *cosines and sines of the positions, where the network has them) -> queries
+# of the positions, keys of all that they attend to, [n, heads, ..., d] each, place of the first token among the keys.
+QueriesAndKeys = Callable[..., tuple[Tensor, Tensor, int]]
 COARSE = 32 * 32  # positions of a layer; finer ones see texture. Prompt-to-Prompt takes its layers of 16 x 16
+
+
+class Observer(Protocol):
+    """What looks into a denoiser's calls, or changes them: it learns from conditions of its own whose row is whose."""
+
+    @property
+    def conditions(self) -> tuple[Tensor, ...]:
+        """Return what a denoiser is to hand to `around` in front of its own conditions, per sample."""
+
+    @property
+    def no_conditions(self) -> tuple[Tensor, ...]:
+        """Return the same for rows without a prompt."""
+
+    def around(self, predict: Predict) -> Predict:
+        """Return `predict`, observed: (z, t, *conditions of the observer, *its own conditions) -> eps."""
+
+
+def as_called(timestep: float) -> float:
+    """Return a timestep as a network's call has it, in float32."""
+    return float(torch.tensor(timestep, dtype=torch.float32))
 
 
 class AttentionWatch:
@@ -57,9 +79,14 @@ class AttentionWatch:
         """Return which samples have a word to look for."""
         return self._word_tokens.any(dim=1)
 
-    def maps(self) -> Float[Tensor, "B 1 h w"]:
-        """Return the mean over the timesteps, float32: the share of attention that goes to a token of the word."""
-        return torch.stack(list(self._maps.values())).mean(dim=0)
+    def maps(self, timesteps: Sequence[float] | None = None) -> Float[Tensor, "B 1 h w"]:
+        """Return the mean over the timesteps, float32: the share of attention that goes to a token of the word.
+
+        Args:
+            timesteps: those that count; None: all at which the network was called.
+        """
+        chosen = self._maps if timesteps is None else {as_called(t) for t in timesteps}
+        return torch.stack([found for timestep, found in self._maps.items() if timestep in chosen]).mean(dim=0)
 
     def around(self, predict: Predict) -> Predict:
         """Return `predict`, gathered: (z, t, *conditions of the watch, *its own conditions) -> eps."""
@@ -132,16 +159,17 @@ def grid_of(positions: int, height: int, width: int) -> tuple[int, int]:
     return height, width
 
 
-class WatchedProcessor(ABC):
+class WatchedProcessor:
     """Look at a layer's queries and keys, then leave the work to the layer's own processor.
 
     Args:
         watch: what looks.
         processor: the layer's own.
+        queries_and_keys: of a layer of the family.
     """
 
-    def __init__(self, watch: AttentionWatch, processor: Callable[..., Any]) -> None:
-        self._watch, self._processor = watch, processor
+    def __init__(self, watch: AttentionWatch, processor: Callable[..., Any], queries_and_keys: QueriesAndKeys) -> None:
+        self._watch, self._processor, self._queries_and_keys = watch, processor, queries_and_keys
 
     def __call__(
         self,
@@ -155,15 +183,5 @@ class WatchedProcessor(ABC):
         """Return what the layer's own processor does, whose arguments these are."""
         if encoder_hidden_states is not None and self._watch.is_gathering:
             with torch.no_grad():
-                self._watch.look(*self.queries_and_keys(attn, hidden_states, encoder_hidden_states, *args))
+                self._watch.look(*self._queries_and_keys(attn, hidden_states, encoder_hidden_states, *args))
         return self._processor(attn, hidden_states, encoder_hidden_states, attention_mask, *args, **kwargs)
-
-    @abstractmethod
-    def queries_and_keys(self, attn: Any, image: Tensor, text: Tensor, *rotary: Any) -> tuple[Tensor, Tensor, int]:
-        """Return the arguments of `AttentionWatch.look` for a layer that sees the text.
-
-        Args:
-            attn: the layer.
-            image, text: what comes in, [n, N, D] and [n, L, D'].
-            rotary: cosines and sines of the positions, where the network has them.
-        """

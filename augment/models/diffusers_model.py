@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from augment.diffusion import Denoiser, guided
 from augment.diffusion.denoiser import Predict
-from augment.models.attention import AttentionWatch, WatchedProcessor
+from augment.models.attention import AttentionWatch, Observer, QueriesAndKeys, WatchedProcessor
 from augment.models.interface import ImageSize, LatentDiffusion, PromptEmbeds, concatenated
+from augment.models.replacement import AttentionReplacement, ReplacedProcessor
 from augment.models.rows import in_rows, padded_chunks
+from augment.models.same_words import SameWords, same_words
 from augment.models.word_tokens import word_tokens
 
 
@@ -29,10 +32,12 @@ class DiffusersModel(LatentDiffusion):
     """Wrap a loaded pipeline; only its networks are used, never its sampling loop.
 
     Attributes:
-        watched_processor: reads the queries and keys of the network's attention layers.
+        queries_and_keys: of the network's attention layers that see the text.
+        self_attention: names of its layers in which positions of the image attend to one another.
     """
 
-    watched_processor: ClassVar[type[WatchedProcessor]]
+    queries_and_keys: ClassVar[QueriesAndKeys]
+    self_attention: ClassVar[re.Pattern[str]]
 
     def __init__(self, pipeline: Any, network: Any, *, patch_size: int = 1, model_id: str, revision: str) -> None:
         """
@@ -140,13 +145,55 @@ class DiffusersModel(LatentDiffusion):
         ]
         tokens = torch.cat(parts, dim=1)
         watch = AttentionWatch((tokens / tokens.sum(dim=1, keepdim=True).clamp_min(1.0)).to(self.device))
-        processors = dict(self.network.attn_processors)
-        watched = {name: self.watched_processor(watch, processor) for name, processor in processors.items()}
-        try:
-            self.network.set_attn_processor(watched)
+        with self._processors(lambda _, own: WatchedProcessor(watch, own, self.queries_and_keys)):
             yield watch
+
+    @contextmanager
+    def _processors(self, wrapped: Callable[[str, Any], Any]) -> Iterator[None]:
+        """Put `wrapped(name, the layer's own processor)` in the place of every attention processor."""
+        own = dict(self.network.attn_processors)
+        try:
+            self.network.set_attn_processor({name: wrapped(name, processor) for name, processor in own.items()})
+            yield
         finally:
-            self.network.set_attn_processor(processors)
+            self.network.set_attn_processor(own)
+
+    @contextmanager
+    def replacing(
+        self,
+        sources: Sequence[str],
+        edits: Sequence[str],
+        owners: Int[Tensor, " N"],
+        *,
+        words: bool,
+        masks: Float[Tensor, "N 1 h w"] | None = None,
+    ) -> Iterator[AttentionReplacement]:
+        shared = self._same_words([sources[i] for i in owners.tolist()], edits) if words else None
+        replacement = AttentionReplacement(owners, len(sources), shared, masks)
+
+        def wrapped(name: str, own: Any) -> ReplacedProcessor:
+            layer = name.removesuffix(".processor")
+            is_self = self.self_attention.search(layer) is not None
+            return ReplacedProcessor(
+                replacement, layer, own, is_self_attention=is_self, queries_and_keys=self.queries_and_keys
+            )
+
+        with ExitStack() as undo:
+            for name, layer in self.network.named_modules():
+                if self.self_attention.search(name):
+                    for projection in ("to_q", "to_k"):
+                        hook = replacement.hook(f"{name}.{projection}")
+                        undo.callback(getattr(layer, projection).register_forward_hook(hook).remove)
+            undo.enter_context(self._processors(wrapped))
+            yield replacement
+
+    def _same_words(self, sources: Sequence[str], edits: Sequence[str]) -> SameWords:
+        if not self.has_cross_attention:
+            raise ValueError(f"{self.model_id!r} attends to text and image at once: no cross-attention to replace")
+        ((tokenizer, length),) = self._token_parts()
+        ids = [tokenizer(list(p), max_length=length, truncation=True).input_ids for p in (sources, edits)]
+        same = same_words(ids[0], ids[1], length)
+        return SameWords(same.places.to(self.device), same.shared.to(self.device))
 
     @abstractmethod
     def _token_parts(self) -> list[tuple[Any, int]]:
@@ -156,7 +203,7 @@ class DiffusersModel(LatentDiffusion):
         """
 
     def _guided(
-        self, predict: Predict, prompt_embeds: PromptEmbeds, guidance_scale: float, watch: AttentionWatch | None
+        self, predict: Predict, prompt_embeds: PromptEmbeds, guidance_scale: float, watch: Observer | None
     ) -> Denoiser:
         """Return `predict` with classifier-free guidance; the empty prompt is encoded only if the scale asks for it."""
         conditions = prompt_embeds.tensors
@@ -168,7 +215,7 @@ class DiffusersModel(LatentDiffusion):
             conditions, empty = (*watch.conditions, *conditions), (*watch.no_conditions, *empty)
         return guided(partial(in_rows, predict, self.rows), conditions, empty, guidance_scale)
 
-    def _unguided(self, predict: Predict, conditions: tuple[Tensor, ...], watch: AttentionWatch | None) -> Denoiser:
+    def _unguided(self, predict: Predict, conditions: tuple[Tensor, ...], watch: Observer | None) -> Denoiser:
         if watch is not None:
             predict, conditions = watch.around(predict), (*watch.conditions, *conditions)
         return Denoiser(partial(in_rows, predict, self.rows), conditions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from augment.diffusion import Denoiser, Schedule
 from augment.models import text_readers
-from augment.models.attention import AttentionWatch, WatchedProcessor
+from augment.models.attention import Observer
 from augment.models.diffusers_model import DiffusersModel, frozen
 from augment.models.flow_schedule import SAMPLERS, FlowSchedule
 from augment.models.interface import ImageSize, PromptEmbeds
@@ -24,21 +25,19 @@ PATCH = 2  # side of the squares of latent positions that make one token
 T5_TOKENS = text_readers.T5_TOKENS["FluxPipeline"]
 
 
-class RotaryJointAttention(WatchedProcessor):
-    """Read joint attention as FLUX has it: rotary, positions attend to the text, then to one another.
+def rotary_joint_attention(attn: Any, image: Tensor, text: Tensor, *rotary: Any) -> tuple[Tensor, Tensor, int]:
+    """Return the `QueriesAndKeys` of FLUX: rotary, positions attend to the text, then to one another.
 
     Blocks of one stream, in which text and image are not told apart, are not read.
     """
-
-    def queries_and_keys(self, attn: Any, image: Tensor, text: Tensor, *rotary: Any) -> tuple[Tensor, Tensor, int]:
-        projected = (attn.to_q(image), attn.to_k(image), attn.add_k_proj(text))
-        query, key, of_text = (x.unflatten(-1, (attn.heads, -1)) for x in projected)  # (n, N, heads, d)
-        key = torch.cat([attn.norm_added_k(of_text), attn.norm_k(key)], dim=1)
-        of_all = rotary[0]
-        of_image = tuple(angles[text.shape[1] :] for angles in of_all)
-        query = apply_rotary_emb(attn.norm_q(query), of_image, sequence_dim=1)
-        key = apply_rotary_emb(key, of_all, sequence_dim=1)
-        return query.transpose(1, 2), key.transpose(1, 2), 0
+    projected = (attn.to_q(image), attn.to_k(image), attn.add_k_proj(text))
+    query, key, of_text = (x.unflatten(-1, (attn.heads, -1)) for x in projected)  # (n, N, heads, d)
+    key = torch.cat([attn.norm_added_k(of_text), attn.norm_k(key)], dim=1)
+    of_all = rotary[0]
+    of_image = tuple(angles[text.shape[1] :] for angles in of_all)
+    query = apply_rotary_emb(attn.norm_q(query), of_image, sequence_dim=1)
+    key = apply_rotary_emb(key, of_all, sequence_dim=1)
+    return query.transpose(1, 2), key.transpose(1, 2), 0
 
 
 class Flux(DiffusersModel):
@@ -49,7 +48,8 @@ class Flux(DiffusersModel):
     """
 
     samplers = SAMPLERS
-    watched_processor = RotaryJointAttention
+    queries_and_keys = staticmethod(rotary_joint_attention)
+    self_attention = re.compile(r"^transformer_blocks\.\d+\.attn$")
     default_sampler = "flow_euler"
 
     def __init__(self, pipeline: FluxPipeline, *, model_id: str, revision: str) -> None:
@@ -61,7 +61,7 @@ class Flux(DiffusersModel):
         self.t5_tokenizer, self.t5 = pipeline.tokenizer_2, frozen(pipeline.text_encoder_2)
 
     def denoiser(
-        self, prompt_embeds: PromptEmbeds, guidance_scale: float = 1.0, watch: AttentionWatch | None = None
+        self, prompt_embeds: PromptEmbeds, guidance_scale: float = 1.0, watch: Observer | None = None
     ) -> Denoiser:
         if not self.network.config.guidance_embeds:
             return self._guided(self._predict_velocity, prompt_embeds, guidance_scale, watch)

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from augment.diffusion import Denoiser, Schedule
-from augment.models.attention import AttentionWatch
+from augment.models.attention import AttentionWatch, Observer
+from augment.models.replacement import AttentionReplacement
 
 ImageSize = int | tuple[int, int]  # in pixels: the side of a square image, or (height, width)
 
@@ -58,6 +59,7 @@ class LatentDiffusion(ABC):
 
     Attributes:
         samplers: names of the samplers it can run.
+        has_cross_attention: whether layers that see the text see it alone.
         default_sampler: the one of them that its family is meant to be sampled with.
         model_id, revision: what is recorded with every edit.
         image_size: side in pixels of the images it was trained on.
@@ -69,6 +71,7 @@ class LatentDiffusion(ABC):
     """
 
     samplers: ClassVar[tuple[str, ...]]
+    has_cross_attention: ClassVar[bool] = False
     default_sampler: str
     model_id: str
     revision: str
@@ -107,7 +110,7 @@ class LatentDiffusion(ABC):
 
     @abstractmethod
     def denoiser(
-        self, prompt_embeds: PromptEmbeds, guidance_scale: float = 1.0, watch: AttentionWatch | None = None
+        self, prompt_embeds: PromptEmbeds, guidance_scale: float = 1.0, watch: Observer | None = None
     ) -> Denoiser:
         """Return eps(z, t) under the prompts, guided away from the empty prompt if the scale is not 1.
 
@@ -117,7 +120,8 @@ class LatentDiffusion(ABC):
             prompt_embeds: one prompt per sample.
             guidance_scale: w of classifier-free guidance (`augment.diffusion.guided`), or what a distilled model is
                 told.
-            watch: of the same prompts, inside its `watching`: it gathers the denoiser's calls.
+            watch: of the same prompts, inside its `watching`, or rows of a replacement, inside its `replacing`: it sees
+                the denoiser's calls.
         """
 
     @abstractmethod
@@ -129,6 +133,31 @@ class LatentDiffusion(ABC):
         Args:
             prompts: one per sample of the denoiser that is watched.
             words: one per prompt, which may be of several words.
+        """
+
+    @abstractmethod
+    def replacing(
+        self,
+        sources: Sequence[str],
+        edits: Sequence[str],
+        owners: Int[Tensor, " N"],
+        *,
+        words: bool,
+        masks: Float[Tensor, "N 1 h w"] | None = None,
+    ) -> AbstractContextManager[AttentionReplacement]:
+        """Return what gives edits the attention of their sources; it works within the block.
+
+        Afterwards the network is as it was. Blocks do not nest.
+
+        Args:
+            sources: one prompt per source.
+            edits: one prompt per edit.
+            owners: the source of each edit.
+            words: whether cross-attention is to be replaced, too.
+            masks: for each edit the share of its positions that attend to one another as in the source; None: all do.
+
+        Raises:
+            ValueError: if it is, and the network has none: transformers attend to text and image at once.
         """
 
     @abstractmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from augment.diffusion import Denoiser, Schedule
 from augment.models import text_readers
-from augment.models.attention import AttentionWatch, WatchedProcessor
+from augment.models.attention import Observer
 from augment.models.diffusers_model import DiffusersModel, frozen
 from augment.models.flow_schedule import SAMPLERS, FlowSchedule
 from augment.models.interface import ImageSize, PromptEmbeds
@@ -22,16 +23,14 @@ from augment.models.text_encoders import last_hidden, penultimate_hidden, prompt
 T5_TOKENS = text_readers.T5_TOKENS["StableDiffusion3Pipeline"]
 
 
-class JointAttention(WatchedProcessor):
-    """Read joint attention as Stable Diffusion 3 has it: positions attend to one another, then to the text."""
-
-    def queries_and_keys(self, attn: Any, image: Tensor, text: Tensor, *rotary: Any) -> tuple[Tensor, Tensor, int]:
-        projected = (attn.to_q(image), attn.to_k(image), attn.add_k_proj(text))
-        query, key, of_text = (x.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for x in projected)
-        query = query if attn.norm_q is None else attn.norm_q(query)
-        key = key if attn.norm_k is None else attn.norm_k(key)
-        of_text = of_text if attn.norm_added_k is None else attn.norm_added_k(of_text)
-        return query, torch.cat([key, of_text], dim=2), key.shape[2]
+def joint_attention(attn: Any, image: Tensor, text: Tensor, *rotary: Any) -> tuple[Tensor, Tensor, int]:
+    """Return the `QueriesAndKeys` of Stable Diffusion 3: positions attend to one another, then to the text."""
+    projected = (attn.to_q(image), attn.to_k(image), attn.add_k_proj(text))
+    query, key, of_text = (x.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for x in projected)
+    query = query if attn.norm_q is None else attn.norm_q(query)
+    key = key if attn.norm_k is None else attn.norm_k(key)
+    of_text = of_text if attn.norm_added_k is None else attn.norm_added_k(of_text)
+    return query, torch.cat([key, of_text], dim=2), key.shape[2]
 
 
 class StableDiffusion3(DiffusersModel):
@@ -41,7 +40,8 @@ class StableDiffusion3(DiffusersModel):
     """
 
     samplers = SAMPLERS
-    watched_processor = JointAttention
+    queries_and_keys = staticmethod(joint_attention)
+    self_attention = re.compile(r"^transformer_blocks\.\d+\.attn2?$")
     default_sampler = "flow_euler"
 
     def __init__(self, pipeline: StableDiffusion3Pipeline, *, model_id: str, revision: str) -> None:
@@ -58,7 +58,7 @@ class StableDiffusion3(DiffusersModel):
         self.t5 = None if pipeline.text_encoder_3 is None else frozen(pipeline.text_encoder_3)
 
     def denoiser(
-        self, prompt_embeds: PromptEmbeds, guidance_scale: float = 1.0, watch: AttentionWatch | None = None
+        self, prompt_embeds: PromptEmbeds, guidance_scale: float = 1.0, watch: Observer | None = None
     ) -> Denoiser:
         return self._guided(self._predict_velocity, prompt_embeds, guidance_scale, watch)
 

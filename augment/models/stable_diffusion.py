@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -13,21 +14,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from augment.diffusion import Denoiser, Schedule
-from augment.models.attention import AttentionWatch, WatchedProcessor
+from augment.models.attention import Observer
 from augment.models.diffusers_model import DiffusersModel, frozen
 from augment.models.interface import ImageSize, PromptEmbeds
 from augment.models.noise_schedule import SAMPLERS, NoiseSchedule
 from augment.models.text_encoders import last_hidden, prompt_length
 
 
-class CrossAttention(WatchedProcessor):
-    """Read a UNet's cross-attention: positions attend to the text alone."""
-
-    def queries_and_keys(self, attn: Any, image: Tensor, text: Tensor, *rotary: Any) -> tuple[Tensor, Tensor, int]:
-        text = attn.norm_encoder_hidden_states(text) if attn.norm_cross else text
-        query, key = (x.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for x in (attn.to_q(image), attn.to_k(text)))
-        query = query if attn.norm_q is None else attn.norm_q(query)
-        return query, key if attn.norm_k is None else attn.norm_k(key), 0
+def cross_attention(attn: Any, image: Tensor, text: Tensor, *rotary: Any) -> tuple[Tensor, Tensor, int]:
+    """Return the `QueriesAndKeys` of a UNet's cross-attention, where positions attend to the text alone."""
+    text = attn.norm_encoder_hidden_states(text) if attn.norm_cross else text
+    query, key = (x.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for x in (attn.to_q(image), attn.to_k(text)))
+    query = query if attn.norm_q is None else attn.norm_q(query)
+    return query, key if attn.norm_k is None else attn.norm_k(key), 0
 
 
 class UNetModel(DiffusersModel):
@@ -37,7 +36,9 @@ class UNetModel(DiffusersModel):
     """
 
     samplers = SAMPLERS
-    watched_processor = CrossAttention
+    queries_and_keys = staticmethod(cross_attention)
+    self_attention = re.compile(r"\.attn1$")
+    has_cross_attention = True
 
     def __init__(self, pipeline: Any, *, model_id: str, revision: str) -> None:
         super().__init__(pipeline, pipeline.unet, model_id=model_id, revision=revision)
@@ -51,7 +52,7 @@ class UNetModel(DiffusersModel):
         """Return what the UNet is told beside the prompt's tokens."""
 
     def denoiser(
-        self, prompt_embeds: PromptEmbeds, guidance_scale: float = 1.0, watch: AttentionWatch | None = None
+        self, prompt_embeds: PromptEmbeds, guidance_scale: float = 1.0, watch: Observer | None = None
     ) -> Denoiser:
         if not self._guidance_width:
             return self._guided(self._predict_eps, prompt_embeds, guidance_scale, watch)

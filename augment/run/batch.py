@@ -54,7 +54,8 @@ class RawEdits:
         finite: for each edit, whether it has neither NaN nor infinity.
         scores: for each edit, name -> score.
         measured: measurements of the inversion, by the names of the record's fields.
-        settings: the settings of the edit, by the names of the record's fields.
+        settings: the settings of all edits, by the names of the record's fields.
+        of_edits: for each edit, those that are its own.
         aug_ids: for each edit, the hash of all that determines its pixels.
     """
 
@@ -65,6 +66,7 @@ class RawEdits:
     scores: tuple[dict[str, float], ...]
     measured: dict[str, float]
     settings: dict[str, Any]
+    of_edits: tuple[dict[str, Any], ...]
     aug_ids: tuple[str, ...]
 
     @property
@@ -105,11 +107,11 @@ def encode_image(raw: RawEdits, config_hash: str) -> EditedImage:
     unusable = [name for name, value in raw.measured.items() if not math.isfinite(value)]
     records: list[EditRecord] = []
     samples: list[Sample] = []
-    for variant, aug_id, is_finite, pixels, score in zip(
-        image.planned.variants, raw.aug_ids, raw.finite, raw.pixels, raw.scores, strict=True
+    for variant, aug_id, is_finite, pixels, score, own in zip(
+        image.planned.variants, raw.aug_ids, raw.finite, raw.pixels, raw.scores, raw.of_edits, strict=True
     ):
         planned = planned_record(image.planned, variant, config_hash)
-        record = replace(planned, aug_id=aug_id, source_sha256=image.sha256, **raw.settings)
+        record = replace(planned, aug_id=aug_id, source_sha256=image.sha256, **raw.settings | own)
         if unusable:
             record = replace(record, stage="invert", reason=f"{unusable[0]} is not finite: the inversion diverged")
         elif not is_finite:

@@ -16,7 +16,10 @@ import torch
 from torch import Tensor
 
 from augment.dataset.record import as_json_text
-from augment.editing.edits import EditResult, checked_schedule, edit
+from augment.editing.candidates import Place
+from augment.editing.config import OF_THE_OBJECT
+from augment.editing.edits import EditResult, edit
+from augment.editing.inverted import checked_schedule
 from augment.errors import ModelError, PromptError
 from augment.inputs.fit import Area, Fit
 from augment.inputs.tensors import to_images, to_pixels
@@ -28,6 +31,7 @@ from augment.models.text_readers import model_readers
 from augment.prompts.lengths import cut_prompt
 from augment.prompts.templates import noun
 from augment.run.batch import DecodedImage, RawEdits, is_out_of_memory
+from augment.run.batch_scores import EditToScore, of_images, score_edits
 from augment.run.config import BatchConfig, WorkerConfig
 from augment.scoring import psnr
 from augment.scoring.edit_scores import EditScorer
@@ -35,6 +39,7 @@ from augment.seeding import seed_for
 from augment.types import PlannedSource
 
 logger = logging.getLogger(__name__)
+Scores = dict[str, float]
 
 PSNR_CEILING = 100.0  # dB, of two identical images: records cannot hold infinity
 
@@ -131,6 +136,13 @@ class DiffusionEditor:
         given = to_images(np.stack([self._fit.padded(image.pixels) for image in batch]))
         given = given.to(self._model.device)  # [B, 3, H, W]
         prompts = [[v.prompt for v in image.planned.variants] for image in batch]
+
+        def judge(places: Sequence[Place], found: Tensor) -> list[Scores]:
+            variants = [batch[i].planned.variants[k] for i, k in places]
+            pixels = [to_pixels(areas[i].cut(one[None]))[0] for (i, _), one in zip(places, found, strict=True)]
+            of_places = zip(places, variants, pixels, strict=True)
+            return self._scores(batch, given, [EditToScore(i, variant, p) for (i, _), variant, p in of_places])
+
         result = edit(
             self._model,
             given,
@@ -138,12 +150,17 @@ class DiffusionEditor:
             prompts,
             self.config.editing,
             seeds=[seed_for(self.config.seed, image.sha256) for image in batch],
-            masks=self._masks(batch),
-            words=[self.config.editing.preserve_word or noun(image.planned.source.class_name) for image in batch],
+            **self.known_of_objects(batch),
+            judge=judge,
         )
         edits = [area.cut(of_one) for area, of_one in zip(areas, result.edits, strict=True)]
         stored = [to_pixels(of_one) for of_one in edits]  # uint8 [K_i, H, W, 3] each
-        scores = self._scores(batch, areas, given, stored)
+        to_score = [
+            EditToScore(i, variant, pixels)
+            for i, image in enumerate(batch)
+            for variant, pixels in zip(image.planned.variants, stored[i], strict=True)
+        ]
+        scores = of_images(self._scores(batch, given, to_score), [len(of_one) for of_one in stored])
         psnrs, bounds = self._psnrs(result, given, areas)
         return [
             RawEdits(
@@ -167,41 +184,31 @@ class DiffusionEditor:
                     "inversion_status": str(result.status[i]),
                     **self._editing_fields(),
                 },
+                of_edits=tuple(
+                    {"strength": float(one.strength), "guidance_scale": float(one.guidance_scale)}
+                    for one in result.settings[i]
+                ),
                 aug_ids=self._aug_ids(image.planned, image.content, dtype),
             )
             for i, image in enumerate(batch)
         ]
 
-    def _masks(self, batch: Sequence[DecodedImage]) -> Tensor | None:
-        """Return the share to keep, [B, 1, H, W] in 0..1, none of images without a mask; None unless it is wanted."""
+    def known_of_objects(self, batch: Sequence[DecodedImage]) -> dict[str, Any]:
+        """Return the arguments of `edit` that say where the objects are: their words, and masks if they are wanted.
+
+        An image without a mask keeps nothing.
+        """
+        words = [self.config.editing.preserve_word or noun(image.planned.source.class_name) for image in batch]
         if self.config.editing.preserve != "mask":
-            return None
+            return {"words": words}
         nothing = [np.zeros((*image.pixels.shape[:2], 1), np.uint8) for image in batch]
         masks = [self._fit.padded(n if i.mask is None else i.mask) for i, n in zip(batch, nothing, strict=True)]
-        return torch.from_numpy(np.stack(masks)).permute(0, 3, 1, 2) / 255
+        return {"words": words, "masks": torch.from_numpy(np.stack(masks)).permute(0, 3, 1, 2) / 255}
 
-    def _scores(
-        self, batch: Sequence[DecodedImage], areas: Sequence[Area], given: Tensor, stored: Sequence[np.ndarray]
-    ) -> list[tuple[dict[str, float], ...]]:
-        """Return for each image the scores of its edits: those of the stored pixels, with eight bits per channel.
-
-        Where images are padded, those that are equally large without it are scored together.
-        """
-        scores: dict[int, tuple[dict[str, float], ...]] = {}
-        for area in dict.fromkeys(areas):
-            some = [i for i in range(len(batch)) if areas[i] == area]
-            owners = [place for place, i in enumerate(some) for _ in batch[i].planned.variants]
-            found = iter(
-                self._scorer.score(
-                    area.cut(given[some]),
-                    torch.cat([to_images(stored[i]) for i in some]).to(self._model.device),  # [sum K_i, 3, H, W]
-                    owners=owners,
-                    labels=[batch[some[place]].planned.source.label for place in owners],
-                    prompts=[variant.prompt for i in some for variant in batch[i].planned.variants],
-                )
-            )
-            scores |= {i: tuple(next(found) for _ in batch[i].planned.variants) for i in some}
-        return [scores[i] for i in range(len(batch))]
+    def _scores(self, batch: Sequence[DecodedImage], given: Tensor, edits: Sequence[EditToScore]) -> list[Scores]:
+        """Return the scores of stored pixels, with eight bits per channel."""
+        areas = [self._fit.area(image.pixels.shape[1], image.pixels.shape[0]) for image in batch]
+        return score_edits(self._scorer, [image.planned for image in batch], given, areas, edits)
 
     def _psnrs(self, result: EditResult, given: Tensor, areas: Sequence[Area]) -> tuple[list[float], list[float]]:
         """Return the PSNR in dB of each reconstruction, and of each round trip, without the padding."""
@@ -242,6 +249,8 @@ class DiffusionEditor:
         """
         # The solver and the sampler as they ran, defaults included.
         settings = self.config.editing.identity() | self._editing_fields()
+        if self.config.editing.candidates:  # which is kept, the scores say
+            settings |= {"clip": self.config.clip.model_dump(mode="json"), "classes": self.config.class_names}
         model, seed = self._model, self.config.seed
         seen = self._fit.identity if self.config.colour == "srgb" else f"{self._fit.identity}, profiles ignored"
         common = (content, model.model_id, model.revision, dtype, seen, as_json_text(settings))
@@ -255,7 +264,7 @@ class DiffusionEditor:
         """Return the editing settings as the record's fields; those of the solver with its defaults."""
         settings = self.config.editing.identity()
         solver = {name: value for name, value in settings["solver"].items() if name != "name"}
-        more = ("warm_start", "stop", "preserve", "preserve_until", "preserve_word")
+        more = ("warm_start", "stop", *OF_THE_OBJECT)
         solver |= {name: settings[name] for name in more if name in settings}
         return {
             "sampler": self._sampler,

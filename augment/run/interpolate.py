@@ -17,8 +17,8 @@ from torch import Tensor
 
 from augment.config import ExpandedPath, load_config
 from augment.editing import EditConfig
-from augment.editing.edits import checked_schedule, full_schedule
 from augment.editing.interpolate import generate, invert_images
+from augment.editing.inverted import checked_schedule, full_schedule
 from augment.editing.pairs import Pair, choose_pairs
 from augment.errors import ImageError, InputError
 from augment.inputs.colour import ColourName
@@ -77,10 +77,10 @@ class InterpolateConfig(BaseModel):
     @field_validator("editing")
     @classmethod
     def _preserves_nothing(cls, editing: EditConfig) -> EditConfig:
-        if editing.preserve != "none":
-            raise ValueError(
-                f"preserve: {editing.preserve} keeps the object of one image, and a pair has two; leave it out"
-            )
+        if editing.reads_trajectory:
+            given = {name: getattr(editing, name) for name in ("preserve", "self_replace_steps", "cross_replace_steps")}
+            named = ", ".join(f"{name}: {value}" for name, value in given.items() if value not in ("none", 0.0))
+            raise ValueError(f"{named} keeps the object of one image, and a pair has two; leave it out")
         return editing
 
 

@@ -64,6 +64,7 @@ class SimulatedEditor:
                 "inversion_evaluations": 1.0,
             },
             settings={"seed": self._config.seed, "model_id": "simulated", "inversion_status": "converged"},
+            of_edits=({},) * len(digests),
             aug_ids=tuple(digest.hex()[:32] for digest in digests),
         )
 

@@ -89,6 +89,7 @@ def starter(dataset: str, model: str, domain: str = "", *, file: str = "expand.y
         expand.render(
             **{"seen": seen, "preset": preset, "file": file, "output": output, "prompts": PROMPTS, "fit": fit},
             **{"why_fit": why_fit, "median": seen.appearance.median_size, "codes": set(seen.codes)},
+            **{"scene_only": scene_only},
             **{"label_templates": domains()[chosen].label_templates, "why_no_label": no_label},
         ),
         prompts.render(

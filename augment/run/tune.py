@@ -16,8 +16,8 @@ from typing import NamedTuple
 import torch
 
 from augment.config import with_values
-from augment.editing.sweep import Setting
-from augment.errors import ConfigError, InputError
+from augment.editing.config import Setting
+from augment.errors import InputError
 from augment.ledger.ledger import Ledger
 from augment.report.contact_sheet import Tile, contact_sheet
 from augment.run.config import BatchConfig, ExpandConfig, batch_fields, output_url
@@ -103,15 +103,8 @@ def planned_sample(config: ExpandConfig, count: int) -> TuneSample:
     """Return `count` images of a job; what is odd about its words and files is logged as a warning.
 
     Raises:
-        ConfigError, InputError, PromptError, ModelError, OutputError: as `expand` does before any worker starts, and
-            for a config that preserves something.
+        ConfigError, InputError, PromptError, ModelError, OutputError: as `expand` does before any worker starts.
     """
-    if config.editing.preserve != "none":
-        where = f"editing.preserve: {config.editing.preserve}"
-        why = "edits of which the source is put back cannot share an inversion between strengths"
-        raise ConfigError(
-            "the config", [f"{where}: {why}; tune with -o editing.preserve=none, and preserve in the run"]
-        )
     job = checked_job(config)
     variants = min(VARIANTS, config.variants_per_image)
     planned = [job.prompts.plan(s, variants, config.seed) for s in over_classes(job.sources, count)]

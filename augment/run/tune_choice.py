@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from augment.editing.sweep import Setting
+from augment.editing.config import Setting
 from augment.scoring.intervals import Estimate, mean_of, share_of
 
 Scores = Mapping[str, float]  # of one edit: those of a run, and `patch_distance`

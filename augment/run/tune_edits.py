@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
 from PIL import Image
 
-from augment.editing.edits import checked_schedule
-from augment.editing.sweep import Setting, sweep
+from augment.editing.config import Setting
+from augment.editing.inverted import checked_schedule
+from augment.editing.sweep import sweep
 from augment.errors import ImageError, InputError, ModelError
 from augment.inputs.fit import Fit
 from augment.inputs.images import decode_image, encode_png
-from augment.inputs.readers import read_bytes
+from augment.inputs.masks import decode_mask
 from augment.inputs.tensors import to_images, to_pixels
 from augment.models.clip import load_clip
 from augment.models.load import load_model
@@ -22,6 +22,7 @@ from augment.report.contact_sheet import TILE
 from augment.run.batch import DecodedImage, is_out_of_memory
 from augment.run.config import BatchConfig
 from augment.run.editor import DiffusionEditor
+from augment.run.source_files import SourceFiles
 from augment.run.tune_choice import Scores
 from augment.scoring import patch_distance
 from augment.scoring.edit_scores import EditScorer
@@ -126,13 +127,14 @@ class SettingSweep:
 
     def _read(self, planned: PlannedSource) -> DecodedImage | None:
         try:
-            data = read_bytes(planned.source)
-            pixels = np.array(decode_image(data, self._fit, colour=self._config.colour))
+            files = SourceFiles.read(planned.source)
+            pixels = np.array(decode_image(files.picture, self._fit, colour=self._config.colour))
+            mask = decode_mask(files.mask, self._fit, files.picture) if files.mask_sha256 else None
         except (InputError, ImageError) as error:
             self.skipped[planned.source.key] = str(error)
             return None
         self.sources[planned.source.key] = _small(pixels)
-        return DecodedImage(planned, hashlib.sha256(data).hexdigest(), pixels)
+        return DecodedImage(planned, files.sha256, pixels, mask, files.mask_sha256)
 
     def _edit(self, batch: Sequence[DecodedImage], grid: Sequence[Setting]) -> None:
         given = to_images(np.stack([self._fit.padded(image.pixels) for image in batch]))
@@ -145,6 +147,7 @@ class SettingSweep:
             self._config.editing,
             grid,
             seeds=[seed_for(self._config.seed, image.sha256) for image in batch],
+            **self._editor.known_of_objects(batch),
         )
         for setting, edits in swept:
             scores = self.scores.setdefault(setting, {})

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from augment.editing.edits import checked_schedule
+from augment.editing.inverted import checked_schedule
 from augment.models.interface import LatentDiffusion
 from augment.models.load import load_model
 from augment.storage.tar import write_bytes_atomic

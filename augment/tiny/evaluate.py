@@ -18,7 +18,8 @@ from augment.editing import (
     image_to_image,
     text_to_image,
 )
-from augment.editing.edits import full_schedule, round_trip_psnr
+from augment.editing.edits import round_trip_psnr
+from augment.editing.inverted import full_schedule
 from augment.inputs.images import decode_image
 from augment.inputs.readers import list_sources, read_bytes
 from augment.inputs.tensors import to_images

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from augment.editing import EditConfig, edit
-from augment.editing.edits import full_schedule, invert_latents
-from augment.editing.sweep import Setting, start_of_last_steps, sweep
+from augment.editing.config import Setting
+from augment.editing.inverted import full_schedule, invert_latents, last_steps
+from augment.editing.sweep import sweep
 from augment.models.config import ModelConfig
 from augment.models.load import load_model
 from augment.tiny.evaluate import load_split
@@ -33,8 +34,11 @@ def test_the_trajectory_has_the_inversion_to_every_smaller_strength(model, pictu
         for strength, steps in ((0.25, 1), (0.5, 2), (0.75, 3), (1.0, 4)):
             alone = config.model_copy(update={"strength": strength})
             inversion = invert_latents(model, latents, source, seeds, alone, full)
-            start, noise = start_of_last_steps(deepest, steps)
-            assert torch.equal(start, inversion.latents)
+            part = last_steps(deepest, steps)
+            noise = part.noise
+            assert torch.equal(part.latents, inversion.latents) and part.num_steps == inversion.num_steps == steps
+            assert part.trajectory is not None and len(part.trajectory) == steps
+            assert torch.equal(part.trajectory[0], last_steps(deepest, max(steps - 1, 1)).latents) or steps == 1
             if inversion.noise is None:  # the last step of any sampler adds none
                 assert sampler == "ddim" or steps == 1
             else:
@@ -42,21 +46,30 @@ def test_the_trajectory_has_the_inversion_to_every_smaller_strength(model, pictu
                 assert torch.equal(torch.stack(noise), torch.stack(inversion.noise))
 
 
-def test_edits_are_those_of_edit_at_each_setting(model, pictures):
+PRESERVING = [
+    {},
+    {"preserve": "attention", "self_replace_steps": 1.0},
+    {"preserve": "difference", "self_replace_steps": 0.5},
+    {"preserve": "mask", "cross_replace_steps": 0.5},
+    {"self_replace_steps": 0.5},
+]
+
+
+@pytest.mark.parametrize("preserving", PRESERVING, ids=lambda p: p.get("preserve", "-".join(p)) or "plain")
+def test_edits_are_those_of_edit_at_each_setting(model, pictures, preserving):
     prompts = [["a picture of a fox in the city", "a picture of a fox on snow"], ["a picture of a bus on snow"]]
-    config = EditConfig(sampler="euler_ancestral", num_steps=4)
+    config = EditConfig(sampler="euler_ancestral", num_steps=4, **preserving)
     grid = [Setting(0.5, 1.0), Setting(1.0, 3.0), Setting(0.5, 3.0)]
-    swept = dict(sweep(model, pictures.images, pictures.captions, prompts, config, grid, seeds=[3, 4]))
+    given = (model, pictures.images, pictures.captions, prompts)
+    known = {
+        "seeds": [3, 4],
+        "words": pictures.attribute("object"),
+        "masks": torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0)),
+    }
+    swept = dict(sweep(*given, config, grid, **known))
     assert list(swept) == grid
     for setting, edits in swept.items():
-        alone = config.model_copy(update=setting._asdict())
-        expected = edit(model, pictures.images, pictures.captions, prompts, alone, seeds=[3, 4]).edits
+        expected = edit(*given, config.model_copy(update=setting._asdict()), **known).edits
         assert [len(of_one) for of_one in edits] == [2, 1]
         assert torch.equal(torch.cat(edits), torch.cat(expected))
     assert (torch.cat(swept[grid[0]]) - torch.cat(swept[grid[1]])).abs().max() > 0.1
-
-
-def test_what_preserves_is_refused(model, pictures):
-    config = EditConfig(preserve="difference")
-    with pytest.raises(ValueError, match="preserve: difference"):
-        list(sweep(model, pictures.images, pictures.captions, [["a fox"]] * 2, config, [Setting(0.5, 1.0)]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from augment.editing.sweep import Setting
+from augment.editing.config import Setting
 from augment.run.tune_choice import SettingRow, pareto_front, recommended, setting_row
 from augment.scoring.intervals import Estimate
 

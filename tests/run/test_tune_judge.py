@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from augment.editing.sweep import Setting
+from augment.editing.config import Setting
 from augment.inputs.tensors import to_images
 from augment.run.config import load_expand_config
 from augment.run.tune import measured_rows, planned_sample, sweep_sample

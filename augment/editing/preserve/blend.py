@@ -40,14 +40,14 @@ class Blend:
         return self.mask * source + (1.0 - self.mask) * z
 
 
-def blended_steps(num_steps: int, until: float) -> int:
-    """Return after how many of the walked steps the source is put back: rounded down, at least one.
+def share_of_steps(num_steps: int, share: float) -> int:
+    """Return how many of the walked steps a share is: rounded down, but at least one of any share above 0.
 
     Args:
         num_steps: that are walked.
-        until: share of them, in (0, 1].
+        share: of them, in 0..1.
     """
-    return max(1, int(num_steps * until + 1e-6))
+    return max(1, int(num_steps * share + 1e-6)) if share else 0
 
 
 def trajectory_bytes(num_steps: int, batch: int, latent_shape: tuple[int, int, int], dtype: torch.dtype) -> int:

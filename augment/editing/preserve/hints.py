@@ -6,33 +6,19 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from augment.diffusion import Schedule
 from augment.editing.config import Preserve
 from augment.editing.preserve.attention import attention_masks
-from augment.editing.preserve.blend import Blend, blended_steps
+from augment.editing.preserve.blend import Blend, share_of_steps
 from augment.editing.preserve.difference import difference_masks
 from augment.editing.preserve.mask import on_latent_grid
+from augment.editing.preserve.prompts import Prompts
 from augment.inversion import Inversion
 from augment.models.attention import AttentionWatch
-from augment.models.interface import LatentDiffusion, PromptEmbeds
-
-
-@dataclass(frozen=True)
-class Prompts:
-    """Hold the embedded prompts of a batch of edits.
-
-    Attributes:
-        source: one per image.
-        target: one per edit.
-        owners: the image of each edit.
-    """
-
-    source: PromptEmbeds
-    target: PromptEmbeds
-    owners: Int[Tensor, " N"]
+from augment.models.interface import LatentDiffusion
 
 
 @dataclass(frozen=True)
@@ -101,9 +87,10 @@ class ObjectHints:
             masks = difference_masks(source, target, inversion, owners, full)
         elif self.preserve == "attention":
             assert watch is not None
-            masks = attention_masks(watch, self.source_prompts, self.words)[owners]
+            steps = full.steps[-inversion.num_steps :]
+            masks = attention_masks(watch, self.source_prompts, self.words, [s.timestep for s in steps])[owners]
         else:
             assert self.masks is not None
             height, width = inversion.latents.shape[2:]
             masks = on_latent_grid(self.masks.to(owners.device), height, width)[owners]
-        return Blend(masks, inversion.trajectory, owners, blended_steps(inversion.num_steps, until))
+        return Blend(masks, inversion.trajectory, owners, share_of_steps(inversion.num_steps, until))

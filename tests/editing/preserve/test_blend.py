@@ -7,8 +7,8 @@ import torch
 
 from augment.diffusion import sample
 from augment.editing import EditConfig, edit
-from augment.editing.edits import full_schedule, invert_latents
-from augment.editing.preserve.blend import Blend, blended_steps, trajectory_bytes
+from augment.editing.inverted import full_schedule, invert_latents
+from augment.editing.preserve.blend import Blend, share_of_steps, trajectory_bytes
 from augment.editing.preserve.mask import on_latent_grid
 from augment.inversion import Stop
 from augment.models.stable_diffusion import StableDiffusion
@@ -46,13 +46,13 @@ def test_a_mask_of_ones_to_the_end_is_the_source(model):
 def test_what_is_masked_is_the_trajectory_where_blending_ends_and_each_picture_has_its_own(model):
     full = full_schedule(model, CONFIG)
     schedule, latents = full.last_part(CONFIG.strength), model.encode(pictures())
-    inversion = invert_latents(model, latents, model.embed(PROMPTS), (), CONFIG, full)
+    inversion = invert_latents(model, latents, model.embed(PROMPTS), (), CONFIG, full, trajectory_dtype=model.dtype)
     assert len(inversion.trajectory) == len(schedule) == 5
     assert torch.equal(inversion.trajectory[-1], latents)
     mask = torch.zeros(3, 1, 8, 8)
     mask[..., :4] = 1.0
     owners = torch.tensor([1, 0, 1])
-    blend = Blend(mask, inversion.trajectory, owners, blended_steps(5, 0.6))
+    blend = Blend(mask, inversion.trajectory, owners, share_of_steps(5, 0.6))
     seen = []
 
     def watched(step, z):
@@ -77,7 +77,7 @@ def test_the_trajectory_is_walked_by_sampling(model):
     config = CONFIG.model_copy(update={"stop": Stop(max_steps=60, tolerance=1e-6)})
     full = full_schedule(model, config)
     source = model.embed(PROMPTS)
-    inversion = invert_latents(model, model.encode(pictures()), source, (), config, full)
+    inversion = invert_latents(model, model.encode(pictures()), source, (), config, full, trajectory_dtype=model.dtype)
     seen = []
 
     def watched(step, z):
@@ -92,14 +92,14 @@ def test_the_trajectory_is_walked_by_sampling(model):
     ("walked", "until", "blended"), [(7, 0.6, 4), (10, 0.6, 6), (5, 1.0, 5), (3, 0.1, 1), (1, 0.5, 1), (10, 0.3, 3)]
 )
 def test_the_share_of_the_steps_is_rounded_down_and_at_least_one(walked, until, blended):
-    assert blended_steps(walked, until) == blended
+    assert share_of_steps(walked, until) == blended
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_memory_of_a_trajectory_is_what_its_tensors_take(dtype):
     model = StableDiffusion(stable_diffusion().to(dtype), model_id="toy", revision="")
     latents, full = torch.zeros(2, 4, 8, 8), full_schedule(model, CONFIG)
-    inversion = invert_latents(model, latents, model.embed(PROMPTS), (), CONFIG, full)
+    inversion = invert_latents(model, latents, model.embed(PROMPTS), (), CONFIG, full, trajectory_dtype=model.dtype)
     held = sum(t.numel() * t.element_size() for t in inversion.trajectory)
     assert held == trajectory_bytes(5, 2, (4, 8, 8), dtype)
     assert held == 5 * 2 * 256 * (4 if dtype == torch.float32 else 2)

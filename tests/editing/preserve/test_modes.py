@@ -32,6 +32,7 @@ TARGETS = [["snow", "a picture of a picture of a fox"], ["a fox"], []]
 IMAGES = torch.rand(3, 3, 16, 24, generator=torch.Generator().manual_seed(0)) * 2 - 1
 MASKS = torch.rand(3, 1, 16, 24, generator=torch.Generator().manual_seed(1))
 MODES = ["attention", "difference", "mask"]
+REPLACING = [("none", 0.5), ("attention", 1.0), ("difference", 0.5), ("mask", 1.0)]  # share of self-attention replaced
 
 
 def load(name: str) -> DiffusersModel:
@@ -81,16 +82,64 @@ def test_every_mode_keeps_some_of_the_source_and_leaves_the_inversion_alone(fami
     assert not torch.equal(edited(model, settings("mask")).edits[0], edited(model, settings("attention")).edits[0])
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("mode", "share"), REPLACING)
+def test_every_family_attends_as_its_sources_do(family: str, mode: str, share: float) -> None:
+    model = load(family)
+    plain = edited(model, settings(mode))
+    processors = model.network.attn_processors
+    found = edited(model, settings(mode, self_replace_steps=share))
+    assert model.network.attn_processors == processors
+    assert torch.equal(found.reconstruction, plain.reconstruction)
+    assert (found.evaluations, found.residual) == (plain.evaluations, plain.residual)
+    for ours, without in zip(found.edits[:2], plain.edits[:2], strict=True):
+        assert ours.isfinite().all()
+        assert (ours - without).abs().amax(dim=(1, 2, 3)).min() > 1e-6  # the mask of `difference` is small
+
+
+def test_where_the_mask_is_empty_nothing_is_replaced_and_where_it_is_full_all_is() -> None:
+    model = load("sd")
+
+    def edits(masks: torch.Tensor, share: float, preserve: str = "mask") -> torch.Tensor:
+        config = settings(preserve, self_replace_steps=share, preserve_until=1e-9)
+        found = edit(model, IMAGES, PROMPTS, TARGETS, config, masks=masks)
+        return torch.cat(found.edits)
+
+    torch.testing.assert_close(edits(torch.zeros_like(MASKS), 1.0), edits(torch.zeros_like(MASKS), 0.0))
+    # One step is blended whatever the share is, so a full mask is compared over the steps after it.
+    full = torch.ones_like(MASKS)
+    one_step = {"num_steps": 4, "strength": 0.25}
+    changed = settings("mask", self_replace_steps=1.0, **one_step)
+    kept = edit(model, IMAGES, PROMPTS, TARGETS, changed, masks=full)
+    half = edit(model, IMAGES, PROMPTS, TARGETS, changed, masks=full / 2)
+    torch.testing.assert_close(kept.edits[0][0], kept.round_trip[0], rtol=0, atol=1e-4)
+    assert (half.edits[0][0] - kept.round_trip[0]).abs().max() > 1e-4
+
+
 @pytest.mark.parametrize("family", ["sd", "sdxl", "sd3", "flux dev"])
 @pytest.mark.parametrize(
-    ("mode", "inversion_guidance_scale"), [("attention", 1.0), ("attention", 1.5), ("difference", 1.0), ("mask", 1.0)]
+    ("mode", "inversion_guidance_scale", "replaced"),
+    [
+        ("attention", 1.0, 0.0),
+        ("attention", 1.5, 0.0),
+        ("attention", 1.5, 1.0),
+        ("difference", 1.0, 0.0),
+        ("mask", 1.0, 0.0),
+        ("none", 1.0, 0.7),
+    ],
 )
 def test_an_edit_does_not_depend_on_what_shares_its_batch(
-    family: str, mode: str, inversion_guidance_scale: float
+    family: str, mode: str, inversion_guidance_scale: float, replaced: float
 ) -> None:
     model = load(family)
     model.rows = 2
-    config = settings(mode, inversion_guidance_scale=inversion_guidance_scale, stop=Stop(max_steps=4, tolerance=3e-3))
+    config = settings(
+        mode,
+        inversion_guidance_scale=inversion_guidance_scale,
+        self_replace_steps=replaced,
+        cross_replace_steps=replaced if family in ("sd", "sdxl") else 0.0,
+        stop=Stop(max_steps=4, tolerance=3e-3),
+    )
     together = edited(model, config)
     for index in ([0], [1], [2, 1], [1, 2, 0]):
         found = edited(model, config, index)
@@ -107,14 +156,15 @@ def test_masks_and_attention_add_no_evaluation_and_difference_one_for_each_image
         lambda _, given, named: rows.append(len(given[0] if given else named["hidden_states"])), with_kwargs=True
     )
 
-    def asked(mode: str) -> int:
+    def asked(mode: str, replaced: float = 0.0) -> int:
         before = sum(rows)
-        edited(model, settings(mode))
+        edited(model, settings(mode, self_replace_steps=replaced))
         return sum(rows) - before
 
     plain = asked("none")
     assert plain > 0
     assert {mode: asked(mode) - plain for mode in MODES} == {"attention": 0, "mask": 0, "difference": 3 + 3}
+    assert asked("mask", 0.7) - plain == 3 * 2  # of the three sources, for the share of three steps
 
 
 @pytest.mark.parametrize("solver", ["rnri", "newton_krylov"])
