@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from augment.inversion.settings import AndersonSettings, SolverSettings, Stop, WarmStart
 
@@ -71,6 +71,23 @@ class Candidates(BaseModel):
 _SCORES = ("label_probability", "text_alignment", "source_similarity")
 
 
+class MoveConfig(BaseModel):
+    """How far a picture is moved before it is inverted, drawn for each picture. Only what keeps the label."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    flip: float = Field(default=0.0, ge=0, le=1, description="probability that left and right are exchanged")
+    shift: float = Field(default=0.0, ge=0, le=0.5, description="largest share of the width, and of the height")
+    scale: tuple[float, float] = Field(default=(1.0, 1.0), description="least and largest factor of its size")
+
+    @model_validator(mode="after")
+    def _scales_in_order(self) -> Self:
+        low, high = self.scale
+        if not 0.25 <= low <= high <= 4.0:
+            raise ValueError(f"scale: the least and the largest factor, between 0.25 and 4; got {low:g} and {high:g}")
+        return self
+
+
 class EditConfig(BaseModel):
     """Everything about an edit that changes its pixels, apart from the model and the words."""
 
@@ -124,6 +141,10 @@ class EditConfig(BaseModel):
         default=None, description="strengths and guidance scales to choose from for each edit; null: the edit's own"
     )
 
+    moves: MoveConfig | None = Field(
+        default=None, description="how pictures are moved before they are inverted; null: they stay where they are"
+    )
+
     @property
     def tried(self) -> tuple[Setting, ...]:
         """Return the settings that edits are made with, in the order of their trial."""
@@ -149,7 +170,18 @@ class EditConfig(BaseModel):
         """
         unread = {"preserve", "preserve_until"} if self.preserve == "none" else set()
         unread |= {"preserve_word"} if self.preserve != "attention" or not self.preserve_word else set()
-        unread |= {"candidates"} if self.candidates is None else set()
+        unread |= {name for name in ("candidates", "moves") if getattr(self, name) is None}
         unread |= {name for name in ("self_replace_steps", "cross_replace_steps") if not getattr(self, name)}
         edge = {"attention_edge": list(ATTENTION_EDGE)} if self.preserve == "attention" else {}
         return self.model_dump(mode="json", exclude=unread) | edge
+
+
+def without_choices(editing: EditConfig) -> EditConfig:
+    """Return the settings. Raises ValueError if they move pictures or choose candidates, as only `expand` does."""
+    for name in ("candidates", "moves"):
+        if getattr(editing, name) is not None:
+            raise ValueError(f"{name}: is for `augment expand` alone; leave it out here")
+    return editing
+
+
+PlainEditConfig = Annotated[EditConfig, AfterValidator(without_choices)]  # of what makes edits one by one setting

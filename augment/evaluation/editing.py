@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from augment.editing import EditConfig
+from augment.editing.config import PlainEditConfig
 from augment.editing.inverted import checked_schedule, full_schedule
 from augment.evaluation.pool import InversionMethod
 from augment.models.clip import ClipScorer
@@ -55,7 +56,9 @@ class EditingSection(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    settings: EditConfig = Field(description="settings of every row; solver, first guess and limits are the row's own")
+    settings: PlainEditConfig = Field(
+        description="settings of every row; solver, first guess and limits are the row's own"
+    )
     methods: tuple[EditingMethod, ...] = Field(min_length=1, description="solvers with their iteration limits")
     image_to_image: tuple[FreshNoise, ...] = Field(default=(FreshNoise(),), description="rows without inversion")
 
@@ -81,7 +84,7 @@ def measure_editing(
             "warm_start": method.warm_start,
             "stop": method.stop.model_dump(),
         }
-        rows.append((about, config, inversion_editor(model, config)))
+        rows.append((about, config, inversion_editor(model, config, pictures)))
     for fresh in section.image_to_image:
         config = fresh.applied(section.settings).model_copy(update={"adjustment_strength": 0.0})
         rows.append(({"method": "image_to_image"}, config, image_to_image_editor(model, config)))

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from augment.editing import EditConfig, edit, image_to_image, text_to_image
-from augment.editing.config import Preserve
+from augment.editing.config import PlainEditConfig, Preserve
 from augment.editing.inverted import checked_schedule
 from augment.editing.preserve.blend import share_of_steps
 from augment.evaluation.instance_scores import InstanceScores, Judges, score_instances
@@ -65,7 +65,7 @@ class InstanceSection(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    settings: EditConfig = Field(description="settings of every row; what a row says is its own")
+    settings: PlainEditConfig = Field(description="settings of every row; what a row says is its own")
     tracks: tuple[TrackName, ...] = Field(default=TRACKS, min_length=1, description="what is asked")
     num_scenes: int = Field(default=208, ge=2, description="scenes of each track")
     methods: tuple[InstanceMethod, ...] = Field(min_length=1, description="solvers, with strengths and scales")

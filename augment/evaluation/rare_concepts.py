@@ -14,7 +14,7 @@ import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
-from augment.editing import EditConfig
+from augment.editing.config import PlainEditConfig
 from augment.editing.inverted import checked_schedule
 from augment.errors import InputError
 from augment.inputs.images import encode_png
@@ -62,7 +62,7 @@ class RareConfig(BaseModel):
     split: Literal["train", "val", "test"] = Field(default="val", description="where the few real pictures come from")
     images_per_prompt: int = Field(default=4, ge=2, description="pictures of each method at each of the 8 prompts")
     weight: float = Field(default=0.5, ge=0, le=1, description="share of the second picture in the interpolation")
-    generation: EditConfig = Field(description="settings of inversion and sampling, with strength 1")
+    generation: PlainEditConfig = Field(description="settings of inversion and sampling, with strength 1")
     device: str = Field(default="cpu", description="`cpu` or `cuda`")
     seed: int = 0
 

@@ -9,6 +9,7 @@ import gc
 import hashlib
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from augment.editing.candidates import Place
 from augment.editing.config import OF_THE_OBJECT
 from augment.editing.edits import EditResult, edit
 from augment.editing.inverted import checked_schedule
+from augment.editing.moves import draw_move, moved
 from augment.errors import ModelError, PromptError
 from augment.inputs.fit import Area, Fit
 from augment.inputs.tensors import to_images, to_pixels
@@ -119,6 +121,14 @@ class DiffusionEditor:
                 logger.warning("no memory to make images again in float32: %s", error)
         return results
 
+    def in_place(self, image: DecodedImage) -> DecodedImage:
+        """Return the picture that is edited: moved with its mask, if the config moves pictures."""
+        if self.config.editing.moves is None:
+            return image
+        move = draw_move(self.config.editing.moves, seed_for("move", self.config.seed, image.sha256))
+        mask = None if image.mask is None else moved(image.mask, move)
+        return replace(image, pixels=moved(image.pixels, move), mask=mask)
+
     def _check_prompts(self, planned: PlannedSource) -> None:
         if not self._text_readers:
             return
@@ -132,6 +142,7 @@ class DiffusionEditor:
                 logger.warning("prompts are longer than the model reads: of %r %s", variant.prompt, read)
 
     def _edit(self, batch: Sequence[DecodedImage], dtype: str) -> list[RawEdits]:
+        batch = [self.in_place(image) for image in batch]
         areas = [self._fit.area(image.pixels.shape[1], image.pixels.shape[0]) for image in batch]
         given = to_images(np.stack([self._fit.padded(image.pixels) for image in batch]))
         given = given.to(self._model.device)  # [B, 3, H, W]
@@ -233,7 +244,7 @@ class DiffusionEditor:
 
     def score(self, image: DecodedImage, edits: np.ndarray) -> list[dict[str, float]]:
         """Return the scores of edits that were made before, uint8 [K, H, W, 3]: one for each variant of the source."""
-        variants = image.planned.variants
+        image, variants = self.in_place(image), image.planned.variants
         return self._scorer.score(
             to_images(image.pixels[None]).to(self._model.device),
             to_images(edits).to(self._model.device),
@@ -264,7 +275,7 @@ class DiffusionEditor:
         """Return the editing settings as the record's fields; those of the solver with its defaults."""
         settings = self.config.editing.identity()
         solver = {name: value for name, value in settings["solver"].items() if name != "name"}
-        more = ("warm_start", "stop", *OF_THE_OBJECT)
+        more = ("warm_start", "stop", *OF_THE_OBJECT, "moves")
         solver |= {name: settings[name] for name in more if name in settings}
         return {
             "sampler": self._sampler,

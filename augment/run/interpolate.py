@@ -17,6 +17,7 @@ from torch import Tensor
 
 from augment.config import ExpandedPath, load_config
 from augment.editing import EditConfig
+from augment.editing.config import PlainEditConfig
 from augment.editing.interpolate import generate, invert_images
 from augment.editing.inverted import checked_schedule, full_schedule
 from augment.editing.pairs import Pair, choose_pairs
@@ -63,7 +64,7 @@ class InterpolateConfig(BaseModel):
     output: ExpandedPath = Field(description="output folder, relative to the working directory")
     model: ModelConfig = ModelConfig()
     prompts: ExpandedPath = Field(description="YAML file of prompts, relative to this file; every pair draws one")
-    editing: EditConfig = EditConfig(strength=1.0)
+    editing: PlainEditConfig = EditConfig(strength=1.0)
     pairs_per_class: int = Field(default=1, ge=1, description="pairs of images, different ones, of each class")
     weights: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
         default=(0.25, 0.5, 0.75),

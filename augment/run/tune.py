@@ -17,7 +17,7 @@ import torch
 
 from augment.config import with_values
 from augment.editing.config import Setting
-from augment.errors import InputError
+from augment.errors import ConfigError, InputError
 from augment.ledger.ledger import Ledger
 from augment.report.contact_sheet import Tile, contact_sheet
 from augment.run.config import BatchConfig, ExpandConfig, batch_fields, output_url
@@ -103,8 +103,12 @@ def planned_sample(config: ExpandConfig, count: int) -> TuneSample:
     """Return `count` images of a job; what is odd about its words and files is logged as a warning.
 
     Raises:
-        ConfigError, InputError, PromptError, ModelError, OutputError: as `expand` does before any worker starts.
+        ConfigError, InputError, PromptError, ModelError, OutputError: as `expand` does before any worker starts, and
+            for a config that chooses among candidates.
     """
+    if config.editing.candidates is not None:
+        why = "chooses a strength and a guidance scale for every edit itself; tune with -o editing.candidates=null"
+        raise ConfigError("the config", [f"editing.candidates: {why}"])
     job = checked_job(config)
     variants = min(VARIANTS, config.variants_per_image)
     planned = [job.prompts.plan(s, variants, config.seed) for s in over_classes(job.sources, count)]

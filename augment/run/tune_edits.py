@@ -134,7 +134,7 @@ class SettingSweep:
             self.skipped[planned.source.key] = str(error)
             return None
         self.sources[planned.source.key] = _small(pixels)
-        return DecodedImage(planned, files.sha256, pixels, mask, files.mask_sha256)
+        return self._editor.in_place(DecodedImage(planned, files.sha256, pixels, mask, files.mask_sha256))
 
     def _edit(self, batch: Sequence[DecodedImage], grid: Sequence[Setting]) -> None:
         given = to_images(np.stack([self._fit.padded(image.pixels) for image in batch]))

@@ -25,6 +25,7 @@ MakerName = Literal[
     "fixed_point",
     "rnri",
     "rnri_released",
+    "default_plain",
     "default",
     "oracle",
 ]
@@ -53,6 +54,7 @@ ARMS: dict[ArmName, Arm] = {
     "fixed_point": Arm(maker="fixed_point"),
     "rnri": Arm(maker="rnri"),
     "rnri_released": Arm(maker="rnri_released"),
+    "default_plain": Arm(maker="default_plain"),
     "default": Arm(maker="default"),
     "default_trivial_augment": Arm(TRIVIAL, "default"),
     "oracle": Arm(maker="oracle"),
@@ -69,9 +71,15 @@ _SOLVERS: dict[str, tuple[SolverSettings, int]] = {
 
 
 def edit_config(maker: MakerName, default: EditConfig) -> EditConfig:
-    """Return the settings of a maker's edits: those of the default, with the maker's own inversion if it has one."""
+    """Return the settings of a maker's edits: those of the default, with the maker's own inversion if it has one.
+
+    Published inversions, and the default as `default_plain`, put nothing of the object back.
+    """
+    plain = default.model_copy(update={"preserve": "none", "self_replace_steps": 0.0, "cross_replace_steps": 0.0})
+    if maker == "default_plain":
+        return plain
     if maker not in _SOLVERS:
         return default
     solver, iterations = _SOLVERS[maker]
     stop = Stop(max_steps=iterations, tolerance=0.0)
-    return default.model_copy(update={"solver": solver, "warm_start": "none", "stop": stop})
+    return plain.model_copy(update={"solver": solver, "warm_start": "none", "stop": stop})

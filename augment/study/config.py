@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from augment.editing.config import EditConfig
+from augment.editing.config import EditConfig, PlainEditConfig
 from augment.models.config import ModelConfig
 from augment.training.config import NetworkConfig, OptimizerConfig
 
@@ -35,6 +35,7 @@ ArmName = Literal[
     "fixed_point",
     "rnri",
     "rnri_released",
+    "default_plain",
     "default",
     "default_trivial_augment",
     "oracle",
@@ -96,7 +97,7 @@ class StudyConfig(_Section):
     val_per_class: int = Field(default=16, gt=0, description="balanced pictures that choose the checkpoint")
     test_per_class: int = Field(default=32, gt=0, description="balanced pictures that are only looked at in the end")
     model: ModelConfig = ModelConfig()
-    editing: EditConfig = Field(
+    editing: PlainEditConfig = Field(
         default=EditConfig(), description="of the arm `default`; the other edits differ in the inversion only"
     )
     batch_size: int = Field(default=32, gt=0, description="pictures edited together; the result does not depend on it")

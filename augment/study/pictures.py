@@ -27,11 +27,13 @@ from augment.seeding import seed_for
 from augment.storage.tar import sha256_file, write_bytes_atomic, write_tar
 from augment.study.arms import MakerName, edit_config
 from augment.study.config import StudyConfig
-from augment.study.tracks import StudyTrack, prompt_for, target_scenes
+from augment.study.tracks import StudyTrack, prompt_for, target_scenes, word_of
+from augment.tiny.captions import ANYTHING
 from augment.tiny.recognise import round_trip
 from augment.types import Source
 
 Sample = tuple[str, dict[str, bytes]]
+UNNAMED = "|".join(ANYTHING)  # what captions call an object that they have no word for
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def _settings(track: StudyTrack, maker: MakerName, config: StudyConfig, model: L
         "model": model.model_id,
         "revision": model.revision,
         "dtype": config.model.dtype,
-        "editing": edit_config(maker, config.editing).model_dump(mode="json"),
+        "editing": edit_config(maker, config.editing).identity(),
         "batch_size": config.batch_size,
     }
 
@@ -145,7 +147,8 @@ def _made(maker: MakerName, model: LatentDiffusion, wanted: Wanted, config: Edit
     captions = [source.caption for source in wanted.sources]
     targets = [wanted.prompts[i * k : (i + 1) * k] for i in range(n)]
     seeds = [seed_for("study", source.key) for source in wanted.sources]
-    return torch.cat(edit(model, wanted.images, captions, targets, config, seeds=seeds).edits)
+    words = [word_of(source.class_name) or UNNAMED for source in wanted.sources]
+    return torch.cat(edit(model, wanted.images, captions, targets, config, seeds=seeds, words=words).edits)
 
 
 def _samples(maker: MakerName, wanted: Wanted, pictures: Tensor) -> Iterator[Sample]:

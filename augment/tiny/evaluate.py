@@ -119,13 +119,16 @@ class EditScores:
     n: int
 
 
-def inversion_editor(model: LatentDiffusion, config: EditConfig) -> EditFunction:
-    """Return a function that edits by inversion under the source caption."""
+def inversion_editor(model: LatentDiffusion, config: EditConfig, pictures: Pictures) -> EditFunction:
+    """Return a function that edits some of the pictures by inversion under the source caption."""
+    objects = dict(zip([s.key for s in pictures.sources], pictures.attribute("object"), strict=True))
     steps = len(full_schedule(model, config).last_part(config.strength))
 
     def make(images: Tensor, captions: list[str], prompts: list[str], keys: list[str]) -> Edits:
         seeds = [seed_for("benchmark", key) for key in keys]
-        result = edit(model, images, captions, [[p] for p in prompts], config, seeds=seeds)
+        result = edit(
+            model, images, captions, [[p] for p in prompts], config, seeds=seeds, words=[objects[k] for k in keys]
+        )
         return Edits(torch.cat(result.edits), [n / steps for n in result.evaluations])
 
     return make
@@ -223,7 +226,7 @@ def evaluate_tiny(
     """Measure autoencoder, text to image of teacher and student, CLIP and the teacher's edits on one split."""
     generated = generation_accuracy(model, judge, pictures, generation)
     of_student = generation_accuracy(student, judge, pictures, student_generation)
-    edits = score_background_edits(pictures, inversion_editor(model, edit_config), judge, clip)
+    edits = score_background_edits(pictures, inversion_editor(model, edit_config, pictures), judge, clip)
     return TinyQuality(
         vae_psnr=float(round_trip_psnr(model, pictures.images).mean()),
         object_accuracy=generated[0],

@@ -17,7 +17,7 @@ from augment.editing import EditConfig, edit
 from augment.inputs.tensors import to_images
 from augment.models.interface import LatentDiffusion
 from augment.seeding import seed_for
-from augment.tiny.captions import canonical_caption
+from augment.tiny.captions import ANYTHING, canonical_caption
 from augment.tiny.evaluate import accuracy
 from augment.tiny.wide_splits import MARK_CLASSES, UNKNOWN_CLASSES, class_scene
 from augment.tiny.world import BACKGROUNDS, Scene, render
@@ -154,7 +154,8 @@ def edit_backgrounds(
         chunk = slice(i, i + batch_size)
         seeds = [seed_for("wide", str(k)) for k in range(i, min(i + batch_size, len(targets)))]
         wanted = [[p] for p in prompts[chunk]]
-        parts += edit(model, renders.images[chunk], sources[chunk], wanted, editing, seeds=seeds).edits
+        words = [ANYTHING[0]] * len(wanted)
+        parts += edit(model, renders.images[chunk], sources[chunk], wanted, editing, seeds=seeds, words=words).edits
     return targets, torch.cat(parts)
 
 

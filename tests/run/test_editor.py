@@ -169,7 +169,7 @@ def test_ids_of_edits_that_preserve_nothing_are_those_from_before_there_was_a_ch
     config, source = worker_config(tmp_path), planned(0)
     model = load_model(config.model)
     model.model_id, model.revision = "model", "r1"
-    settings = config.editing.model_dump(mode="json", exclude={*OF_THE_OBJECT, "candidates"})
+    settings = config.editing.model_dump(mode="json", exclude={*OF_THE_OBJECT, "candidates", "moves"})
     solver = {name: value for name, value in settings["solver"].items() if name != "name"}
     solver |= {"warm_start": settings["warm_start"], "stop": settings["stop"]}
     settings |= {"sampler": "ddim", "solver": settings["solver"]["name"], "match_noise": int(settings["match_noise"])}
