@@ -17,12 +17,24 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from augment.evaluation import instance_tables
 from augment.evaluation import page_tables as tables
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("docs/inversion.md", "docs/emoji_world.md", "README.md")
 Reports = Mapping[str, dict[str, Any]]
-REPORTS = ("", "_50", "_ablation", "_guidance", "_lcm", "_editing_lcm", "_editing", "_throughput", "_unknown")
+REPORTS = (
+    "",
+    "_50",
+    "_ablation",
+    "_guidance",
+    "_lcm",
+    "_editing_lcm",
+    "_editing",
+    "_throughput",
+    "_unknown",
+    "_instance",
+)
 
 # Name of a table -> the reports it needs, by the end of their folder's name, and what makes it of them.
 TABLES: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
@@ -36,7 +48,10 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
     "editing-lcm": (("_editing_lcm",), tables.editing_lcm),
     "editing": (("_editing",), tables.editing),
     "throughput": (("_throughput",), tables.throughput),
-    "unknown": (("_unknown",), tables.unknown_objects),
+    "unknown": (("_unknown",), instance_tables.unknown_objects),
+    "instance": (("_instance",), instance_tables.named_objects),
+    "instance-tracks": (("_instance",), instance_tables.tracks),
+    "instance-excerpt": (("_instance",), instance_tables.excerpt),
 }
 
 

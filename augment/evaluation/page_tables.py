@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from augment.evaluation.tables import editing_name, kept_words
+from augment.evaluation.tables import editing_name
 
 Row = Mapping[str, Any]
 STARTS = ("none", "previous", "extrapolated")
@@ -222,37 +222,6 @@ def _edit_name(row: Row, with_sampler: bool) -> str:
     start = ", from z'" if row["warm_start"] == "none" else ""
     noise = ", noise fixed in advance" if row.get("match_noise") is False else ""
     return f"`{name}`" + (f", {more.replace(' = ', ' ')}" if more else "") + start + sampler + noise
-
-
-def unknown_objects(report: Row) -> list[str]:
-    """Return what edits of objects without a word keep and reach, by method and strength, with 95 % intervals."""
-    head = ("method", "strength", "target background shown", "object kept", "displacement, px", "evaluations per edit")
-    cells = [
-        [
-            _instance_name(r),
-            "" if r.get("strength") is None else f"{r['strength']:g}",
-            *(_share_with_interval(r, name) for name in ("target_reached", "object_kept")),
-            f"{r['displacement_px']:.1f}",
-            f"{r['evaluations_per_edit']:.0f}",
-        ]
-        for r in report["instance"]
-        if r["track"] == "unknown"
-    ]
-    return markdown(head, cells)
-
-
-def _instance_name(row: Row) -> str:
-    plain = {"render": "the renders", "round_trip": "the autoencoder's round trip", "image_to_image": "image to image"}
-    name = plain.get(row["method"]) or row["method"].replace("text_to_image", "text to image")
-    if row["method"] in (*plain, "text_to_image"):
-        return name
-    start = ", from z'" if row["warm_start"] == "none" else ""
-    return ", ".join([f"`{name}`{start}", *kept_words(row)])
-
-
-def _share_with_interval(row: Row, name: str) -> str:
-    value, low, high = (100 * row[key] for key in (name, f"{name}_low", f"{name}_high"))
-    return f"{value:.0f} % ({low:.0f}–{high:.0f})"
 
 
 def throughput(report: Row) -> list[str]:

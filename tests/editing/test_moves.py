@@ -46,7 +46,7 @@ def test_draws_stay_within_the_config_and_are_those_of_their_seed() -> None:
 
 def test_what_is_no_scale_is_an_error() -> None:
     for scale in ((1.2, 0.8), (0.1, 1.0), (1.0, 5.0)):
-        with pytest.raises(ValidationError, match="scale: the least and the largest factor, between 0.25 and 4"):
+        with pytest.raises(ValidationError, match="scale: the least and the largest factor"):
             MoveConfig(scale=scale)
     assert "moves" not in EditConfig().identity()
     assert EditConfig(moves=MoveConfig(flip=0.5)).identity()["moves"]["flip"] == 0.5

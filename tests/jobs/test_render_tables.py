@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from augment.evaluation import instance_tables
 from augment.evaluation import page_tables as tables
 from jobs import render_tables
 
@@ -103,13 +104,58 @@ def test_pages_ask_for_tables_that_are_made(page: str) -> None:
     assert text.count("<!-- end -->") == len(names)
 
 
+def instance_row(track: str, method: str, displacement: float, **settings: Any) -> dict[str, Any]:
+    shares = {
+        f"{name}{end}": value
+        for name in ("target_reached", "object_kept", "flip_kept", "rest_kept")
+        for end, value in SHARE.items()
+    }
+    found = {"displacement_px": displacement, "displacement_px_high": displacement + 0.1, "mask_iou": 0.8123}
+    cost = {"evaluations_per_edit": 21.6, "seconds_per_edit": 0.2, "outside_change": 0.25}
+    return {"track": track, "method": method, "warm_start": "none", **shares, **found, **cost, **settings}
+
+
+PLAIN = {"strength": 0.8, "preserve": "none", "self_replace_steps": 0.0, "warm_start": "extrapolated"}
+KEPT = {**PLAIN, "preserve": "attention", "self_replace_steps": 1.0, "seconds_per_edit": 0.25}
+
+
 def test_unknown_objects_by_strength() -> None:
-    shares = {f"{name}{end}": value for name in ("target_reached", "object_kept") for end, value in SHARE.items()}
-    row = {"track": "unknown", "displacement_px": 1.26, "evaluations_per_edit": 21.6, **shares}
-    way = {"warm_start": "none", "preserve": "attention", "strength": 0.7}
-    rows = [{**row, "method": "render"}, {**row, "method": "ddim", **way}, {**row, "track": "named"}]
-    lines = tables.unknown_objects({"instance": rows})
+    way = {"preserve": "attention", "strength": 0.7}
+    rows = [instance_row("unknown", "render", 1.26), instance_row("unknown", "ddim", 1.26, **way)]
+    lines = instance_tables.unknown_objects({"instance": [*rows, instance_row("named", "render", 0.5)]})
     assert lines[2:] == [
-        "| the renders |  | 90 % (81–95) | 90 % (81–95) | 1.3 | 22 |",
-        "| `ddim`, from z', preserve: attention | 0.7 | 90 % (81–95) | 90 % (81–95) | 1.3 | 22 |",
+        "| the renders |  | 90 % (81–95) | 90 % (81–95) | 1.26 ± 0.10 |  |",
+        "| `ddim`, from z', preserve: attention | 0.7 | 90 % (81–95) | 90 % (81–95) | 1.26 ± 0.10 | 22 |",
+    ]
+
+
+def test_named_objects_with_the_time_that_keeping_them_takes() -> None:
+    rows = [instance_row("named", "anderson", d, **way) for d, way in ((1.5, PLAIN), (1.0, KEPT))]
+    share = "90 % (81–95)"
+    assert instance_tables.named_objects({"instance": rows})[2:] == [
+        f"| `anderson` | 0.8 | {share} | {share} | 1.50 ± 0.10 | {share} | 0.812 | 22 | 1.00 |",
+        f"| `anderson`, preserve: attention, self_replace_steps: 1 | 0.8 | {share} | {share} | 1.00 ± 0.10 | {share} "
+        "| 0.812 | 22 | 1.25 |",
+    ]
+
+
+def test_tracks_and_the_readmes_table_show_the_chosen_rows() -> None:
+    rows = [
+        instance_row(track, method, d, **way)
+        for track, d in (("named", 1.0), ("unknown", 2.0), ("condition", 3.0))
+        for method, way in (
+            ("render", {}),
+            ("round_trip", {}),
+            ("anderson", KEPT),
+            ("anderson", {**PLAIN, "strength": 0.7}),
+        )
+    ]
+    share = "90 % (81–95)"
+    lines = instance_tables.tracks({"instance": rows})[2:]
+    assert len(lines) == 6
+    assert lines[0] == f"| `named` | the autoencoder's round trip |  | {share} | {share} | 1.00 ± 0.10 | 0.250 |  |"
+    assert lines[5].startswith("| `condition` | `anderson`, preserve: attention") and lines[5].endswith(f"| {share} |")
+    assert instance_tables.excerpt({"instance": rows})[2:] == [
+        f"| the autoencoder's round trip |  |  | 1.00 |  | {share} |",
+        f"| `anderson`, preserve: attention, self_replace_steps: 1, strength 0.8 | 22 | 90 % | 1.00 | 90 % | {share} |",
     ]
