@@ -15,7 +15,7 @@ from torch import Tensor
 
 from augment.diffusion import Denoiser, guided
 from augment.diffusion.denoiser import Predict
-from augment.models.attention import AttentionWatch, Observer, QueriesAndKeys, WatchedProcessor
+from augment.models.attention import COARSE, AttentionWatch, Observer, QueriesAndKeys, WatchedProcessor
 from augment.models.interface import ImageSize, LatentDiffusion, PromptEmbeds, concatenated
 from augment.models.replacement import AttentionReplacement, ReplacedProcessor
 from augment.models.rows import in_rows, padded_chunks
@@ -169,7 +169,9 @@ class DiffusersModel(LatentDiffusion):
         masks: Float[Tensor, "N 1 h w"] | None = None,
     ) -> Iterator[AttentionReplacement]:
         shared = self._same_words([sources[i] for i in owners.tolist()], edits) if words else None
-        replacement = AttentionReplacement(owners, len(sources), shared, masks)
+        # The layers of a transformer have all the same positions, so there is none to prefer.
+        coarse = COARSE if self.has_cross_attention else None
+        replacement = AttentionReplacement(owners, len(sources), shared, masks, coarse)
 
         def wrapped(name: str, own: Any) -> ReplacedProcessor:
             layer = name.removesuffix(".processor")

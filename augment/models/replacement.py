@@ -26,7 +26,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from augment.diffusion.denoiser import Predict
-from augment.models.attention import COARSE, QueriesAndKeys, grid_of
+from augment.models.attention import QueriesAndKeys, grid_of
 from augment.models.same_words import SameWords
 
 
@@ -38,6 +38,8 @@ class AttentionReplacement:
         num_sources: how many there are.
         words: which tokens edits share with their sources; without, cross-attention stays.
         masks: for each edit the share of its positions that attend to one another as in the source; None: all do.
+        coarse: positions of the largest layer whose self-attention is replaced; None: of any. In the paper's code those
+            of a UNet with more than 32 x 32 keep theirs: they hold texture, not layout.
     """
 
     def __init__(
@@ -46,13 +48,14 @@ class AttentionReplacement:
         num_sources: int,
         words: SameWords | None = None,
         masks: Float[Tensor, "N 1 h w"] | None = None,
+        coarse: int | None = None,
     ) -> None:
         everything = torch.arange(num_sources, device=owners.device)
         self.of_sources = Rows(self, everything, None, None)
         self.of_edits = Rows(self, owners, words, masks)
         self.call: Call | None = None  # in progress, and to be replaced
         self.self_attention = self.cross_attention = False
-        self._has_masks, self._num_sources = masks is not None, num_sources
+        self._has_masks, self._num_sources, self._coarse = masks is not None, num_sources, coarse
         self._is_exchanging = False
         self._stored: dict[str, Tensor] = {}  # name of a projection -> what it gave for each source
 
@@ -89,13 +92,12 @@ class AttentionReplacement:
     def attended(self, layer: Callable[[], Any], positions: int) -> Any:
         """Return what a layer that attends to itself gives, replaced.
 
-        Layers of more than `COARSE` positions are left alone, as in the paper's code: they hold texture, not layout.
-
         Args:
             layer: runs it.
             positions: of the image in it.
         """
-        if self.call is None or not self.self_attention or positions > COARSE:
+        is_fine = self._coarse is not None and positions > self._coarse
+        if self.call is None or not self.self_attention or is_fine:
             return layer()
         own = layer() if self._has_masks and not self.call.is_source else None
         self._is_exchanging = True
