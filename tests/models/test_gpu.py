@@ -41,9 +41,11 @@ def test_inversion_on_a_gpu_agrees_with_the_cpu(dtype):
     assert on_gpu.vae_psnr == pytest.approx(on_cpu.vae_psnr, abs=tolerance)
 
 
-@pytest.mark.parametrize("preserve", ["none", "attention", "difference"])
+@pytest.mark.parametrize(
+    ("preserve", "replaced"), [("none", 0.0), ("none", 0.5), ("attention", 0.0), ("attention", 1.0), ("difference", 0.0)]
+)
 @pytest.mark.parametrize("make", FAMILIES, ids=lambda make: make.__name__)
-def test_edits_of_every_family_agree_with_the_cpu(make, preserve, tmp_path, monkeypatch):
+def test_edits_of_every_family_agree_with_the_cpu(make, preserve, replaced, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # its rounding is a thousandth of a picture
     make().save_pretrained(tmp_path)
     results = []
@@ -55,6 +57,7 @@ def test_edits_of_every_family_agree_with_the_cpu(make, preserve, tmp_path, monk
             strength=0.5,
             guidance_scale=1.5,
             preserve=preserve,
+            self_replace_steps=replaced,
             solver={"name": "anderson"},
             stop={"max_steps": 40, "tolerance": 1e-5},
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from augment.editing import EditConfig, edit
@@ -15,6 +16,7 @@ from augment.errors import ModelError
 from augment.inversion import Stop
 from augment.models.attention import COARSE
 from augment.models.flux import Flux
+from augment.models.random_weights import SIZES
 from augment.models.same_words import common_subsequence, same_words
 from augment.models.sd3 import StableDiffusion3
 from augment.models.sdxl import StableDiffusionXL
@@ -226,3 +228,20 @@ def test_fillers_stand_for_those_in_the_same_place():
     words = same_words([[1, 5, 2]], [[1, 2]], 5)
     assert words.shared.tolist() == [[True] * 5]
     assert words.places.tolist() == [[0, 2, 2, 3, 4]]
+
+
+def test_the_memory_that_docs_state_is_what_the_layers_project() -> None:
+    """Queries and keys of one image, Stable Diffusion 1.5 at 512 x 512 in 16 bits: 20 MB (docs/data.md)."""
+    held = [0]
+
+    def count(module: Any, given: Any, found: Tensor) -> None:
+        held[0] += 2 * found[0].numel() * (found.shape[1] <= COARSE)
+
+    with torch.device("meta"):
+        network = UNet2DConditionModel(**SIZES["sd15"].unet)
+        for name, layer in network.named_modules():
+            if StableDiffusion.self_attention.search(name):
+                layer.to_q.register_forward_hook(count)
+                layer.to_k.register_forward_hook(count)
+        network(torch.zeros(1, 4, 64, 64), torch.ones(1), torch.zeros(1, 77, 768))
+    assert round(held[0] / 1e6) == 20
