@@ -13,7 +13,7 @@ from augment.diffusion import sample, seeded_noise, step_noise
 from augment.editing.candidates import Judge, choose_edits, deepest
 from augment.editing.config import EditConfig, Setting
 from augment.editing.inverted import check_counts, full_schedule, invert_batch, size_of
-from augment.editing.preserve.hints import ObjectHints
+from augment.editing.preserve.hints import NOTHING_KNOWN, ObjectHints, Objects
 from augment.inversion import Status
 from augment.models.interface import LatentDiffusion
 from augment.scoring import psnr
@@ -57,8 +57,7 @@ def edit(
     config: EditConfig,
     *,
     seeds: Sequence[int] = (),
-    masks: Float[Tensor, "B 1 H W"] | None = None,
-    words: Sequence[str] = (),
+    objects: Objects = NOTHING_KNOWN,
     judge: Judge | None = None,
 ) -> EditResult:
     """Edit every image once per target prompt: each is inverted once, and all its edits run in one batch.
@@ -72,8 +71,7 @@ def edit(
         source_prompts: B prompts that describe the images.
         target_prompts: for each image any number of prompts.
         seeds: one per image, of the noise of samplers that add some; the others need none.
-        masks: share of each pixel to keep, in 0..1, which `preserve: mask` reads.
-        words: the word for each image's object in its source prompt, which `preserve: attention` looks for.
+        objects: where they are in the images, as far as `preserve` asks for it.
         judge: scores edits, for `config.candidates` to choose by.
 
     Raises:
@@ -83,7 +81,7 @@ def edit(
     check_counts(images, source_prompts, target_prompts)
     latents = model.encode(images)
     round_trip = model.decode(latents).cpu()
-    hints = ObjectHints(config.preserve, source_prompts, masks, words)
+    hints = ObjectHints(config.preserve, source_prompts, objects)
     several = torch.float32 if config.candidates else None  # a candidate may start anywhere on the trajectory
     inverted = invert_batch(model, images, latents, deepest(config), hints, seeds=seeds, trajectory_dtype=several)
     chosen = choose_edits(inverted, target_prompts, config, judge)

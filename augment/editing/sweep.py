@@ -10,7 +10,7 @@ from torch import Tensor
 
 from augment.editing.config import EditConfig, Setting
 from augment.editing.inverted import check_counts, invert_batch
-from augment.editing.preserve.hints import ObjectHints
+from augment.editing.preserve.hints import NOTHING_KNOWN, ObjectHints, Objects
 from augment.models.interface import LatentDiffusion
 
 
@@ -24,13 +24,12 @@ def sweep(
     settings: Sequence[Setting],
     *,
     seeds: Sequence[int] = (),
-    masks: Float[Tensor, "B 1 H W"] | None = None,
-    words: Sequence[str] = (),
+    objects: Objects = NOTHING_KNOWN,
 ) -> Iterator[tuple[Setting, list[Tensor]]]:
     """Yield each setting, and the edits that `edit` makes with it in place of the config's own strength and guidance.
 
     Args:
-        images, source_prompts, target_prompts, seeds, masks, words: as for `edit`; at least one target prompt.
+        images, source_prompts, target_prompts, seeds, objects: as for `edit`; at least one target prompt.
         config: all other settings.
         settings: at least one.
 
@@ -40,7 +39,7 @@ def sweep(
     """
     check_counts(images, source_prompts, target_prompts)
     deepest = config.model_copy(update={"strength": max(setting.strength for setting in settings)})
-    hints = ObjectHints(config.preserve, source_prompts, masks, words)
+    hints = ObjectHints(config.preserve, source_prompts, objects)
     latents = model.encode(images)
     inverted = invert_batch(model, images, latents, deepest, hints, seeds=seeds, trajectory_dtype=torch.float32)
     for setting in settings:

@@ -13,7 +13,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from augment.editing import EditConfig, edit, image_to_image, text_to_image
+from augment.editing import EditConfig, Objects, edit, image_to_image, text_to_image
 from augment.editing.config import PlainEditConfig, Preserve
 from augment.editing.inverted import checked_schedule
 from augment.editing.preserve.blend import share_of_steps
@@ -185,8 +185,10 @@ def _inverting(model: LatentDiffusion, config: EditConfig) -> Callable[[Track, s
             wanted,
             config,
             seeds=_seeds(track, chunk),
-            masks=torch.from_numpy(np.stack([object_mask(scene) for scene in scenes]))[:, None],
-            words=[ANYTHING[0] if track.name == "unknown" else scene.object for scene in scenes],
+            objects=Objects(
+                words=[ANYTHING[0] if track.name == "unknown" else scene.object for scene in scenes],
+                masks=torch.from_numpy(np.stack([object_mask(scene) for scene in scenes]))[:, None],
+            ),
         )
         return torch.cat(result.edits), sum(result.evaluations) / len(sources) + cost
 

@@ -28,24 +28,10 @@ def unknown_objects(report: Row) -> list[str]:
 
 
 def named_objects(report: Row) -> list[str]:
-    """Return how exactly edits keep objects with a word, by method, with 95 % intervals, and what that costs.
-
-    Time is that of a row over that of the first row with an inversion, `anderson` with nothing preserved.
-    """
+    """Return how exactly edits keep objects with a word, by method, with 95 % intervals."""
     rows = [r for r in report["instance"] if r["track"] == "named"]
-    reference = next(r for r in rows if _key(r) == ("anderson", 0.8, "none", 0.0))["seconds_per_edit"]
-    head = (*HEAD, "side kept", "outline, IoU", "evaluations per edit", "time")
-    cells = [
-        [
-            *_common(r),
-            _share(r, "flip_kept"),
-            f"{r['mask_iou']:.3f}",
-            _evaluations(r),
-            f"{r['seconds_per_edit'] / reference:.2f}" if r.get("strength") else "",
-        ]
-        for r in rows
-    ]
-    return markdown(head, cells)
+    cells = [[*_common(r), _share(r, "flip_kept"), f"{r['mask_iou']:.3f}", _evaluations(r)] for r in rows]
+    return markdown((*HEAD, "side kept", "outline, IoU", "evaluations per edit"), cells)
 
 
 def tracks(report: Row) -> list[str]:

@@ -22,6 +22,15 @@ class EditToScore(NamedTuple):
     pixels: np.ndarray
 
 
+def edits_to_score(planned: Sequence[PlannedSource], stored: Sequence[np.ndarray]) -> list[EditToScore]:
+    """Return all edits of a batch, image by image; `stored` has those of an image, uint8 [K, H, W, 3]."""
+    return [
+        EditToScore(i, variant, pixels)
+        for i, (one, of_one) in enumerate(zip(planned, stored, strict=True))
+        for variant, pixels in zip(one.variants, of_one, strict=True)
+    ]
+
+
 def score_edits(
     scorer: EditScorer,
     planned: Sequence[PlannedSource],

@@ -22,6 +22,7 @@ from augment.editing.config import OF_THE_OBJECT
 from augment.editing.edits import EditResult, edit
 from augment.editing.inverted import checked_schedule
 from augment.editing.moves import draw_move, moved
+from augment.editing.preserve.hints import Objects
 from augment.errors import ModelError, PromptError
 from augment.inputs.fit import Area, Fit
 from augment.inputs.tensors import to_images, to_pixels
@@ -33,7 +34,7 @@ from augment.models.text_readers import model_readers
 from augment.prompts.lengths import cut_prompt
 from augment.prompts.templates import noun
 from augment.run.batch import DecodedImage, RawEdits, is_out_of_memory
-from augment.run.batch_scores import EditToScore, of_images, score_edits
+from augment.run.batch_scores import EditToScore, edits_to_score, of_images, score_edits
 from augment.run.config import BatchConfig, WorkerConfig
 from augment.scoring import psnr
 from augment.scoring.edit_scores import EditScorer
@@ -161,16 +162,12 @@ class DiffusionEditor:
             prompts,
             self.config.editing,
             seeds=[seed_for(self.config.seed, image.sha256) for image in batch],
-            **self.known_of_objects(batch),
+            objects=self.objects(batch),
             judge=judge,
         )
         edits = [area.cut(of_one) for area, of_one in zip(areas, result.edits, strict=True)]
         stored = [to_pixels(of_one) for of_one in edits]  # uint8 [K_i, H, W, 3] each
-        to_score = [
-            EditToScore(i, variant, pixels)
-            for i, image in enumerate(batch)
-            for variant, pixels in zip(image.planned.variants, stored[i], strict=True)
-        ]
+        to_score = edits_to_score([image.planned for image in batch], stored)
         scores = of_images(self._scores(batch, given, to_score), [len(of_one) for of_one in stored])
         psnrs, bounds = self._psnrs(result, given, areas)
         return [
@@ -204,17 +201,17 @@ class DiffusionEditor:
             for i, image in enumerate(batch)
         ]
 
-    def known_of_objects(self, batch: Sequence[DecodedImage]) -> dict[str, Any]:
-        """Return the arguments of `edit` that say where the objects are: their words, and masks if they are wanted.
+    def objects(self, batch: Sequence[DecodedImage]) -> Objects:
+        """Return where the objects are: their words, and masks if they are wanted.
 
         An image without a mask keeps nothing.
         """
         words = [self.config.editing.preserve_word or noun(image.planned.source.class_name) for image in batch]
         if self.config.editing.preserve != "mask":
-            return {"words": words}
+            return Objects(words)
         nothing = [np.zeros((*image.pixels.shape[:2], 1), np.uint8) for image in batch]
         masks = [self._fit.padded(n if i.mask is None else i.mask) for i, n in zip(batch, nothing, strict=True)]
-        return {"words": words, "masks": torch.from_numpy(np.stack(masks)).permute(0, 3, 1, 2) / 255}
+        return Objects(words, torch.from_numpy(np.stack(masks)).permute(0, 3, 1, 2) / 255)
 
     def _scores(self, batch: Sequence[DecodedImage], given: Tensor, edits: Sequence[EditToScore]) -> list[Scores]:
         """Return the scores of stored pixels, with eight bits per channel."""

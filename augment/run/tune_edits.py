@@ -147,7 +147,7 @@ class SettingSweep:
             self._config.editing,
             grid,
             seeds=[seed_for(self._config.seed, image.sha256) for image in batch],
-            **self._editor.known_of_objects(batch),
+            objects=self._editor.objects(batch),
         )
         for setting, edits in swept:
             scores = self.scores.setdefault(setting, {})

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from augment.editing import EditConfig, edit, image_to_image, text_to_image
+from augment.editing import EditConfig, Objects, edit, image_to_image, text_to_image
 from augment.inputs.images import decode_image, encode_png
 from augment.inputs.readers import list_sources, read_bytes
 from augment.inputs.tensors import to_images, to_pixels
@@ -148,7 +148,8 @@ def _made(maker: MakerName, model: LatentDiffusion, wanted: Wanted, config: Edit
     targets = [wanted.prompts[i * k : (i + 1) * k] for i in range(n)]
     seeds = [seed_for("study", source.key) for source in wanted.sources]
     words = [word_of(source.class_name) or UNNAMED for source in wanted.sources]
-    return torch.cat(edit(model, wanted.images, captions, targets, config, seeds=seeds, words=words).edits)
+    result = edit(model, wanted.images, captions, targets, config, seeds=seeds, objects=Objects(words))
+    return torch.cat(result.edits)
 
 
 def _samples(maker: MakerName, wanted: Wanted, pictures: Tensor) -> Iterator[Sample]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from augment.editing import (
     EditConfig,
+    Objects,
     edit,
     image_to_image,
     text_to_image,
@@ -126,9 +127,8 @@ def inversion_editor(model: LatentDiffusion, config: EditConfig, pictures: Pictu
 
     def make(images: Tensor, captions: list[str], prompts: list[str], keys: list[str]) -> Edits:
         seeds = [seed_for("benchmark", key) for key in keys]
-        result = edit(
-            model, images, captions, [[p] for p in prompts], config, seeds=seeds, words=[objects[k] for k in keys]
-        )
+        words = Objects([objects[key] for key in keys])
+        result = edit(model, images, captions, [[p] for p in prompts], config, seeds=seeds, objects=words)
         return Edits(torch.cat(result.edits), [n / steps for n in result.evaluations])
 
     return make

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from augment.editing import EditConfig, edit
+from augment.editing import EditConfig, Objects, edit
 from augment.inputs.tensors import to_images
 from augment.models.interface import LatentDiffusion
 from augment.seeding import seed_for
@@ -154,8 +154,8 @@ def edit_backgrounds(
         chunk = slice(i, i + batch_size)
         seeds = [seed_for("wide", str(k)) for k in range(i, min(i + batch_size, len(targets)))]
         wanted = [[p] for p in prompts[chunk]]
-        words = [ANYTHING[0]] * len(wanted)
-        parts += edit(model, renders.images[chunk], sources[chunk], wanted, editing, seeds=seeds, words=words).edits
+        found = Objects([ANYTHING[0]] * len(wanted))
+        parts += edit(model, renders.images[chunk], sources[chunk], wanted, editing, seeds=seeds, objects=found).edits
     return targets, torch.cat(parts)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from augment.editing import EditConfig, edit
+from augment.editing import EditConfig, Objects, edit
 from augment.editing.candidates import Place
 from augment.editing.config import Setting
 from augment.editing.inverted import checked_schedule
@@ -48,7 +48,7 @@ class Scripted:
 
 
 def edited(model: StableDiffusion, settings: EditConfig, judge: Scripted | None = None):
-    return edit(model, pictures(), SOURCES, TARGETS, settings, words=["fox", "owl"], judge=judge)
+    return edit(model, pictures(), SOURCES, TARGETS, settings, objects=Objects(["fox", "owl"]), judge=judge)
 
 
 def test_each_edit_is_the_first_that_is_good_enough_and_the_rest_is_not_made(model):

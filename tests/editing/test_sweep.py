@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from augment.editing import EditConfig, edit
+from augment.editing import EditConfig, Objects, edit
 from augment.editing.config import Setting
 from augment.editing.inverted import full_schedule, invert_latents, last_steps
 from augment.editing.sweep import sweep
@@ -63,8 +63,9 @@ def test_edits_are_those_of_edit_at_each_setting(model, pictures, preserving):
     given = (model, pictures.images, pictures.captions, prompts)
     known = {
         "seeds": [3, 4],
-        "words": pictures.attribute("object"),
-        "masks": torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0)),
+        "objects": Objects(
+            pictures.attribute("object"), torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+        ),
     }
     swept = dict(sweep(*given, config, grid, **known))
     assert list(swept) == grid

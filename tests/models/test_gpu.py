@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from augment.editing import EditConfig, edit
+from augment.editing import EditConfig, Objects, edit
 from augment.models.config import ModelConfig
 from augment.models.load import load_model
 from augment.tiny.evaluate import load_split
@@ -42,7 +42,8 @@ def test_inversion_on_a_gpu_agrees_with_the_cpu(dtype):
 
 
 @pytest.mark.parametrize(
-    ("preserve", "replaced"), [("none", 0.0), ("none", 0.5), ("attention", 0.0), ("attention", 1.0), ("difference", 0.0)]
+    ("preserve", "replaced"),
+    [("none", 0.0), ("none", 0.5), ("attention", 0.0), ("attention", 1.0), ("difference", 0.0)],
 )
 @pytest.mark.parametrize("make", FAMILIES, ids=lambda make: make.__name__)
 def test_edits_of_every_family_agree_with_the_cpu(make, preserve, replaced, tmp_path, monkeypatch):
@@ -61,9 +62,9 @@ def test_edits_of_every_family_agree_with_the_cpu(make, preserve, replaced, tmp_
             solver={"name": "anderson"},
             stop={"max_steps": 40, "tolerance": 1e-5},
         )
-        words = ("fox", "owl") if preserve == "attention" else ()
+        words = Objects(("fox", "owl") if preserve == "attention" else ())
         targets = [["snow"], ["a fox"]]
-        results.append(edit(model, pictures().to(device), PROMPTS, targets, config, seeds=[1, 2], words=words))
+        results.append(edit(model, pictures().to(device), PROMPTS, targets, config, seeds=[1, 2], objects=words))
     on_gpu, on_cpu = results
     assert on_gpu.status == on_cpu.status
     torch.testing.assert_close(on_gpu.reconstruction.cpu(), on_cpu.reconstruction, rtol=0, atol=2e-3)

@@ -22,14 +22,29 @@ from augment.models.interface import LatentDiffusion
 
 
 @dataclass(frozen=True)
+class Objects:
+    """Say where the objects of images are, for `EditConfig.preserve`.
+
+    Attributes:
+        words: the word for each image's object in its source prompt; `attention` looks for it.
+        masks: share of each pixel to keep, in 0..1; `mask` needs them.
+    """
+
+    words: Sequence[str] = ()
+    masks: Float[Tensor, "B 1 H W"] | None = None
+
+
+NOTHING_KNOWN = Objects()
+
+
+@dataclass(frozen=True)
 class ObjectHints:
     """Hold what the caller of an edit knows about its images, as far as the mode reads it.
 
     Attributes:
         preserve: the mode.
         source_prompts: one per image.
-        masks: share of each pixel to keep, in 0..1; `mask` needs them.
-        words: the word for each image's object; `attention` needs them.
+        objects: where their objects are.
 
     Raises:
         ValueError: if what the mode needs is missing, or there is not one for each image, or a mask leaves 0..1.
@@ -37,11 +52,11 @@ class ObjectHints:
 
     preserve: Preserve
     source_prompts: Sequence[str]
-    masks: Float[Tensor, "B 1 H W"] | None = None
-    words: Sequence[str] = ()
+    objects: Objects = NOTHING_KNOWN
 
     def __post_init__(self) -> None:
-        given = {"mask": 0 if self.masks is None else len(self.masks), "attention": len(self.words)}
+        words, masks = self.objects.words, self.objects.masks
+        given = {"mask": 0 if masks is None else len(masks), "attention": len(words)}
         count = len(self.source_prompts)
         if self.preserve in given and given[self.preserve] != count:
             needed = "mask" if self.preserve == "mask" else "word for the object"
@@ -49,8 +64,8 @@ class ObjectHints:
                 f"preserve: {self.preserve} needs one {needed} per image: {count} images, "
                 f"{given[self.preserve]} were given"
             )
-        if self.preserve == "mask" and self.masks is not None and count:
-            least, most = (float(bound) for bound in self.masks.aminmax())
+        if self.preserve == "mask" and masks is not None and count:
+            least, most = (float(bound) for bound in masks.aminmax())
             if not (least >= 0.0 and most <= 1.0):
                 raise ValueError(f"preserve: mask takes shares in 0..1, got {least:g} to {most:g}")
 
@@ -58,7 +73,7 @@ class ObjectHints:
         """Return what watches the inversion in its block, for `attention`; nothing does for the other modes."""
         if self.preserve != "attention":
             return nullcontext()
-        return model.watching(self.source_prompts, self.words)
+        return model.watching(self.source_prompts, self.objects.words)
 
     def blend(
         self,
@@ -88,9 +103,9 @@ class ObjectHints:
         elif self.preserve == "attention":
             assert watch is not None
             steps = full.steps[-inversion.num_steps :]
-            masks = attention_masks(watch, self.source_prompts, self.words, [s.timestep for s in steps])[owners]
+            masks = attention_masks(watch, self.source_prompts, self.objects.words, [s.timestep for s in steps])[owners]
         else:
-            assert self.masks is not None
+            assert self.objects.masks is not None
             height, width = inversion.latents.shape[2:]
-            masks = on_latent_grid(self.masks.to(owners.device), height, width)[owners]
+            masks = on_latent_grid(self.objects.masks.to(owners.device), height, width)[owners]
         return Blend(masks, inversion.trajectory, owners, share_of_steps(inversion.num_steps, until))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from augment.editing import EditConfig, edit
+from augment.editing import EditConfig, Objects, edit
 from augment.editing.preserve.attention import over_unit_range
 from augment.models.stable_diffusion import StableDiffusion
 from tests.models.checks import pictures
@@ -26,7 +26,7 @@ def test_an_image_without_its_word_is_edited_as_without_a_mask_and_that_is_said_
 
     def edits(preserve):
         changed = config.model_copy(update={"preserve": preserve})
-        return edit(model, pictures(), prompts, targets, changed, words=["fox", "picturesque owl"]).edits
+        return edit(model, pictures(), prompts, targets, changed, objects=Objects(["fox", "picturesque owl"])).edits
 
     plain, kept = edits("none"), edits("attention")
     assert torch.equal(kept[1], plain[1])
@@ -41,4 +41,4 @@ def test_an_image_without_its_word_is_edited_as_without_a_mask_and_that_is_said_
 def test_a_word_is_wanted_for_each_image(words):
     model = StableDiffusion(stable_diffusion(), model_id="toy", revision="")
     with pytest.raises(ValueError, match=f"one word for the object per image: 2 images, {len(words)} were given"):
-        edit(model, pictures(), ["a fox", "an owl"], [[], []], EditConfig(preserve="attention"), words=words)
+        edit(model, pictures(), ["a fox", "an owl"], [[], []], EditConfig(preserve="attention"), objects=Objects(words))

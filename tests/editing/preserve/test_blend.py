@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from augment.diffusion import sample
-from augment.editing import EditConfig, edit
+from augment.editing import EditConfig, Objects, edit
 from augment.editing.inverted import full_schedule, invert_latents
 from augment.editing.preserve.blend import Blend, share_of_steps, trajectory_bytes
 from augment.editing.preserve.mask import on_latent_grid
@@ -25,7 +25,7 @@ def model() -> StableDiffusion:
 
 
 def edits(model, config, masks=None):
-    return torch.cat(edit(model, pictures(), PROMPTS, TARGETS, config, masks=masks).edits)
+    return torch.cat(edit(model, pictures(), PROMPTS, TARGETS, config, objects=Objects(masks=masks)).edits)
 
 
 def test_a_mask_of_zeros_changes_no_bit(model):
@@ -36,7 +36,7 @@ def test_a_mask_of_zeros_changes_no_bit(model):
 
 def test_a_mask_of_ones_to_the_end_is_the_source(model):
     config = CONFIG.model_copy(update={"preserve_until": 1.0, "stop": Stop(max_steps=60, tolerance=1e-6)})
-    result = edit(model, pictures(), PROMPTS, TARGETS, config, masks=torch.ones(2, 1, 16, 16))
+    result = edit(model, pictures(), PROMPTS, TARGETS, config, objects=Objects(masks=torch.ones(2, 1, 16, 16)))
     for i, made in enumerate(result.edits):
         for one in made:
             torch.testing.assert_close(one, result.round_trip[i], rtol=0, atol=1e-5)
@@ -135,4 +135,4 @@ def test_what_a_mode_needs_and_was_not_given_is_said(model, preserve):
     with pytest.raises(ValueError, match=f"preserve: {preserve} needs one {needed} per image: 2 images, 0 were given"):
         edits(model, config)
     with pytest.raises(ValueError, match="2 images, 1 were given"):
-        edit(model, pictures(), PROMPTS, TARGETS, config, masks=torch.zeros(1, 1, 16, 16), words=["fox"])
+        edit(model, pictures(), PROMPTS, TARGETS, config, objects=Objects(["fox"], torch.zeros(1, 1, 16, 16)))

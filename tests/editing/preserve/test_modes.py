@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from augment.editing import EditConfig, EditResult, edit
+from augment.editing import EditConfig, EditResult, Objects, edit
 from augment.inversion import Stop
 from augment.models.diffusers_model import DiffusersModel
 from augment.models.flux import Flux
@@ -60,8 +60,7 @@ def edited(model: DiffusersModel, config: EditConfig, index: list[int] | None = 
         [TARGETS[i] for i in chosen],
         config,
         seeds=chosen,
-        masks=MASKS[chosen],
-        words=[WORDS[i] for i in chosen],
+        objects=Objects([WORDS[i] for i in chosen], MASKS[chosen]),
     )
 
 
@@ -102,7 +101,7 @@ def test_where_the_mask_is_empty_nothing_is_replaced_and_where_it_is_full_all_is
 
     def edits(masks: torch.Tensor, share: float, preserve: str = "mask") -> torch.Tensor:
         config = settings(preserve, self_replace_steps=share, preserve_until=1e-9)
-        found = edit(model, IMAGES, PROMPTS, TARGETS, config, masks=masks)
+        found = edit(model, IMAGES, PROMPTS, TARGETS, config, objects=Objects(masks=masks))
         return torch.cat(found.edits)
 
     torch.testing.assert_close(edits(torch.zeros_like(MASKS), 1.0), edits(torch.zeros_like(MASKS), 0.0))
@@ -110,8 +109,8 @@ def test_where_the_mask_is_empty_nothing_is_replaced_and_where_it_is_full_all_is
     full = torch.ones_like(MASKS)
     one_step = {"num_steps": 4, "strength": 0.25}
     changed = settings("mask", self_replace_steps=1.0, **one_step)
-    kept = edit(model, IMAGES, PROMPTS, TARGETS, changed, masks=full)
-    half = edit(model, IMAGES, PROMPTS, TARGETS, changed, masks=full / 2)
+    kept = edit(model, IMAGES, PROMPTS, TARGETS, changed, objects=Objects(masks=full))
+    half = edit(model, IMAGES, PROMPTS, TARGETS, changed, objects=Objects(masks=full / 2))
     torch.testing.assert_close(kept.edits[0][0], kept.round_trip[0], rtol=0, atol=1e-4)
     assert (half.edits[0][0] - kept.round_trip[0]).abs().max() > 1e-4
 
@@ -179,5 +178,7 @@ def test_attention_is_gathered_under_solvers_that_take_derivatives(solver: str) 
 def test_samplers_that_add_noise_are_blended_with_it() -> None:
     model = load("sd")
     config = settings("mask", sampler="euler_ancestral", preserve_until=1.0)
-    found = edit(model, IMAGES, PROMPTS, TARGETS, config, seeds=[1, 2, 3], masks=torch.ones(3, 1, 16, 24))
+    found = edit(
+        model, IMAGES, PROMPTS, TARGETS, config, seeds=[1, 2, 3], objects=Objects(masks=torch.ones(3, 1, 16, 24))
+    )
     assert torch.equal(found.edits[0], found.round_trip[:1].expand(2, -1, -1, -1))
