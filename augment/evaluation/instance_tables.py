@@ -47,7 +47,7 @@ def tracks(report: Row) -> list[str]:
 def excerpt(report: Row) -> list[str]:
     """Return the chosen rows of objects with a word and without one, side by side."""
     of_track = {name: _chosen(r for r in report["instance"] if r["track"] == name) for name in ("named", "unknown")}
-    head = ("edits by", "evaluations", "target shown", "displacement, px", "target shown", "object kept")
+    head = ("edits by", "evaluations", "target shown", "moved, px", "no word: target shown", "no word: object kept")
     cells = [
         [
             _name(a) + ("" if a.get("strength") is None else f", strength {a['strength']:g}"),
