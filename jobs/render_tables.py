@@ -50,6 +50,7 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
     "throughput": (("_throughput",), tables.throughput),
     "unknown": (("_unknown",), instance_tables.unknown_objects),
     "instance": (("_instance",), instance_tables.named_objects),
+    "instance-lcm": (("_instance_lcm",), instance_tables.named_objects),
     "instance-tracks": (("_instance",), instance_tables.tracks),
     "instance-excerpt": (("_instance",), instance_tables.excerpt),
 }
