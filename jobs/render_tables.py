@@ -34,6 +34,7 @@ REPORTS = (
     "_throughput",
     "_unknown",
     "_instance",
+    "_instance_lcm",
 )
 
 # Name of a table -> the reports it needs, by the end of their folder's name, and what makes it of them.
@@ -50,7 +51,7 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
     "throughput": (("_throughput",), tables.throughput),
     "unknown": (("_unknown",), instance_tables.unknown_objects),
     "instance": (("_instance",), instance_tables.named_objects),
-    "instance-lcm": (("_instance_lcm",), instance_tables.named_objects),
+    "instance-lcm": (("_instance_lcm",), instance_tables.students),
     "instance-tracks": (("_instance",), instance_tables.tracks),
     "instance-excerpt": (("_instance",), instance_tables.excerpt),
 }

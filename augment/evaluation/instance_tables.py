@@ -44,6 +44,12 @@ def tracks(report: Row) -> list[str]:
     return markdown(("track", *HEAD, "change outside the object", "background stays"), cells)
 
 
+def students(report: Row) -> list[str]:
+    """Return what edits keep of objects with a word and without one, by method, with 95 % intervals."""
+    cells = [[f"`{r['track']}`", *_common(r), _evaluations(r)] for r in report["instance"] if r["method"] != "render"]
+    return markdown(("track", *HEAD, "evaluations per edit"), cells)
+
+
 def excerpt(report: Row) -> list[str]:
     """Return the chosen rows of objects with a word and without one, side by side."""
     of_track = {name: _chosen(r for r in report["instance"] if r["track"] == name) for name in ("named", "unknown")}

@@ -151,6 +151,9 @@ def test_tracks_and_the_readmes_table_show_the_chosen_rows() -> None:
         )
     ]
     share = "90 % (81–95)"
+    of_student = instance_tables.students({"instance": rows})[2:]
+    assert len(of_student) == 9  # all but the renders
+    assert of_student[1].endswith(f"| 0.8 | {share} | {share} | 1.00 ± 0.10 | 22 |")
     lines = instance_tables.tracks({"instance": rows})[2:]
     assert len(lines) == 6
     assert lines[0] == f"| `named` | the autoencoder's round trip |  | {share} | {share} | 1.00 ± 0.10 | 0.250 |  |"
