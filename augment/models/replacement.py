@@ -159,7 +159,8 @@ class Rows:
             z: Tensor, t: Tensor, owners: Tensor, places: Tensor, shared: Tensor, masks: Tensor, *own: Tensor
         ) -> Tensor:
             is_source = self is self._replacement.of_sources
-            self._replacement.call = Call(is_source, owners, SameWords(places, shared), masks)
+            if bool((owners >= 0).any()):  # a call of rows without a prompt alone is left to its own maps
+                self._replacement.call = Call(is_source, owners, SameWords(places, shared), masks)
             try:
                 return predict(z, t, *own)
             finally:
