@@ -56,6 +56,8 @@ ARMS: dict[ArmName, Arm] = {
     "rnri_released": Arm(maker="rnri_released"),
     "default_plain": Arm(maker="default_plain"),
     "default": Arm(maker="default"),
+    "image_to_image_trivial_augment": Arm(TRIVIAL, "image_to_image"),
+    "text_to_image_trivial_augment": Arm(TRIVIAL, "text_to_image"),
     "default_trivial_augment": Arm(TRIVIAL, "default"),
     "oracle": Arm(maker="oracle"),
 }

@@ -37,6 +37,8 @@ ArmName = Literal[
     "rnri_released",
     "default_plain",
     "default",
+    "image_to_image_trivial_augment",
+    "text_to_image_trivial_augment",
     "default_trivial_augment",
     "oracle",
 ]
