@@ -10,6 +10,7 @@ import pytest
 
 from augment.config import load_config, resolved_yaml
 from augment.editing import EditConfig
+from augment.editing.config import OF_THE_OBJECT
 from augment.errors import ConfigError, InputError, OutputError
 from augment.ledger.plan import Plan, config_hash_of, fingerprint_difference
 from augment.prompts import PromptConfig
@@ -195,9 +196,17 @@ def test_what_preserves_is_in_the_fingerprint_unless_nothing_does() -> None:
     assert difference == plain | {"editing.preserve": "difference", "editing.preserve_until": 0.6}
     assert config_hash_of(plain) != config_hash_of(difference) != config_hash_of(of(preserve="attention"))
     settings = EditConfig().identity()
-    assert settings == EditConfig().model_dump(mode="json", exclude={"preserve", "preserve_until", "preserve_word"})
-    of_word = EditConfig(preserve="attention", preserve_word="something").identity()
-    assert "num_steps" in settings and of_word.keys() == EditConfig.model_fields.keys()
+    without_effect = {*OF_THE_OBJECT, "candidates", "moves"}
+    assert settings == EditConfig().model_dump(mode="json", exclude=without_effect)
+    of_word = EditConfig(preserve="attention", preserve_word="something", self_replace_steps=0.5).identity()
+    unused = {"candidates", "moves", "cross_replace_steps"}
+    assert "num_steps" in settings and of_word.keys() == EditConfig.model_fields.keys() - unused | {"attention_edge"}
+    assert of(self_replace_steps=0.5) == plain | {"editing.self_replace_steps": 0.5}
+    assert of(moves={"flip": 0.5}) == plain | {
+        "editing.moves.flip": 0.5,
+        "editing.moves.scale": [1.0, 1.0],
+        "editing.moves.shift": 0.0,
+    }
     assert "preserve_word" not in EditConfig(preserve="mask", preserve_word="something").identity()
     assert of(preserve="attention", preserve_word="it") != of(preserve="attention")
 
