@@ -110,7 +110,7 @@ def commits(out: str) -> int:
     return len(open_store(out).list("commits"))
 
 
-def wait_for(driver: subprocess.Popen[str], happened: Callable[[], bool], seconds: float = 120.0) -> None:
+def wait_for(driver: subprocess.Popen[str], happened: Callable[[], bool], seconds: float = 400.0) -> None:
     deadline = time.monotonic() + seconds
     while not happened():
         assert driver.poll() is None, driver.communicate()
