@@ -38,6 +38,7 @@ _SHOWN = 3
 _HEADERS_READ = 200  # some hundredths of a second
 _MUCH_LOST = 0.3  # of the area of the median picture; a 4:3 photo loses 0.25 to the centre crop, as many are used to
 _MAY_BE_MEANT = (BROKEN_LINK, UNREAD, UNREADABLE, NOT_LOOKED_AT)
+HELD_AT_MOST = 0.25  # share of the steps in which the whole picture may attend as its source: more loses the target
 _NUMBERED_FOLDER = re.compile(r"[/:]((\d+\s*[._-]\s*)[^/]*)(?=/)")
 
 
@@ -138,6 +139,7 @@ def find(
             *dataset_warnings(config.input, sources, class_names, left_out),
             *_fit_warnings(fit, sources),
             *_mask_warnings(config, sources),
+            *_holding_warnings(config),
             *(where + text for text in odd),
             *_label_warnings(config, class_names, clip),
             *ignored_settings(config.run, config.model.device),
@@ -177,6 +179,16 @@ def _mask_warnings(config: ExpandConfig, sources: Sequence[Source]) -> Iterator[
         yield (
             f"editing.preserve: mask: {len(without)} of {len(sources)} images have no mask, the first is "
             f"{without[0].place}; nothing of them is kept"
+        )
+
+
+def _holding_warnings(config: ExpandConfig) -> Iterator[str]:
+    """Say that nothing may change, where positions attend as in the source and no mask says which ones."""
+    share = config.editing.self_replace_steps
+    if config.editing.preserve == "none" and share > HELD_AT_MOST:
+        yield (
+            f"editing.self_replace_steps: {share:g} without a mask holds the whole picture, not the object alone, and "
+            "loses targets; take editing.preserve: attention with it, or a quarter of the steps at most"
         )
 
 

@@ -76,6 +76,11 @@ def test_nothing_to_say(tmp_path: Path) -> None:
         ),
         (CLASSES, {"text": "at the far end of the longest road in snow"}, "prompts are longer than the model reads"),
         (CLASSES, {"clip__label_templates": ["{a_class} " + "a picture " * 9]}, "clip.label_templates: 2 of 2 texts"),
+        (
+            CLASSES,
+            {"editing__self_replace_steps": 0.5},
+            "self_replace_steps: 0.5 without a mask holds the whole picture",
+        ),
     ],
 )
 def test_warnings(tmp_path: Path, classes: tuple[str, ...], settings: dict[str, Any], words: str) -> None:
