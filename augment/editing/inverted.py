@@ -61,12 +61,18 @@ def checked_schedule(
     first = config.tried[0]
     if config.candidates and (most := config.candidates.max_evaluations):
         steps = len(full.last_part(first.strength))
-        needed = steps * model.denoiser(model.embed([""]), first.guidance_scale).evaluations
+        strongest = config.strongest_guidance(first.guidance_scale)
+        needed = steps * model.denoiser(model.embed([""]), strongest).evaluations
         if needed > most:
             raise ModelError(
                 f"{section}.candidates.max_evaluations {most}: the first candidate, {steps} steps with guidance "
                 f"{first.guidance_scale:g}, takes {needed} alone; allow as many, or begin with a smaller strength"
             )
+    if config.object_guidance_scale is not None and model.is_told_guidance:
+        raise ModelError(
+            f"{section}.object_guidance_scale {config.object_guidance_scale:g}: {model.model_id!r} is told one "
+            "guidance scale for the whole picture; leave it out"
+        )
     if config.cross_replace_steps and not model.has_cross_attention:
         raise ModelError(
             f"{section}.cross_replace_steps {config.cross_replace_steps}: {model.model_id!r} attends to text and image "
@@ -114,7 +120,8 @@ class InvertedImages:
     def evaluations(self, setting: Setting) -> int:
         """Return how often the network is evaluated to sample one edit with a setting, its source not counted."""
         steps = len(self.full.last_part(setting.strength))
-        return steps * self.model.denoiser(self.source, setting.guidance_scale).evaluations
+        strongest = self.config.strongest_guidance(setting.guidance_scale)
+        return steps * self.model.denoiser(self.source, strongest).evaluations
 
     def edits(self, target_prompts: Sequence[Sequence[str]], config: EditConfig) -> list[Tensor]:
         """Return per image a tensor [K, 3, H, W] in -1..1 on the CPU, its edits in the order of its target prompts.

@@ -166,9 +166,10 @@ def _settings(config: EditConfig) -> dict[str, Any]:
 def _sampled(model: LatentDiffusion, config: EditConfig) -> float:
     """Return the evaluations of sampling one edit, those of its source beside it included."""
     steps = len(checked_schedule(model, config, "instance.settings").last_part(config.strength))
+    strongest = config.strongest_guidance(config.guidance_scale)
     beside = share_of_steps(steps, max(config.self_replace_steps, config.cross_replace_steps))
     beside += int(config.preserve == "difference") * 2  # of its source, and its own without guidance
-    return float(steps * model.denoiser(model.embed([""]), config.guidance_scale).evaluations + beside)
+    return float(steps * model.denoiser(model.embed([""]), strongest).evaluations + beside)
 
 
 def _inverting(model: LatentDiffusion, config: EditConfig) -> Callable[[Track, slice], tuple[Tensor, float]]:

@@ -29,13 +29,15 @@ from augment.inputs.tensors import to_images, to_pixels
 from augment.models.clip import load_clip
 from augment.models.interface import LatentDiffusion
 from augment.models.load import load_model
+from augment.models.segmentation import Segmenter
 from augment.models.sides import SideLimits
 from augment.models.text_readers import model_readers
 from augment.prompts.lengths import cut_prompt
-from augment.prompts.templates import noun
 from augment.run.batch import DecodedImage, RawEdits, is_out_of_memory
+from augment.run.batch_objects import objects_of, segmenter_of
 from augment.run.batch_scores import EditToScore, edits_to_score, of_images, score_edits
-from augment.run.config import BatchConfig, WorkerConfig
+from augment.run.config import segmentation_identity
+from augment.run.worker_config import BatchConfig, WorkerConfig
 from augment.scoring import psnr
 from augment.scoring.edit_scores import EditScorer
 from augment.seeding import seed_for
@@ -50,7 +52,7 @@ PSNR_CEILING = 100.0  # dB, of two identical images: records cannot hold infinit
 def load_editor(config: WorkerConfig) -> DiffusionEditor:
     """Return an editor with the models of a worker, loaded on the number of CPU threads that it may use."""
     torch.set_num_threads(config.threads)
-    editor = DiffusionEditor(config, load_model(config.model), load_scorer(config))
+    editor = DiffusionEditor(config, load_model(config.model), load_scorer(config), segmenter_of(config))
     editor.limit_rows(config.batch_size)
     return editor
 
@@ -68,13 +70,16 @@ class DiffusionEditor:
         config: how to edit.
         model: what `config.model` names, loaded.
         scorer: scores the edits.
+        segmenter: finds the objects in images that have no mask; None: nothing of them is kept.
 
     Raises:
         ModelError: for what the model cannot do at all: a sampler, an image size.
     """
 
-    def __init__(self, config: BatchConfig, model: LatentDiffusion, scorer: EditScorer) -> None:
-        self.config, self._model, self._scorer = config, model, scorer
+    def __init__(
+        self, config: BatchConfig, model: LatentDiffusion, scorer: EditScorer, segmenter: Segmenter | None = None
+    ) -> None:
+        self.config, self._model, self._scorer, self._segmenter = config, model, scorer, segmenter
         self._fit = Fit(config.fit, config.image_size)
         self._check_settings()
         self._text_readers = model_readers(config.model)
@@ -202,16 +207,8 @@ class DiffusionEditor:
         ]
 
     def objects(self, batch: Sequence[DecodedImage]) -> Objects:
-        """Return where the objects are: their words, and masks if they are wanted.
-
-        An image without a mask keeps nothing.
-        """
-        words = [self.config.editing.preserve_word or noun(image.planned.source.class_name) for image in batch]
-        if self.config.editing.preserve != "mask":
-            return Objects(words)
-        nothing = [np.zeros((*image.pixels.shape[:2], 1), np.uint8) for image in batch]
-        masks = [self._fit.padded(n if i.mask is None else i.mask) for i, n in zip(batch, nothing, strict=True)]
-        return Objects(words, torch.from_numpy(np.stack(masks)).permute(0, 3, 1, 2) / 255)
+        """Return where the objects of a batch are, as far as `editing.preserve` asks for it."""
+        return objects_of(batch, self.config.editing, self._fit, self._segmenter)
 
     def _scores(self, batch: Sequence[DecodedImage], given: Tensor, edits: Sequence[EditToScore]) -> list[Scores]:
         """Return the scores of stored pixels, with eight bits per channel."""
@@ -257,6 +254,7 @@ class DiffusionEditor:
         """
         # The solver and the sampler as they ran, defaults included.
         settings = self.config.editing.identity() | self._editing_fields()
+        settings |= segmentation_identity(self.config.editing, self.config.segmentation)
         if self.config.editing.candidates:  # which is kept, the scores say
             settings |= {"clip": self.config.clip.model_dump(mode="json"), "classes": self.config.class_names}
         model, seed = self._model, self.config.seed

@@ -19,6 +19,7 @@ from augment.inputs.listing import left_out_text
 from augment.ledger.lease import holder
 from augment.ledger.ledger import Ledger
 from augment.models.config import check_clip, pinned
+from augment.models.segmentation_files import pinned_segmentation
 from augment.prompts import PromptConfig, PromptSource, prompt_source
 from augment.run.config import (
     ExpandConfig,
@@ -129,8 +130,19 @@ def _checked(config: ExpandConfig, sound: set[str], problems: list[str]) -> Vali
             check_clip(config.clip.name)
         except ModelError as error:
             problems.append(str(error))
+    if "segmentation" in sound and config.segmentation:
+        try:
+            config = config.model_copy(update={"segmentation": pinned_segmentation(config.segmentation)})
+        except ModelError as error:
+            problems.append(str(error))
+            sound = sound - {"segmentation"}
     findings = Findings()
-    if prompts and planner and model and {"clip", "filters", "variants_per_image", "seed", "run"} <= sound:
+    if (
+        prompts
+        and planner
+        and model
+        and {"clip", "segmentation", "filters", "variants_per_image", "seed", "run"} <= sound
+    ):
         pinned_config = config.model_copy(update={"model": model})
         try:
             findings = find(pinned_config, prompts, planner, sources, class_names, left_out)

@@ -17,7 +17,7 @@ from augment.errors import Interrupted, ModelError, UnreachableError
 from augment.ledger.in_flight import InFlight
 from augment.ledger.ledger import Ledger
 from augment.ledger.plan import cut_units
-from augment.run.config import WorkerConfig
+from augment.run.worker_config import WorkerConfig
 from augment.types import (
     PlannedSource,
     Source,

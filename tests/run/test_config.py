@@ -14,15 +14,9 @@ from augment.editing.config import OF_THE_OBJECT
 from augment.errors import ConfigError, InputError, OutputError
 from augment.ledger.plan import Plan, config_hash_of, fingerprint_difference
 from augment.prompts import PromptConfig
-from augment.run.config import (
-    ExpandConfig,
-    OutputConfig,
-    fingerprint,
-    job_sources,
-    load_expand_config,
-    worker_config,
-)
+from augment.run.config import ExpandConfig, OutputConfig, fingerprint, job_sources, load_expand_config
 from augment.run.preview import over_classes
+from augment.run.worker_config import worker_config
 from augment.storage.tar import write_tar
 from augment.tiny.world import CLASSES
 
