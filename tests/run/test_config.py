@@ -193,7 +193,7 @@ def test_what_preserves_is_in_the_fingerprint_unless_nothing_does() -> None:
     without_effect = {*OF_THE_OBJECT, "candidates", "moves"}
     assert settings == EditConfig().model_dump(mode="json", exclude=without_effect)
     of_word = EditConfig(preserve="attention", preserve_word="something", self_replace_steps=0.5).identity()
-    unused = {"candidates", "moves", "cross_replace_steps"}
+    unused = {"candidates", "moves", "cross_replace_steps", "object_guidance_scale"}
     assert "num_steps" in settings and of_word.keys() == EditConfig.model_fields.keys() - unused | {"attention_edge"}
     assert of(self_replace_steps=0.5) == plain | {"editing.self_replace_steps": 0.5}
     assert of(moves={"flip": 0.5}) == plain | {

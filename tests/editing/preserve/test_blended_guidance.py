@@ -24,6 +24,10 @@ OWNERS = [0, 0, 1]
 MASKS = torch.rand(2, 1, 16, 24, generator=torch.Generator().manual_seed(1))
 
 
+def flux_dev():
+    return flux(guidance_embeds=True, use_dynamic_shifting=True)
+
+
 def config(**changes):
     values = {"num_steps": 4, "strength": 0.75, "guidance_scale": 3.0, "preserve": "mask", "preserve_until": 1e-9}
     return EditConfig(**(values | {"stop": Stop(max_steps=2, tolerance=0.0)} | changes))
@@ -96,7 +100,7 @@ def test_one_scale_for_both_is_plain_guidance_and_a_batch_changes_nothing(replac
     assert torch.equal(edits([1], object_guidance_scale=1.0)[0], two[1])
 
 
-@pytest.mark.parametrize(("family", "pipeline"), [(StableDiffusion, latent_consistency), (Flux, flux)])
+@pytest.mark.parametrize(("family", "pipeline"), [(StableDiffusion, latent_consistency), (Flux, flux_dev)])
 def test_a_model_that_is_told_its_guidance_refuses_two(family, pipeline):
     model = family(pipeline(), model_id="toy", revision="")
     with pytest.raises(ModelError, match=r"editing\.object_guidance_scale 2: 'toy' is told one guidance scale"):
