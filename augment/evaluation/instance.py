@@ -99,8 +99,8 @@ def measure_instance(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return the rows, each with 95 % intervals, and their leads over image to image and over DDIM inversion.
 
-    A lead is the mean of paired differences over the scenes, at the same guidance scale and each strength. The first two
-    rows of a track are the renders themselves and the autoencoder's round trip: what the judges themselves get wrong.
+    A lead is the mean of paired differences over the scenes, at the same guidance scale and each strength. A track's
+    first two rows are the renders themselves and the autoencoder's round trip: what the judges themselves get wrong.
 
     Args:
         done: called after every track with all rows and leads so far.
