@@ -60,8 +60,8 @@ def check_leaks(sets: TrainingSets, near_duplicates: bool) -> None:
 def refuse_held_out(held_out: Sequence[Path | str], real: Sequence[str] = (), synthetic: Sequence[str] = ()) -> None:
     """Refuse shards with a picture of the datasets held out, or with an edit of one.
 
-    What is equal is known by the sha256 of the files, so every picture is read once, and none is decoded. `augment train`
-    looks for other versions of a picture, too.
+    What is equal is known by the sha256 of the files, so every picture is read once, and none is decoded. Other
+    versions of a picture are for `augment train` to find.
 
     Args:
         held_out: datasets that are measured on: a folder, a tar or a manifest each, also as a URL.

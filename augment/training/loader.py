@@ -99,8 +99,8 @@ def mixed_loader(
 class MixedLoader:
     """An iterable over the batches of one epoch; every new iteration is the next epoch. Made by `mixed_loader`.
 
-    `state_dict` and `load_state_dict` are the protocol of torchdata, Lightning and torch.distributed.checkpoint: a loader
-    made with the same arguments goes on after the last batch that was given, with the same batches.
+    `state_dict` and `load_state_dict` are the protocol of torchdata, Lightning and torch.distributed.checkpoint: a
+    loader made with the same arguments goes on after the last batch that was given, with the same batches.
     """
 
     def __init__(self, mixture: Mixture, pieces: Pieces, fit: Fit, in_processes: bool) -> None:

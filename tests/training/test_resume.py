@@ -31,7 +31,7 @@ def shards(tmp_path: Path) -> Path:
 
 
 def make(shards: Path, **changes: Any) -> MixedLoader:
-    settings = {"batch_size": 6, "epoch_samples": 200, "image_size": SIZE, "rank": 1, "world_size": 2, "seed": 5}
+    settings = {"batch_size": 6, "epoch_samples": 120, "image_size": SIZE, "rank": 1, "world_size": 2, "seed": 5}
     return mixed_loader(shards / "real", shards / "edits.tar", **(settings | changes))
 
 
@@ -41,8 +41,9 @@ def equal(found: list[Batch], expected: list[Batch]) -> bool:
     )
 
 
-@pytest.mark.parametrize("balanced", [False, True])
-@pytest.mark.parametrize(("num_workers", "batch_size"), [(0, 6), (2, 6), (3, 2)])
+@pytest.mark.parametrize(
+    ("num_workers", "batch_size", "balanced"), [(0, 6, False), (0, 6, True), (2, 6, False), (3, 2, True)]
+)
 def test_the_remaining_batches_are_the_same(shards: Path, num_workers: int, batch_size: int, balanced: bool) -> None:
     arguments = {"num_workers": num_workers, "batch_size": batch_size, "class_balanced": balanced}
     loader = make(shards, **arguments)
@@ -52,7 +53,7 @@ def test_the_remaining_batches_are_the_same(shards: Path, num_workers: int, batc
         batches.append(batch)
         states.append(json.loads(json.dumps(loader.state_dict())))
     third = list(loader)
-    for given in (1, 7, len(batches) - 1):
+    for given in (1, 7):
         resumed = make(shards, **arguments)
         resumed.load_state_dict(states[given - 1])
         assert equal(list(resumed), batches[given:])
