@@ -19,14 +19,12 @@ mixer draws from the global random generator. Nothing but images and integers is
 from __future__ import annotations
 
 import itertools
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -36,6 +34,7 @@ from augment.training.leaks import refuse_held_out
 from augment.training.mixing import MixingCheck
 from augment.training.mixture import OPEN_SHARDS, Mixture, Position, Shards, mixture_of
 from augment.training.pieces import EpochPieces, Piece, Pieces, Progress
+from augment.training.ranks import rank_and_world_size, share_of_rank
 
 Batch = tuple[Tensor, Tensor]
 
@@ -85,10 +84,10 @@ def mixed_loader(
         LeakError: if samples are held out.
         ValueError: for a number out of its range; the message names it.
     """
-    rank, world_size = _rank_and_world_size(rank, world_size)
-    _at_least(1, batch_size=batch_size, epoch_samples=epoch_samples, image_size=image_size)
+    rank, world_size = rank_and_world_size(rank, world_size)
+    _at_least(1, batch_size=batch_size, image_size=image_size)
     _at_least(0, num_workers=num_workers)
-    samples, square = _share_of_rank(epoch_samples, world_size), _square(fit, image_size)
+    samples, square = share_of_rank(epoch_samples, world_size), _square(fit, image_size)
     pieces = Pieces(batch_size, samples, max(1, min(num_workers, samples)), rank, world_size)
     mixture = mixture_of(real, synthetic, synthetic_ratio, open_shards, class_balanced, seed)
     if held_out:
@@ -211,28 +210,3 @@ def _at_least(least: int, **values: int) -> None:
     for name, value in values.items():
         if value < least:
             raise ValueError(f"{name} is {value}, expected at least {least}")
-
-
-def _share_of_rank(epoch_samples: int, world_size: int) -> int:
-    """Return the samples of one rank. Raises ValueError if not all ranks have the same number."""
-    if epoch_samples % world_size:
-        below = epoch_samples - epoch_samples % world_size
-        raise ValueError(
-            f"epoch_samples is {epoch_samples}, which {world_size} ranks cannot share evenly; "
-            f"take {below or world_size} or {below + world_size}"
-        )
-    return epoch_samples // world_size
-
-
-def _rank_and_world_size(rank: int | None, world_size: int | None) -> tuple[int, int]:
-    """Return the rank and the number of ranks: as given, else torch.distributed's, else the environment's."""
-    if (rank is None) != (world_size is None):
-        raise ValueError(f"give rank and world_size together: rank is {rank}, world_size is {world_size}")
-    if rank is None or world_size is None:
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
-        else:
-            rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    if not 0 <= rank < world_size:
-        raise ValueError(f"rank is {rank}, expected 0 to world_size - 1 = {world_size - 1}")
-    return rank, world_size
