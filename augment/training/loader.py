@@ -30,6 +30,7 @@ from torch.utils.data import DataLoader
 
 from augment.errors import TrainingError
 from augment.inputs.fit import Fit, FitName
+from augment.inputs.tensors import joined_images
 from augment.training.leaks import refuse_held_out
 from augment.training.mixing import MixingCheck
 from augment.training.mixture import OPEN_SHARDS, Mixture, Position, Shards, mixture_of
@@ -163,8 +164,7 @@ class MixedLoader:
     def _batches(self, pieces: Iterator[Piece], progress: Progress) -> Iterator[Batch]:
         """Yield the batches and note what was given; warn once if they have fewer classes than mixed ones."""
         while group := list(itertools.islice(pieces, self._pieces.per_batch)):
-            images, labels = [piece[0] for piece in group], [piece[1] for piece in group]
-            batch = (images[0], labels[0]) if len(group) == 1 else (torch.cat(images), torch.cat(labels))
+            batch = joined_images([piece[0] for piece in group]), torch.cat([piece[1] for piece in group])
             if found := self._check.observe(batch[1].tolist()):
                 warnings.warn(_not_mixed(self._mixture, self._pieces.batch_size, *found), stacklevel=2)
             progress = progress.after(group)

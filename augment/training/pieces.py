@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from augment.inputs.fit import Fit
-from augment.inputs.tensors import to_images
 from augment.training.mixture import MixedStream, Mixture, Position
 
 
@@ -65,7 +64,9 @@ class Pieces:
         return tuple(found)
 
 
-Piece = tuple[Tensor, Tensor, int, Position]  # images, labels, the worker, and where its stream stands then
+Piece = tuple[
+    Tensor, Tensor, int, Position
+]  # pixels, uint8 [n, 3, H, W], labels, the worker, and where its stream stands then
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,9 @@ class EpochPieces(IterableDataset[Piece]):
         stream = MixedStream(self.mixture, progress.epoch, *pieces.stream(worker), start)
         side = self.fit.image_size
         for number in range(first, pieces.num_batches * pieces.per_batch, pieces.workers):
-            pixels = np.empty((pieces.size(number), side, side, 3), np.uint8)
+            pixels = np.empty((pieces.size(number), 3, side, side), np.uint8)
             labels = torch.empty(len(pixels), dtype=torch.int64)
             for place in range(len(pixels)):
-                pixels[place], labels[place] = stream.next_picture(self.fit)
-            yield to_images(pixels).contiguous(), labels, worker, stream.position
+                picture, labels[place] = stream.next_picture(self.fit)
+                pixels[place] = picture.transpose(2, 0, 1)
+            yield torch.from_numpy(pixels), labels, worker, stream.position

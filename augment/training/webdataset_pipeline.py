@@ -1,11 +1,11 @@
 """The mixed samples as the first stage of a webdataset pipeline, for those who have the rest of theirs.
 
-    import webdataset as wds
-    from augment.training.webdataset_pipeline import MixedSamples
+import webdataset as wds
+from augment.training.webdataset_pipeline import MixedSamples
 
-    samples = MixedSamples("data/train/*.tar", "out/demo/shards", epoch_samples=10_000)
-    pipeline = wds.DataPipeline(samples, wds.decode("pil"), wds.to_tuple("png;jpg;webp", "cls"), wds.batched(64))
-    loader = wds.WebLoader(pipeline, batch_size=None, num_workers=4)
+samples = MixedSamples("data/train/*.tar", "out/demo/shards", epoch_samples=10_000)
+pipeline = wds.DataPipeline(samples, wds.decode("pil"), wds.to_tuple("png;jpg;webp", "cls"), wds.batched(64))
+loader = wds.WebLoader(pipeline, batch_size=None, num_workers=4)
 """
 
 from __future__ import annotations
@@ -63,9 +63,7 @@ class MixedSamples(IterableDataset[dict[str, str | bytes]]):
     def __iter__(self) -> Iterator[dict[str, str | bytes]]:
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        stream = MixedStream(
-            self._mixture, self._epoch, self._rank * workers + worker, self._world_size * workers
-        )
+        stream = MixedStream(self._mixture, self._epoch, self._rank * workers + worker, self._world_size * workers)
         for _ in range(worker, self._samples, workers):
             sample = stream.next_sample()
             files = {sample.extension: sample.image, "cls": str(sample.label).encode()} | sample.texts
