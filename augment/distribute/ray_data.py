@@ -5,8 +5,8 @@
     for batch in edits.select_columns(["image", "label"]).iter_torch_batches(batch_size=64): ...
 
 Ray's own `read_webdataset` decodes every member by its name with its default decoder, pickles too if an environment
-variable says so, and makes columns of whatever members the first samples have. Here a picture and an integer are decoded,
-and nothing else.
+variable says so, and makes columns of whatever members the first samples have. Here a picture and an integer are
+decoded, and nothing else.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _MOST_DAMAGED = 100  # pictures in a row
 def read_pictures(shards: Path | str | Sequence[str], *, image_size: int, fit: FitName = "crop") -> ray.data.Dataset:
     """Return a dataset with a row for each sample; a task reads one shard, in its order.
 
-    The columns are `image` (uint8 [image_size, image_size, 3]), `label` (int), `key`, `shard`, and `record`, the text of
-    the sample's `.json`, "" without one. Damaged pictures are passed over with a warning in the worker's log.
+    The columns are `image` (uint8 [image_size, image_size, 3]), `label` (int), `key`, `shard`, and `record`, the text
+    of the sample's `.json`, "" without one. Damaged pictures are passed over with a warning in the worker's log.
 
     Args:
         shards: as for `mixed_loader`; every node must reach them.

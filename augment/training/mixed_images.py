@@ -10,6 +10,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, Protocol
 
+import torch
 from torch.utils.data import Dataset
 
 from augment.training.order import MixedOrder
@@ -26,8 +27,8 @@ class LabelledImages(Protocol):
 class MixedImages(Dataset[tuple[Any, int]]):
     """One epoch of real pictures and edits, of which floor(n ratio) are edits; any sampler may go through it.
 
-    Both kinds are gone through in passes, each in an order of its own (see `augment.training.order`), and the next epoch
-    goes on where the last one ended: with more pictures than an epoch has room for, each comes in its turn.
+    Both kinds are gone through in passes, each in an order of its own (see `augment.training.order`), and the next
+    epoch goes on where the last one ended: with more pictures than an epoch has room for, each comes in its turn.
 
     Args:
         real, edits: datasets of (image, label) with the same labels.
@@ -55,11 +56,11 @@ class MixedImages(Dataset[tuple[Any, int]]):
         if self._length < 1:
             raise ValueError(f"epoch_samples is {self._length}, expected at least 1")
         self._order = MixedOrder(len(real), len(edits), Fraction(str(ratio)), 1, seed)
-        self._epoch = 0
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # worker processes that live on see it, too
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch: other samples of the same number. Worker processes that live on do not hear of it."""
-        self._epoch = epoch
+        """Choose the epoch: as many samples, but the next ones."""
+        self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
         return self._length
@@ -68,7 +69,7 @@ class MixedImages(Dataset[tuple[Any, int]]):
         """Return image and label. Raises IndexError if there is no such place."""
         if not 0 <= place < self._length:
             raise IndexError(f"place {place} of {self._length}")
-        (chosen,) = self._order.batch(self._epoch * self._length + place)
+        (chosen,) = self._order.batch(int(self._epoch) * self._length + place)
         own = self._order.real
         image, label = self.real[chosen] if chosen < own else self.edits[chosen - own]
         return (self.transform(image) if self.transform else image), label

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from augment.training.leaks import refuse_held_out
@@ -26,8 +27,7 @@ class MixedSamples(IterableDataset[dict[str, str | bytes]]):
     The order, the ratio and what each worker of each rank reads are those of `mixed_loader`, for which see the arguments.
     No other file of a sample is handed on, so nothing that a pipeline decodes can be a pickle.
 
-    An epoch has the same samples each time, unless `set_epoch` is called before it. Call it on the object itself; worker
-    processes that live on (`persistent_workers`) do not hear of it.
+    An epoch has the same samples each time, unless `set_epoch` is called before it.
 
     Raises:
         InputError: if there are no such shards; while iterating, if one cannot be read.
@@ -52,18 +52,18 @@ class MixedSamples(IterableDataset[dict[str, str | bytes]]):
         self._rank, self._world_size = rank_and_world_size(rank, world_size)
         self._samples = share_of_rank(epoch_samples, self._world_size)
         self._mixture = mixture_of(real, synthetic, synthetic_ratio, open_shards, class_balanced, seed)
-        self._epoch = 0
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # worker processes that live on see it, too
         if held_out:
             refuse_held_out(held_out, self._mixture.real, self._mixture.synthetic)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration gives."""
-        self._epoch = epoch
+        self._epoch.fill_(epoch)
 
     def __iter__(self) -> Iterator[dict[str, str | bytes]]:
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        stream = MixedStream(self._mixture, self._epoch, self._rank * workers + worker, self._world_size * workers)
+        stream = MixedStream(self._mixture, int(self._epoch), self._rank * workers + worker, self._world_size * workers)
         for _ in range(worker, self._samples, workers):
             sample = stream.next_sample()
             files = {sample.extension: sample.image, "cls": str(sample.label).encode()} | sample.texts

@@ -125,6 +125,13 @@ def test_mixed_images_have_the_exact_ratio_and_give_each_its_turn() -> None:
     assert len(list(mixed)) == 17  # type: ignore[call-overload]
     with pytest.raises(IndexError):
         mixed[17]
+    loader = DataLoader(mixed, batch_size=17, num_workers=1, persistent_workers=True)
+    epochs = []
+    for epoch in (0, 1):
+        mixed.set_epoch(epoch)
+        epochs.append([images.tolist() for images, _ in loader])
+        assert epochs[-1] == [[mixed[i][0] for i in range(17)]]
+    assert epochs[0] != epochs[1]
     with pytest.raises(ValueError, match="ratio is 2, expected 0 to 1"):
         MixedImages(Numbers(0, 1), Numbers(0, 1), ratio=2)
 

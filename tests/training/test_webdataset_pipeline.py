@@ -49,6 +49,15 @@ def test_the_samples_are_those_of_the_loader_in_its_order(shards: Path) -> None:
     assert numbers_of(pipeline(samples)) == second
 
 
+def test_workers_that_live_on_give_another_epoch_too(shards: Path) -> None:
+    samples = MixedSamples(shards / "real", epoch_samples=48)
+    loader = wds.WebLoader(pipeline(samples), batch_size=None, num_workers=1, persistent_workers=True)
+    first = numbers_of(loader)
+    samples.set_epoch(1)
+    second = numbers_of(loader)
+    assert sorted(first) == sorted(second) == list(range(48)) and first != second
+
+
 def test_ranks_and_workers_of_a_web_loader_cover_each_real_sample_once_a_pass(shards: Path) -> None:
     seen = []
     for rank in range(2):
