@@ -130,6 +130,11 @@ class InvertedImages:
             target_prompts: for each image any number of prompts.
             config: that the images were inverted with, or the same with a smaller strength or another guidance scale.
         """
+        parts = [self._together(some, config) for some in in_parts(target_prompts, self.model.edits_at_once)]
+        return [torch.cat(of_one) for of_one in zip(*parts, strict=True)]
+
+    def _together(self, target_prompts: Sequence[Sequence[str]], config: EditConfig) -> list[Tensor]:
+        """Return `edits`, all sampled together."""
         counts = [len(prompts) for prompts in target_prompts]
         if not any(counts):
             return [torch.zeros(0, 3, *self.image_size) for _ in counts]
@@ -171,6 +176,24 @@ def invert_batch(
     with hints.watching(model) as watch:
         inversion = invert_latents(model, latents, source, seeds, config, full, watch, kept)
     return InvertedImages(model, size_of(images), config, source, inversion, full, hints, watch)
+
+
+def in_parts(prompts: Sequence[Sequence[str]], most: int | None) -> list[list[list[str]]]:
+    """Return the prompts of a batch in parts of at most so many, in their order; each part has a list for each image.
+
+    Args:
+        prompts: for each image any number.
+        most: prompts of a part, 1 or more; None: all.
+    """
+    places = [(i, prompt) for i, own in enumerate(prompts) for prompt in own]
+    size = most or max(1, len(places))
+    parts = []
+    for start in range(0, max(1, len(places)), size):
+        part: list[list[str]] = [[] for _ in prompts]
+        for i, prompt in places[start : start + size]:
+            part[i].append(prompt)
+        parts.append(part)
+    return parts
 
 
 def last_steps(inversion: Inversion, steps: int, dtype: torch.dtype = torch.float32) -> Inversion:

@@ -221,8 +221,8 @@ def _seeds(track: Track, chunk: slice) -> list[int]:
 
 def _leads(scored: list[tuple[dict[str, Any], InstanceScores]]) -> list[dict[str, Any]]:
     """Return, for every edited row, its lead over image to image and over plain DDIM inversion, at each strength."""
-    own = ("track", "method", "solver", "warm_start", "stop", "preserve", "self_replace_steps")
-    own += ("strength", "guidance_scale")
+    of_method = ("method", "solver", "warm_start", "stop", "preserve", "self_replace_steps")
+    own = ("track", *of_method, "strength", "guidance_scale")
     leads = []
     for about, scores in scored:
         for against, reference in scored:

@@ -69,6 +69,8 @@ class LatentDiffusion(ABC):
         largest_side: of an image, in pixels, for networks that know a limited number of positions; None for the others.
         device, dtype: of the network; latents are float32 throughout.
         rows: rows of every call of a network, see `augment.models.rows`; None: as many as there are.
+        edits_at_once: edits that are sampled and decoded together, which bounds what is on the device and changes no
+            bit where `rows` is set; None: all of a batch.
     """
 
     samplers: ClassVar[tuple[str, ...]]
@@ -83,6 +85,7 @@ class LatentDiffusion(ABC):
     device: torch.device
     dtype: torch.dtype
     rows: int | None = None
+    edits_at_once: int | None = None
 
     @abstractmethod
     def encode(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:

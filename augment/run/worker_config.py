@@ -40,6 +40,7 @@ class WorkerConfig(BatchConfig):
 
     output: str = Field(description="the run's output folder or URL, reachable from every worker")
     batch_size: int = Field(gt=0, description="source images inverted together")
+    max_edits_at_once: int | None = Field(default=None, gt=0, description="edits sampled together; None: all")
     threads: int = Field(gt=0, description="CPU threads of torch; runs with other numbers may differ in the last bit")
     filters: FilterConfig = Field(
         default=FilterConfig(), description="thresholds for the progress only; publishing applies those of its time"
@@ -73,6 +74,7 @@ def worker_config(config: ExpandConfig, plan: Plan) -> WorkerConfig:
         pixels_hash=plan.pixels_hash,
         output=output_url(config),
         batch_size=config.run.batch_size,
+        max_edits_at_once=config.run.max_edits_at_once,
         threads=config.run.threads_per_worker,
         filters=config.filters,
     )

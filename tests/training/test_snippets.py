@@ -154,6 +154,8 @@ def test_the_loader_takes_what_the_page_says() -> None:
 
     page = (ROOT / "docs" / "training.md").read_text()
     table = page.partition("| argument | meaning |")[2].partition("\n\n")[0]
-    named = {name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.partition("|")[2].partition("|")[0])}
+    named = {
+        name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.partition("|")[2].partition("|")[0])
+    }
     required = {"real", "synthetic", "batch_size", "image_size"}
     assert named | required == set(inspect.signature(mixed_loader).parameters)
