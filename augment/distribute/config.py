@@ -40,6 +40,12 @@ class RunConfig(BaseModel):
         description="seconds after which a worker that has not ended a unit is taken for hanging and is ended, as if "
         "it had died; null: 10 times the median unit, at least 1800",
     )
+    setup_timeout: float = Field(
+        default=7200.0,
+        gt=0,
+        description="seconds after which a worker on Ray that has not loaded its models is taken for hanging and is "
+        "ended; longer than the longest download of a model",
+    )
     address: str = Field(
         default="local",
         pattern=r"^(local|auto|.+:\d+)$",
