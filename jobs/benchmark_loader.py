@@ -2,19 +2,22 @@
 
 python -m jobs.benchmark_loader [--side 64] [--samples 8192] [--rounds 3] [--workers 0 2 4] [--json]
 
-Writes tars of the shipped training pictures, real ones and as many "edits", into a temporary folder. Both sides then read
-epochs of as many samples, in turn, from the first batch asked for to the last: opening tars, filling shuffle buffers and
-starting workers is part of it. The plain pipeline is what one would write by hand: all tars in one `wds.WebDataset`, a
-shuffle buffer, Pillow, and torchvision's resize, centre crop and normalisation; it knows no ratio, ranks or resume.
-The printed rate is the median over the rounds, the ratio that of the medians.
+Writes tars of the shipped training pictures, real ones and as many "edits", into a temporary folder. Both sides then
+read epochs of as many samples, in turn, from the first batch asked for to the last: opening tars, filling shuffle
+buffers and starting workers is part of it. The plain pipeline is what one would write by hand: all tars in one
+`wds.WebDataset`, a shuffle buffer, Pillow, and torchvision's resize, centre crop and normalisation. What is printed are
+medians over the rounds. On a machine that does other things too, the ratio of the processors' time says more than that
+of the rates.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import io
 import json
 import random
+import resource
 import statistics
 import tempfile
 import time
@@ -41,12 +44,16 @@ SHUFFLE = 1000
 
 @dataclass(frozen=True)
 class Rates:
-    """Samples per second of both, with so many workers, and the mixed loader's over the plain one's."""
+    """Samples per second of both, with so many workers, and the mixed loader's over the plain one's.
+
+    `cpu_ratio` is the same of samples per second of processor time, all processes together.
+    """
 
     workers: int
     mixed: float
     plain: float
     ratio: float
+    cpu_ratio: float
 
 
 def write_pictures(folder: Path, side: int, tars: int = TARS, per_tar: int = PER_TAR) -> tuple[Path, Path]:
@@ -100,12 +107,20 @@ def plain_loader(tars: list[str], image_size: int, samples: int, workers: int) -
     return wds.WebLoader(pipeline, batch_size=None, num_workers=workers)
 
 
-def rate(make: Callable[[], Iterable[Any]]) -> float:
-    """Return the samples per second of an epoch."""
-    start, samples = time.perf_counter(), 0
+def rates_of(make: Callable[[], Iterable[Any]]) -> tuple[float, float]:
+    """Return the samples of an epoch per second, and per second of processor time."""
+    start, cpu_start, samples = time.perf_counter(), _cpu_seconds(), 0
     for _, labels in make():
         samples += len(labels)
-    return samples / (time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    gc.collect()  # the workers end, and their time counts
+    return samples / seconds, samples / (_cpu_seconds() - cpu_start)
+
+
+def _cpu_seconds() -> float:
+    """Return the processor time of this process and of those of its children that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def measure(real: Path, edits: Path, image_size: int, samples: int, rounds: int, workers: int) -> Rates:
@@ -117,20 +132,20 @@ def measure(real: Path, edits: Path, image_size: int, samples: int, rounds: int,
         ),
         "plain": lambda: plain_loader(tars, image_size, samples, workers),
     }
-    found: dict[str, list[float]] = {name: [] for name in sides}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
     for number in range(rounds):
         for name in sorted(sides, reverse=number % 2 == 1):
-            found[name].append(rate(sides[name]))
-    mixed, plain = (statistics.median(found[name]) for name in ("mixed", "plain"))
-    return Rates(workers, round(mixed), round(plain), round(mixed / plain, 2))
+            found[name].append(rates_of(sides[name]))
+    (mixed, mixed_cpu), (plain, plain_cpu) = (map(statistics.median, zip(*found[n], strict=True)) for n in sides)
+    return Rates(workers, round(mixed), round(plain), round(mixed / plain, 2), round(mixed_cpu / plain_cpu, 2))
 
 
 def as_table(rates: Iterable[Rates]) -> Iterator[str]:
     """Yield the lines of a Markdown table."""
-    yield "| workers | mixed loader, samples/s | plain webdataset, samples/s | ratio |"
-    yield "|---|---|---|---|"
+    yield "| workers | mixed loader, samples/s | plain webdataset, samples/s | ratio | ratio by processor time |"
+    yield "|---|---|---|---|---|"
     for row in rates:
-        yield f"| {row.workers} | {row.mixed:,.0f} | {row.plain:,.0f} | {row.ratio:.2f} |"
+        yield f"| {row.workers} | {row.mixed:,.0f} | {row.plain:,.0f} | {row.ratio:.2f} | {row.cpu_ratio:.2f} |"
 
 
 def main() -> None:

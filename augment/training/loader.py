@@ -158,14 +158,17 @@ class MixedLoader:
         dataset = EpochPieces(self._mixture, self._pieces, self._fit, start)
         per_batch = self._pieces.per_batch
         ahead = 2 * per_batch if self._num_workers else None  # as many samples ahead as two batches of each worker
-        loader = DataLoader(dataset, batch_size=None, num_workers=self._num_workers, prefetch_factor=ahead)
+        loader = DataLoader(
+            dataset, batch_size=None, num_workers=self._num_workers, prefetch_factor=ahead, collate_fn=_as_it_is
+        )
         return self._batches(iter(loader), start)
 
     def _batches(self, pieces: Iterator[Piece], progress: Progress) -> Iterator[Batch]:
         """Yield the batches and note what was given; warn once if they have fewer classes than mixed ones."""
         while group := list(itertools.islice(pieces, self._pieces.per_batch)):
-            batch = joined_images([piece[0] for piece in group]), torch.cat([piece[1] for piece in group])
-            if found := self._check.observe(batch[1].tolist()):
+            labels = [label for piece in group for label in piece[1]]
+            batch = joined_images([piece[0] for piece in group]), torch.tensor(labels)
+            if found := self._check.observe(labels):
                 warnings.warn(_not_mixed(self._mixture, self._pieces.batch_size, *found), stacklevel=2)
             progress = progress.after(group)
             last = progress.batches == self._pieces.num_batches
@@ -185,6 +188,10 @@ class MixedLoader:
             "image_size": self._fit.image_size,
             "fit": self._fit.name,
         }
+
+
+def _as_it_is(piece: Any) -> Any:
+    return piece
 
 
 def _not_mixed(mixture: Mixture, batch_size: int, seen: float, expected: float) -> str:

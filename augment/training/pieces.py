@@ -64,9 +64,8 @@ class Pieces:
         return tuple(found)
 
 
-Piece = tuple[
-    Tensor, Tensor, int, Position
-]  # pixels, uint8 [n, 3, H, W], labels, the worker, and where its stream stands then
+# Pixels, uint8 [n, 3, H, W], labels, the worker, and where its stream stands then.
+Piece = tuple[Tensor, list[int], int, Position]
 
 
 @dataclass(frozen=True)
@@ -101,8 +100,10 @@ class EpochPieces(IterableDataset[Piece]):
         side = self.fit.image_size
         for number in range(first, pieces.num_batches * pieces.per_batch, pieces.workers):
             pixels = np.empty((pieces.size(number), 3, side, side), np.uint8)
-            labels = torch.empty(len(pixels), dtype=torch.int64)
+            labels = []
             for place in range(len(pixels)):
-                picture, labels[place] = stream.next_picture(self.fit)
+                picture, label = stream.next_picture(self.fit)
                 pixels[place] = picture.transpose(2, 0, 1)
+                labels.append(label)
+            # Pixels pass to the main process in shared memory, which for labels would cost more than it saves.
             yield torch.from_numpy(pixels), labels, worker, stream.position

@@ -24,7 +24,7 @@ from augment.training.ranks import rank_and_world_size, share_of_rank
 class MixedSamples(IterableDataset[dict[str, str | bytes]]):
     """Samples as webdataset has them: `__key__`, `__url__`, and the bytes of the image, `cls`, and `txt` and `json`.
 
-    The order, the ratio and what each worker of each rank reads are those of `mixed_loader`, for which see the arguments.
+    The order, the ratio and what each worker of each rank reads are those of `mixed_loader`; so are the arguments.
     No other file of a sample is handed on, so nothing that a pipeline decodes can be a pickle.
 
     An epoch has the same samples each time, unless `set_epoch` is called before it.

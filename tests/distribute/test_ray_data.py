@@ -13,6 +13,7 @@ import pytest
 
 from augment.storage.tar import write_tar
 from tests.training.output import write_output
+from tests.training.snippets import run_snippet, write_data
 from tests.training.test_edited_images import pixels
 from tests.training.test_loader import SIZE, sample, write_shards
 from tests.training.toy import files_of, picture
@@ -56,6 +57,13 @@ def test_rows_of_edits_have_their_records_and_pixels(ray_session: Any, tmp_path:
     assert row["key"] == "s019-v00" and row["label"] == 1
     assert json.loads(row["record"])["class_name"] == "green"
     assert (np.asarray(row["image"]) == pixels(picture(1, 19, "edit"))).all()
+
+
+def test_the_snippet_of_the_page(ray_session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_data(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    found = run_snippet("Ray Data")
+    assert found["images"].shape == (8, 16, 16, 3) and len(found["labels"]) == 8
 
 
 def test_pickles_are_not_read_and_damaged_pictures_are_passed_over(

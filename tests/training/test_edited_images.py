@@ -66,7 +66,7 @@ def test_a_folder_in_a_store(tmp_path: Path) -> None:
     here, there = EditedImages(folder), EditedImages("memory://edited/out")
     assert [np.asarray(there[i][0]).sum() for i in range(18)] == [np.asarray(here[i][0]).sum() for i in range(18)]
     memory.rm("/edited", recursive=True)
-    with pytest.raises(InputError, match="memory://edited/out/shards/train-000000.tar"):
+    with pytest.raises(InputError, match=r"memory://edited/out/shards/train-000000\.tar"):
         there[0]
 
 
