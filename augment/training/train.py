@@ -12,28 +12,28 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from augment.errors import ModelError, TrainingError
+from augment.errors import ModelError
 from augment.inputs.fit import Fit
 from augment.seeding import seed_for
 from augment.training.augmentations import Augmentation
+from augment.training.batches import NumberedBatches
 from augment.training.checkpoint import Checkpoints, Row, TrainingState, best_row, fingerprint_of
-from augment.training.config import OptimizerConfig, TrainingConfig
+from augment.training.config import TrainingConfig
 from augment.training.data import Pixels, TrainingSets, list_sets
 from augment.training.leaks import check_leaks
 from augment.training.look import Looked, look_at
 from augment.training.networks import build_network, check_bfloat16_on_cpu
 from augment.training.order import MixedOrder
 from augment.training.results import Board, read_report, write_results
+from augment.training.step import arithmetic, learning_rate_at, make_optimizer, take_step
 
 Tell = Callable[[str], None]
 
@@ -74,30 +74,6 @@ def train(config: TrainingConfig, out: Path, tell: Tell = lambda line: None) -> 
     return report
 
 
-def learning_rate_at(config: OptimizerConfig, step: int, steps: int) -> float:
-    """Return the learning rate of a step: linear warm-up, then a cosine to zero at the last step's end."""
-    if step < config.warmup:
-        return config.learning_rate * (step + 1) / config.warmup
-    progress = (step - config.warmup) / max(1, steps - config.warmup)
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-@dataclass
-class _Batches(Dataset[tuple[Tensor, Tensor]]):
-    """Batch number n is what step n trains on."""
-
-    order: MixedOrder
-    pixels: Pixels
-    targets: Tensor
-    augmentation: Augmentation
-    seed: int
-
-    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
-        places = self.order.batch(number)
-        pixels = torch.from_numpy(self.pixels.take(places)).permute(0, 3, 1, 2).contiguous()
-        return self.augmentation(pixels, self.targets[places], seed_for(self.seed, "augmentation", number))
-
-
 class _Run:
     """One training run: what stays the same while its state changes."""
 
@@ -128,7 +104,7 @@ class _Run:
             check_bfloat16_on_cpu(network, config.network.name, config.data.image_size)
         network = network.to(config.device).to(memory_format=torch.channels_last)
         average = copy.deepcopy(network).requires_grad_(False)
-        state = TrainingState(network, average, _optimizer(network, config.optimizer))
+        state = TrainingState(network, average, make_optimizer(network, config.optimizer))
         self.checkpoints.load(state, config.device)
         if state.step:
             self.tell(f"goes on after step {state.step} of {config.steps}")
@@ -142,7 +118,7 @@ class _Run:
         began, losses = time.monotonic() - state.seconds, list[float]()
         with contextlib.closing(board):
             for images, targets in self.batches(state.step):
-                losses.append(self.step(state, images, targets))
+                losses.append(take_step(state, config, images, targets))
                 if state.step % config.eval_every == 0 or state.step == config.steps:
                     row = {"step": state.step, "loss": math.fsum(losses) / len(losses)}
                     row["learning_rate"] = learning_rate_at(config.optimizer, state.step - 1, config.steps)
@@ -169,43 +145,16 @@ class _Run:
         """Yield the batches of the steps from `first` on."""
         sources = [*self.sets.real, *self.sets.synthetic]
         pixels, targets = Pixels(sources, self.fit, self.cache), torch.from_numpy(self.sets.targets(sources))
-        batches = _Batches(self.order, pixels, targets, self.augmentation, self.config.seed)
+        batches = NumberedBatches(self.order, pixels, targets, self.augmentation, self.config.seed)
         numbers, workers = range(first, self.config.steps), self.config.data.num_workers
         yield from DataLoader(batches, batch_size=None, sampler=numbers, num_workers=workers)
-
-    def step(self, state: TrainingState, images: Tensor, targets: Tensor) -> float:
-        """Take one step and return its loss."""
-        config, settings = self.config, self.config.optimizer
-        torch.manual_seed(seed_for(config.seed, "step", state.step))  # of dropout and stochastic depth
-        for group in state.optimizer.param_groups:
-            group["lr"] = learning_rate_at(settings, state.step, config.steps)
-        state.network.train()
-        images, targets = images.to(config.device), targets.to(config.device)
-        with _arithmetic(config):
-            logits = state.network(images.contiguous(memory_format=torch.channels_last))
-        loss = F.cross_entropy(logits.float(), targets, label_smoothing=settings.label_smoothing)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"the loss is {value} at step {state.step + 1}. Lower optimizer.learning_rate "
-                f"({settings.learning_rate:g}) or set dtype to float32, and choose another --out"
-            )
-        state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if settings.clip_norm is not None:
-            nn.utils.clip_grad_norm_(state.network.parameters(), settings.clip_norm)
-        state.optimizer.step()
-        # The decay rises with the steps: the first, random weights must not stay in the average.
-        _average(state, min(settings.ema_decay, (1 + state.step) / (10 + state.step)))
-        state.step += 1
-        return value
 
     def look(self, network: nn.Module, name: Literal["val", "test"]) -> Looked:
         """Look at val or test with the given weights."""
         sources, pixels = self.looked_at[name]
 
         def logits(images: Tensor) -> Tensor:
-            with _arithmetic(self.config):
+            with arithmetic(self.config):
                 found: Tensor = network(images.to(self.config.device).contiguous(memory_format=torch.channels_last))
             return found.float()
 
@@ -231,29 +180,6 @@ class _Run:
             "seconds": state.seconds,
             "history": state.history,
         }
-
-
-def _optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """Return AdamW, without decay for biases and the weights of norms."""
-    matrices = [p for p in network.parameters() if p.ndim > 1]
-    vectors = [p for p in network.parameters() if p.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.learning_rate)
-
-
-def _arithmetic(config: TrainingConfig) -> torch.autocast:
-    device = torch.device(config.device).type
-    return torch.autocast(device, torch.bfloat16, enabled=config.dtype == "bfloat16")
-
-
-@torch.no_grad()
-def _average(state: TrainingState, decay: float) -> None:
-    """Move the average towards the weights, and running statistics likewise; counters are copied."""
-    for kept, now in zip(state.average.state_dict().values(), state.network.state_dict().values(), strict=True):
-        if kept.is_floating_point():
-            kept.lerp_(now, 1 - decay)
-        else:
-            kept.copy_(now)
 
 
 def _line(row: Row, steps: int, best_step: int) -> str:
