@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from augment.cli.output import AsJson, Overrides, messages, show
+from augment.errors import AugmentError
 
 
 def train(
@@ -28,12 +31,16 @@ def train(
         from augment.config import load_config
         from augment.storage.local_store import check_local_folder
         from augment.training.config import TrainingConfig
+        from augment.training.launcher import launched_rank
         from augment.training.train import train as run
 
         folder = out if out is not None else Path("out") / "train" / config.stem
         loaded = load_config(config, TrainingConfig, overrides or [])
         check_local_folder(folder, "--out")
-        report = run(loaded, folder, lambda line: print(line, file=sys.stderr, flush=True))
+        with _first_speaks():
+            report = run(loaded, folder, lambda line: print(line, file=sys.stderr, flush=True))
+        if launched_rank() > 0:
+            return
         content = {"out": str(folder), **{k: v for k, v in report.items() if k not in ("fingerprint", "history")}}
         show(content, _lines(folder, report), as_json)
 
@@ -65,6 +72,19 @@ def study(
         report = run_study(settings, out, lambda line: print(line, file=sys.stderr, flush=True))
         lines = [*study_table(report).splitlines(), "", f"report          {out / 'report.json'}"]
         show({"out": str(out), **{k: v for k, v in report.items() if k != "config"}}, lines, as_json)
+
+
+@contextlib.contextmanager
+def _first_speaks() -> Iterator[None]:
+    """Let the first of the processes that torchrun has started say what they found; the others end as it does."""
+    from augment.training.launcher import launched_rank
+
+    try:
+        yield
+    except (AugmentError, OSError) as error:
+        if launched_rank() == 0:
+            raise
+        raise typer.Exit(error.exit_code if isinstance(error, AugmentError) else AugmentError.exit_code) from error
 
 
 def _lines(folder: Path, report: dict[str, Any]) -> list[str]:

@@ -8,14 +8,31 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from augment.errors import AugmentError
 from augment.seeding import seed_for
 from augment.training.augmentations import Augmentation
 from augment.training.data import Pixels
 from augment.training.order import MixedOrder
+from augment.training.ranks import ALONE, Ranks
+
+
+@dataclass(frozen=True)
+class Batch:
+    """This process's part of a batch.
+
+    Attributes:
+        images: float32 [B, 3, H, W]; B may be smaller than the batch by the parts of other processes.
+        targets: their classes, int64 [B], or shares of the classes, float32 [B, C].
+        error: why the pictures could not be read; then images and targets are zeros, and no step may be taken.
+    """
+
+    images: Tensor
+    targets: Tensor
+    error: AugmentError | None = None
 
 
 @dataclass
-class NumberedBatches(Dataset[tuple[Tensor, Tensor]]):
+class NumberedBatches(Dataset[Batch]):
     """Batch number n is what step n trains on.
 
     Attributes:
@@ -24,6 +41,8 @@ class NumberedBatches(Dataset[tuple[Tensor, Tensor]]):
         targets: their classes, int64 [N].
         augmentation: of the pictures and of whole batches.
         seed: of the augmentation.
+        ranks: say which part of each batch this process decodes. The parts are the same pictures, changed and mixed in
+            the same way, as those of the whole batch, whatever the number of processes.
     """
 
     order: MixedOrder
@@ -31,8 +50,24 @@ class NumberedBatches(Dataset[tuple[Tensor, Tensor]]):
     targets: Tensor
     augmentation: Augmentation
     seed: int
+    ranks: Ranks = ALONE
 
-    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
-        places = self.order.batch(number)
-        pixels = torch.from_numpy(self.pixels.take(places)).permute(0, 3, 1, 2).contiguous()
-        return self.augmentation(pixels, self.targets[places], seed_for(self.seed, "augmentation", number))
+    def __getitem__(self, number: int) -> Batch:
+        samples = self.order.batch(number)
+        part = self.ranks.part(len(samples))
+        try:
+            return self._made(number, samples, part)
+        except AugmentError as error:
+            side = self.augmentation.image_size
+            return Batch(torch.zeros(len(part), 3, side, side), torch.zeros(len(part), dtype=torch.int64), error)
+
+    def _made(self, number: int, samples: list[int], part: range) -> Batch:
+        places = [*part]
+        neighbour = self.augmentation.mixes and len(part) < len(samples)
+        if neighbour:  # a mixed batch pairs each picture with the one before it
+            places.insert(0, (part.start - 1) % len(samples))
+        taken = [samples[place] for place in places]
+        pixels = torch.from_numpy(self.pixels.take(taken)).permute(0, 3, 1, 2).contiguous()
+        seed = seed_for(self.seed, "augmentation", number)
+        images, targets = self.augmentation(pixels, self.targets[taken], seed, places)
+        return Batch(images[neighbour:], targets[neighbour:])

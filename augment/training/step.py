@@ -6,12 +6,14 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from augment.errors import TrainingError
 from augment.seeding import seed_for
+from augment.training.batches import Batch
 from augment.training.checkpoint import TrainingState
 from augment.training.config import OptimizerConfig, TrainingConfig
+from augment.training.ranks import ALONE, Ranks
 
 
 def learning_rate_at(config: OptimizerConfig, step: int, steps: int) -> float:
@@ -36,34 +38,44 @@ def arithmetic(config: TrainingConfig) -> torch.autocast:
     return torch.autocast(device, torch.bfloat16, enabled=config.dtype == "bfloat16")
 
 
-def take_step(state: TrainingState, config: TrainingConfig, images: Tensor, targets: Tensor) -> float:
-    """Take one step and return its loss.
+def take_step(
+    state: TrainingState, forward: nn.Module, config: TrainingConfig, batch: Batch, ranks: Ranks = ALONE
+) -> float:
+    """Take one step, together with the other processes, and return the loss of the whole batch.
+
+    Each process weighs its samples by their share of the batch, so that parts of different lengths are right too.
 
     Args:
         state: of the run; goes one step on.
-        images: of the step's batch, float32 [B, 3, H, W].
-        targets: their classes, int64 [B], or shares of the classes [B, C].
+        forward: calls the state's network; see `Ranks.parallel`.
+        batch: this process's part of the step's batch.
 
     Raises:
+        AugmentError: if a process could not read its part of the batch; that of the first such one, on all.
         TrainingError: if the loss is no number.
     """
     settings = config.optimizer
-    torch.manual_seed(seed_for(config.seed, "step", state.step))  # of dropout and stochastic depth
+    # Of dropout and stochastic depth, which each process draws for its part.
+    torch.manual_seed(seed_for(config.seed, "step", state.step, *([ranks.rank] if ranks.rank else [])))
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate_at(settings, state.step, config.steps)
     state.network.train()
-    images, targets = images.to(config.device), targets.to(config.device)
+    images, targets = batch.images.to(config.device), batch.targets.to(config.device)
     with arithmetic(config):
-        logits = state.network(images.contiguous(memory_format=torch.channels_last))
-    loss = F.cross_entropy(logits.float(), targets, label_smoothing=settings.label_smoothing)
-    value = float(loss.detach())
+        logits = forward(images.contiguous(memory_format=torch.channels_last))
+    smoothing = settings.label_smoothing
+    loss = F.cross_entropy(logits.float(), targets, reduction="sum", label_smoothing=smoothing) / config.batch_size
+    # One meeting for both: a process without its pictures must not leave the others waiting for its gradients.
+    value, failed = ranks.sums([float(loss.detach()), float(batch.error is not None)])
+    if failed:
+        raise next(error for error in ranks.gather(batch.error) if error is not None)
     if not math.isfinite(value):
         raise TrainingError(
             f"the loss is {value} at step {state.step + 1}. Lower optimizer.learning_rate "
             f"({settings.learning_rate:g}) or set dtype to float32, and choose another --out"
         )
     state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    (loss * ranks.size).backward()  # the gradients are averaged over the processes
     if settings.clip_norm is not None:
         nn.utils.clip_grad_norm_(state.network.parameters(), settings.clip_norm)
     state.optimizer.step()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -20,11 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from augment.errors import ModelError
+from augment.errors import TrainingError
 from augment.inputs.fit import Fit
 from augment.seeding import seed_for
 from augment.training.augmentations import Augmentation
-from augment.training.batches import NumberedBatches
+from augment.training.batches import Batch, NumberedBatches
 from augment.training.checkpoint import Checkpoints, Row, TrainingState, best_row, fingerprint_of
 from augment.training.config import TrainingConfig
 from augment.training.data import Pixels, TrainingSets, list_sets
@@ -32,6 +33,7 @@ from augment.training.leaks import check_leaks
 from augment.training.look import Looked, look_at
 from augment.training.networks import build_network, check_bfloat16_on_cpu
 from augment.training.order import MixedOrder
+from augment.training.ranks import Ranks, check_gpu, joined_ranks
 from augment.training.results import Board, read_report, write_results
 from augment.training.step import arithmetic, learning_rate_at, make_optimizer, take_step
 
@@ -52,35 +54,48 @@ def train(config: TrainingConfig, out: Path, tell: Tell = lambda line: None) -> 
         ModelError: if the network cannot be made, or there is no such device.
         TrainingError: if the folder holds a run with other settings, or the loss is no number.
     """
-    sets = list_sets(config.data)
-    checkpoints = Checkpoints(out, fingerprint_of(config, sets))
-    if finished := read_report(out):
+    with joined_ranks(config.device, config.batch_size) as ranks:
+        return _train(config, out, tell if ranks.rank == 0 else _say_nothing, ranks)
+
+
+def _train(config: TrainingConfig, out: Path, tell: Tell, ranks: Ranks) -> dict[str, Any]:
+    sets = ranks.agree(lambda: list_sets(config.data))
+    checkpoints = Checkpoints(out, ranks.agree(lambda: fingerprint_of(config, sets)))
+    if finished := ranks.first(lambda: read_report(out)):
         checkpoints.check(finished["fingerprint"], "report.json")
         return finished
-    run = _Run(config, sets, out, checkpoints, tell)
+    run = _Run(config, sets, out, checkpoints, tell, ranks)
     devices = range(torch.cuda.device_count()) if config.device != "cpu" else ()
     with torch.random.fork_rng(devices), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
-        state = run.start()
+        state = ranks.agree(run.start)
+        run.check_start(state)
         trained = sets.counts["real"] + sets.counts["synthetic"]
         tell(f"looks for val's and test's pictures, and edits of them, among the {trained} to train on")
-        check_leaks(sets, config.leaks.near_duplicates)
+        ranks.first(lambda: check_leaks(sets, config.leaks.near_duplicates))
         run.train(state)
         best = best_row(state.history, config.select_by)
-        state.average.load_state_dict(checkpoints.best_weights(best["step"]))
+        state.average.load_state_dict(ranks.agree(lambda: checkpoints.best_weights(best["step"])))
         val = run.look(state.average, "val")
         test = run.look(state.average, "test") if sets.test else None
-    report = write_results(out, run.about(state, best), state.average, sets, val, test)
-    checkpoints.clear()
+    about = run.about(state, best)
+    report = ranks.first(lambda: write_results(out, about, state.average, sets, val, test))
+    if ranks.rank == 0:
+        checkpoints.clear()
     return report
+
+
+def _say_nothing(line: str) -> None:
+    """Ignore a line: of several processes only the first one tells."""
 
 
 class _Run:
     """One training run: what stays the same while its state changes."""
 
     def __init__(
-        self, config: TrainingConfig, sets: TrainingSets, out: Path, checkpoints: Checkpoints, tell: Tell
+        self, config: TrainingConfig, sets: TrainingSets, out: Path, checkpoints: Checkpoints, tell: Tell, ranks: Ranks
     ) -> None:
         self.config, self.sets, self.out, self.checkpoints, self.tell = config, sets, out, checkpoints, tell
+        self.ranks = ranks
         data, synthetic = config.data, config.data.synthetic
         ratio = Fraction(str(synthetic.ratio)) if synthetic else Fraction(0)
         counts = len(sets.real), len(sets.synthetic)
@@ -96,13 +111,13 @@ class _Run:
     def start(self) -> TrainingState:
         """Return the state to go on from: that of the checkpoint, or a new one."""
         config = self.config
-        if config.device != "cpu" and not torch.cuda.is_available():
-            raise ModelError(f"device: {config.device}: there is no CUDA GPU here that torch can use; set device: cpu")
+        check_gpu(config.device)
         torch.manual_seed(seed_for(config.seed, "weights"))
         network = build_network(config.network, len(self.sets.class_names), config.data.image_size)
         if config.device == "cpu" and config.dtype == "bfloat16":
             check_bfloat16_on_cpu(network, config.network.name, config.data.image_size)
         network = network.to(config.device).to(memory_format=torch.channels_last)
+        network = self.ranks.prepare(network, config.network.name)
         average = copy.deepcopy(network).requires_grad_(False)
         state = TrainingState(network, average, make_optimizer(network, config.optimizer))
         self.checkpoints.load(state, config.device)
@@ -110,23 +125,34 @@ class _Run:
             self.tell(f"goes on after step {state.step} of {config.steps}")
         return state
 
+    def check_start(self, state: TrainingState) -> None:
+        """Raise TrainingError if the processes do not go on from the same checkpoint."""
+        steps = self.ranks.gather(state.step)
+        if len(set(steps)) > 1:
+            raise TrainingError(
+                f"{self.out}: the processes find checkpoints of different steps there: {', '.join(map(str, steps))}. "
+                "The folder must be on a file system that all of them share"
+            )
+
     def train(self, state: TrainingState) -> None:
         """Take the steps that are left, looking at val and saving every `eval_every` of them."""
         if self.is_done(state):
             return
-        config, board = self.config, Board(self.out, state.step, self.tell)
+        config, ranks, forward = self.config, self.ranks, self.ranks.parallel(state.network)
+        board = Board(self.out, state.step, self.tell) if ranks.rank == 0 else None
         began, losses = time.monotonic() - state.seconds, list[float]()
-        with contextlib.closing(board):
-            for images, targets in self.batches(state.step):
-                losses.append(take_step(state, config, images, targets))
+        with contextlib.closing(board) if board else contextlib.nullcontext():
+            for batch in self.batches(state.step):
+                losses.append(take_step(state, forward, config, batch, ranks))
                 if state.step % config.eval_every == 0 or state.step == config.steps:
                     row = {"step": state.step, "loss": math.fsum(losses) / len(losses)}
                     row["learning_rate"] = learning_rate_at(config.optimizer, state.step - 1, config.steps)
                     state.history.append(row | self.figures(state))
                     state.seconds = time.monotonic() - began
                     best = best_row(state.history, config.select_by)
-                    self.checkpoints.save(state, best["step"])
-                    board.add(state.history[-1])
+                    ranks.first(functools.partial(self.checkpoints.save, state, best["step"]))
+                    if board:
+                        board.add(state.history[-1])
                     self.tell(_line(state.history[-1], config.steps, best["step"]))
                     losses.clear()
                     if self.is_done(state):
@@ -141,11 +167,11 @@ class _Run:
         best = best_row(state.history, self.config.select_by)
         return sum(row["step"] > best["step"] for row in state.history) >= self.config.patience
 
-    def batches(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, first: int) -> Iterator[Batch]:
         """Yield the batches of the steps from `first` on."""
         sources = [*self.sets.real, *self.sets.synthetic]
         pixels, targets = Pixels(sources, self.fit, self.cache), torch.from_numpy(self.sets.targets(sources))
-        batches = NumberedBatches(self.order, pixels, targets, self.augmentation, self.config.seed)
+        batches = NumberedBatches(self.order, pixels, targets, self.augmentation, self.config.seed, self.ranks)
         numbers, workers = range(first, self.config.steps), self.config.data.num_workers
         yield from DataLoader(batches, batch_size=None, sampler=numbers, num_workers=workers)
 
@@ -159,7 +185,7 @@ class _Run:
             return found.float()
 
         network.eval()
-        return look_at(logits, pixels, sources, self.sets, self.augmentation.plain, self.config.data.groups)
+        return look_at(logits, pixels, sources, self.sets, self.augmentation.plain, self.config.data.groups, self.ranks)
 
     def figures(self, state: TrainingState) -> Row:
         """Return what val says of the average weights."""
