@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from augment.cli.output import AsJson, Overrides, messages, show
+from augment.cli.output import AsJson, Overrides, messages, show, warn
 from augment.errors import AugmentError
 
 
@@ -32,13 +32,19 @@ def train(
         from augment.storage.local_store import check_local_folder
         from augment.training.config import TrainingConfig
         from augment.training.launcher import launched_rank
-        from augment.training.train import train as run
+        from augment.training.train import train as train_here
 
         folder = out if out is not None else Path("out") / "train" / config.stem
         loaded = load_config(config, TrainingConfig, overrides or [])
         check_local_folder(folder, "--out")
+        warn(loaded.run.ignored(), as_json)
         with _first_speaks():
-            report = run(loaded, folder, lambda line: print(line, file=sys.stderr, flush=True))
+            if loaded.run.executor == "ray":
+                from augment.distribute.ray_train import train_on_ray
+
+                report = train_on_ray(train_here, loaded, folder, _tell)
+            else:
+                report = train_here(loaded, folder, _tell)
         if launched_rank() > 0:
             return
         content = {"out": str(folder), **{k: v for k, v in report.items() if k not in ("fingerprint", "history")}}
@@ -72,6 +78,10 @@ def study(
         report = run_study(settings, out, lambda line: print(line, file=sys.stderr, flush=True))
         lines = [*study_table(report).splitlines(), "", f"report          {out / 'report.json'}"]
         show({"out": str(out), **{k: v for k, v in report.items() if k != "config"}}, lines, as_json)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

@@ -49,7 +49,8 @@ def fingerprint_of(config: TrainingConfig, sets: TrainingSets) -> dict[str, Any]
         ModelError: if there is no such file of weights.
     """
     settings = config.model_dump(mode="json")
-    settings.pop("device")
+    for key in ("device", "run"):
+        settings.pop(key)
     for key in ("num_workers", "cache_mb"):
         settings["data"].pop(key)
     listed = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
 
 from augment.config import PathText
 from augment.inputs.fit import FitName
@@ -149,6 +149,35 @@ class OptimizerConfig(_Section):
     clip_norm: float | None = Field(default=1.0, gt=0, description="of the gradient; null: any")
 
 
+class ExecutorConfig(_Section):
+    """Where it trains. A batch is the same whatever the number of workers; sums over it are rounded otherwise."""
+
+    executor: Literal["local", "ray"] = Field(
+        default="local",
+        description="`local`: in this process, or in those that torchrun has started; `ray`: on workers of Ray Train",
+    )
+    num_workers: PositiveInt | Literal["all"] = Field(
+        default="all", description="Ray workers, one GPU each (CPUs without GPUs); `all` that the cluster has"
+    )
+    threads_per_worker: int = Field(default=1, gt=0, description="CPUs of each worker without a GPU")
+    max_failures: int = Field(
+        default=3, ge=0, description="times that dead workers are started again; they go on from the checkpoint"
+    )
+    address: str = Field(
+        default="local",
+        pattern=r"^(local|auto|.+:\d+)$",
+        description="`local` starts a Ray on this machine; `auto` or host:port joins a cluster",
+    )
+
+    def ignored(self) -> list[str]:
+        """Return what of the section is not used although it was set, as warnings."""
+        fields = type(self).model_fields
+        names = [name for name in fields if name != "executor" and getattr(self, name) != fields[name].default]
+        if self.executor == "ray" or not names:
+            return []
+        return [f"run.executor is local, which uses no {', '.join(names)}; set run.executor: ray, or leave them out"]
+
+
 class TrainingConfig(_Section):
     """`configs/train_classifier/*.yaml`."""
 
@@ -166,4 +195,5 @@ class TrainingConfig(_Section):
     patience: int | None = Field(default=None, gt=0, description="stop after so many looks at val without a better one")
     device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="`cpu`, `cuda` or `cuda:N`")
     dtype: Literal["bfloat16", "float32"] = Field(default="bfloat16", description="of the network's arithmetic")
+    run: ExecutorConfig = ExecutorConfig()
     seed: int = Field(default=0, ge=0, description="of the first weights, the order and the augmentation")

@@ -1,8 +1,14 @@
-"""What torchrun says about this process in its environment. Needs no torch."""
+"""How processes find each other: what torchrun says in their environment, and settings of their group. No torch."""
 
 from __future__ import annotations
 
+import datetime
 import os
+
+# Objects and counts go through gloo also where gradients go through nccl: they are on the CPU.
+BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
+# The others wait while the first one looks for leaks or writes. A process that dies is noticed at once all the same.
+WAIT = datetime.timedelta(hours=12)
 
 
 def launched_size() -> int:

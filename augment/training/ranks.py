@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,14 +15,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from augment.errors import AugmentError, ModelError, TrainingError
 from augment.training.batch_norm import share_batch_statistics
-from augment.training.launcher import launched_size
+from augment.training.launcher import BACKENDS, WAIT, launched_size
 
 T = TypeVar("T")
 Failure = AugmentError | OSError
-# Objects and counts go through gloo also where gradients go through nccl: they are on the CPU.
-BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
-# The others wait while the first one looks for leaks or writes. A process that dies is noticed at once all the same.
-WAIT = datetime.timedelta(hours=12)
 
 
 @dataclass(frozen=True)

@@ -37,13 +37,13 @@ def ended(command: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=110, check=False)
 
 
-def assert_two_train_as_one(folder: Path, config: TrainingConfig) -> None:
+def assert_two_train_as_one(folder: Path, config: TrainingConfig, atol: float = 1e-4) -> None:
     found = ended(torchrun(write_config(config, folder), folder / "two", "--json"))
     assert found.returncode == 0, found.stderr
     assert json.loads(found.stdout)["steps"] == config.steps  # one object: the other process prints nothing
     assert found.stderr.count(f"step {config.steps}/{config.steps}") == 1
     train(config, folder / "one")
-    assert_same_but_for_rounding(folder / "two", folder / "one")
+    assert_same_but_for_rounding(folder / "two", folder / "one", atol)
 
 
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
@@ -55,7 +55,8 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_two_processes_train_a_network_with_batch_norms_as_one(tmp_path: Path) -> None:
     changes = {"network": {"name": "resnet18"}, "optimizer": {"learning_rate": 1e-3}}
-    assert_two_train_as_one(tmp_path, toy_config(tmp_path, dtype="float32", **changes))
+    # Where a gradient is almost zero, AdamW makes much of its rounding: up to a learning rate in a step.
+    assert_two_train_as_one(tmp_path, toy_config(tmp_path, dtype="float32", **changes), atol=1e-3)
 
 
 @pytest.mark.slow
