@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -12,7 +13,7 @@ from augment.errors import AugmentError
 from augment.seeding import seed_for
 from augment.training.augmentations import Augmentation
 from augment.training.data import Pixels
-from augment.training.order import MixedOrder
+from augment.training.order import BatchOrder
 from augment.training.ranks import ALONE, Ranks
 
 
@@ -22,7 +23,8 @@ class Batch:
 
     Attributes:
         images: float32 [B, 3, H, W]; B may be smaller than the batch by the parts of other processes.
-        targets: their classes, int64 [B], or shares of the classes, float32 [B, C].
+        targets: their classes, int64 [B], or shares of the classes, float32 [B, C]; with the recipe `weighted` these
+            times the sample's weight.
         error: why the pictures could not be read; then images and targets are zeros, and no step may be taken.
     """
 
@@ -43,14 +45,18 @@ class NumberedBatches(Dataset[Batch]):
         seed: of the augmentation.
         ranks: say which part of each batch this process decodes. The parts are the same pictures, changed and mixed in
             the same way, as those of the whole batch, whatever the number of processes.
+        weights: of the loss of each sample, float32 [N]; the targets are then shares of the classes times the weight.
+        num_classes: of the targets.
     """
 
-    order: MixedOrder
+    order: BatchOrder
     pixels: Pixels
     targets: Tensor
     augmentation: Augmentation
     seed: int
     ranks: Ranks = ALONE
+    weights: Tensor | None = None
+    num_classes: int = 0
 
     def __getitem__(self, number: int) -> Batch:
         samples = self.order.batch(number)
@@ -69,5 +75,8 @@ class NumberedBatches(Dataset[Batch]):
         taken = [samples[place] for place in places]
         pixels = torch.from_numpy(self.pixels.take(taken)).permute(0, 3, 1, 2).contiguous()
         seed = seed_for(self.seed, "augmentation", number)
-        images, targets = self.augmentation(pixels, self.targets[taken], seed, places)
+        targets = self.targets[taken]
+        if self.weights is not None:
+            targets = F.one_hot(targets, self.num_classes) * self.weights[taken, None]
+        images, targets = self.augmentation(pixels, targets, seed, places)
         return Batch(images[neighbour:], targets[neighbour:])

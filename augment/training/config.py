@@ -178,11 +178,69 @@ class ExecutorConfig(_Section):
         return [f"run.executor is local, which uses no {', '.join(names)}; set run.executor: ray, or leave them out"]
 
 
+class MixRecipe(_Section):
+    """Real pictures and edits in every batch, at `data.synthetic.ratio`."""
+
+    name: Literal["mix"] = "mix"
+
+
+class TwoStageRecipe(_Section):
+    """Balanced edits alone first, then real pictures alone; after "From Fake to Real" (Qraitem et al. 2024).
+
+    Theirs are pictures from text alone. Each stage warms up and has a cosine to zero of its own; the optimizer's
+    moments and the averaged weights go on. Val chooses among the looks of both stages. `data.synthetic.ratio` has no
+    meaning.
+    """
+
+    name: Literal["two_stage"]
+    first: float = Field(default=0.5, gt=0, lt=1, description="share of the steps that the first stage has")
+    balance: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(CLASS,),
+        description="what edits of the first stage are balanced over, all combinations: `class`, and attributes that "
+        "their prompts or records name",
+    )
+
+
+class TargetedRecipe(_Section):
+    """The edits of those real pictures alone that are not learned early, mixed in at `data.synthetic.ratio`.
+
+    After "Do We Need All the Synthetic Data?" (Nguyen et al. 2025). Which pictures are not learned early is told
+    here by their loss after a short run on the real pictures: in each class, those with the highest.
+    """
+
+    name: Literal["targeted"]
+    steps: int = Field(default=50, gt=0, description="of the short run: the first of the whole schedule")
+    share: float = Field(default=0.4, gt=0, le=1, description="of each class's real pictures whose edits are used")
+
+
+class WeightedRecipe(_Section):
+    """Mixed as by `mix`; the loss of an edit counts (s / m)^power, its score s and the mean m of all edits' scores.
+
+    That of a real picture counts 1, and so do the weights of all edits on average, at power 1.
+    """
+
+    name: Literal["weighted"]
+    score: str = Field(default="label_probability", min_length=1, description="number in an edit's record, 0 or more")
+    power: float = Field(default=1.0, ge=0, description="0: all count alike")
+
+
+class RepeatedRealRecipe(_Section):
+    """As `mix`, with the real picture that it was made of in place of each edit: a control without new content."""
+
+    name: Literal["repeated_real"]
+
+
+Recipe = Annotated[
+    MixRecipe | TwoStageRecipe | TargetedRecipe | WeightedRecipe | RepeatedRealRecipe, Field(discriminator="name")
+]
+
+
 class TrainingConfig(_Section):
     """`configs/train_classifier/*.yaml`."""
 
     data: DataConfig
     leaks: LeakConfig = LeakConfig()
+    recipe: Recipe = Field(default=MixRecipe(), description="how edits are used beside the real pictures")
     network: NetworkConfig = NetworkConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -197,3 +255,26 @@ class TrainingConfig(_Section):
     dtype: Literal["bfloat16", "float32"] = Field(default="bfloat16", description="of the network's arithmetic")
     run: ExecutorConfig = ExecutorConfig()
     seed: int = Field(default=0, ge=0, description="of the first weights, the order and the augmentation")
+
+    @model_validator(mode="after")
+    def _has_what_the_recipe_asks_for(self) -> Self:
+        if self.recipe.name == "mix":
+            return self
+        if self.data.synthetic is None or self.data.real is None:
+            raise ValueError(f"recipe: {self.recipe.name!r} needs data.synthetic and data.real; leave it out without")
+        if not 0 < self.data.synthetic.ratio < 1:
+            raise ValueError(f"recipe: {self.recipe.name!r} needs both kinds: data.synthetic.ratio within 0 and 1")
+        if self.recipe.name == "two_stage" and not 0 < self.first_stage < self.steps:
+            raise ValueError(f"recipe.first: of {self.steps} steps one stage would have none; take more steps")
+        return self
+
+    @property
+    def first_stage(self) -> int:
+        """Return the steps of the first of two stages; 0 if there is one stage."""
+        return round(self.steps * self.recipe.first) if isinstance(self.recipe, TwoStageRecipe) else 0
+
+    def place_in_stage(self, step: int) -> tuple[int, int]:
+        """Return the number of a step within its stage, and the steps of that stage: what its learning rate follows."""
+        if step < self.first_stage:
+            return step, self.first_stage
+        return step - self.first_stage, self.steps - self.first_stage

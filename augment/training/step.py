@@ -6,7 +6,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from augment.errors import TrainingError
 from augment.seeding import seed_for
@@ -58,13 +58,13 @@ def take_step(
     # Of dropout and stochastic depth, which each process draws for its part.
     torch.manual_seed(seed_for(config.seed, "step", state.step, *([ranks.rank] if ranks.rank else [])))
     for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate_at(settings, state.step, config.steps)
+        group["lr"] = learning_rate_at(settings, *config.place_in_stage(state.step))
     state.network.train()
     images, targets = batch.images.to(config.device), batch.targets.to(config.device)
     with arithmetic(config):
         logits = forward(images.contiguous(memory_format=torch.channels_last))
-    smoothing = settings.label_smoothing
-    loss = F.cross_entropy(logits.float(), targets, reduction="sum", label_smoothing=smoothing) / config.batch_size
+    total = _loss(logits.float(), targets, settings.label_smoothing, weighted=config.recipe.name == "weighted")
+    loss = total / config.batch_size
     # One meeting for both: a process without its pictures must not leave the others waiting for its gradients.
     value, failed = ranks.sums([float(loss.detach()), float(batch.error is not None)])
     if failed:
@@ -83,6 +83,17 @@ def take_step(
     _move_average(state, min(settings.ema_decay, (1 + state.step) / (10 + state.step)))
     state.step += 1
     return value
+
+
+def _loss(logits: Tensor, targets: Tensor, smoothing: float, *, weighted: bool) -> Tensor:
+    """Return the sum of the losses of some samples; a weight is the sum of a row of targets."""
+    if not weighted:
+        return F.cross_entropy(logits, targets, reduction="sum", label_smoothing=smoothing)
+    if targets.ndim == 1:  # of a batch that could not be read
+        return logits.sum() * 0.0
+    weights = targets.sum(dim=1)
+    shares = targets / weights.clamp_min(torch.finfo(weights.dtype).tiny)[:, None]
+    return (weights * F.cross_entropy(logits, shares, reduction="none", label_smoothing=smoothing)).sum()
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ import functools
 import math
 import time
 from collections.abc import Callable, Iterator
-from fractions import Fraction
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,8 +32,8 @@ from augment.training.data import Pixels, TrainingSets, list_sets
 from augment.training.leaks import check_leaks
 from augment.training.look import Looked, look_at
 from augment.training.networks import build_network, check_bfloat16_on_cpu
-from augment.training.order import MixedOrder
 from augment.training.ranks import Ranks, check_gpu, joined_ranks
+from augment.training.recipes import samples_of, used_sets
 from augment.training.results import Board, read_report, write_results
 from augment.training.step import arithmetic, learning_rate_at, make_optimizer, take_step
 
@@ -64,6 +64,8 @@ def _train(config: TrainingConfig, out: Path, tell: Tell, ranks: Ranks) -> dict[
     if finished := ranks.first(lambda: read_report(out)):
         checkpoints.check(finished["fingerprint"], "report.json")
         return finished
+    used = functools.partial(used_sets, config, sets, out)
+    sets = ranks.first(used)
     run = _Run(config, sets, out, checkpoints, tell, ranks)
     devices = range(torch.cuda.device_count()) if config.device != "cpu" else ()
     with torch.random.fork_rng(devices), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
@@ -96,10 +98,8 @@ class _Run:
     ) -> None:
         self.config, self.sets, self.out, self.checkpoints, self.tell = config, sets, out, checkpoints, tell
         self.ranks = ranks
-        data, synthetic = config.data, config.data.synthetic
-        ratio = Fraction(str(synthetic.ratio)) if synthetic else Fraction(0)
-        counts = len(sets.real), len(sets.synthetic)
-        self.order = MixedOrder(*counts, ratio, config.batch_size, seed_for(config.seed, "order"))
+        data = config.data
+        self.samples = samples_of(config, sets)
         self.fit = Fit(data.fit, data.image_size)
         self.cache = data.cache_mb * 2**20
         self.augmentation = Augmentation(
@@ -146,7 +146,7 @@ class _Run:
                 losses.append(take_step(state, forward, config, batch, ranks))
                 if state.step % config.eval_every == 0 or state.step == config.steps:
                     row = {"step": state.step, "loss": math.fsum(losses) / len(losses)}
-                    row["learning_rate"] = learning_rate_at(config.optimizer, state.step - 1, config.steps)
+                    row["learning_rate"] = learning_rate_at(config.optimizer, *config.place_in_stage(state.step - 1))
                     state.history.append(row | self.figures(state))
                     state.seconds = time.monotonic() - began
                     best = best_row(state.history, config.select_by)
@@ -165,13 +165,17 @@ class _Run:
         if self.config.patience is None or not state.history:
             return False
         best = best_row(state.history, self.config.select_by)
-        return sum(row["step"] > best["step"] for row in state.history) >= self.config.patience
+        # A first stage is gone through whatever val says.
+        since = max(best["step"], self.config.first_stage)
+        return sum(row["step"] > since for row in state.history) >= self.config.patience
 
     def batches(self, first: int) -> Iterator[Batch]:
         """Yield the batches of the steps from `first` on."""
-        sources = [*self.sets.real, *self.sets.synthetic]
+        sources, weights = self.samples.sources, self.samples.weights
         pixels, targets = Pixels(sources, self.fit, self.cache), torch.from_numpy(self.sets.targets(sources))
-        batches = NumberedBatches(self.order, pixels, targets, self.augmentation, self.config.seed, self.ranks)
+        batches = NumberedBatches(self.samples.order, pixels, targets, self.augmentation, self.config.seed, self.ranks)
+        if weights is not None:
+            batches = replace(batches, weights=torch.from_numpy(weights), num_classes=len(self.sets.class_names))
         numbers, workers = range(first, self.config.steps), self.config.data.num_workers
         yield from DataLoader(batches, batch_size=None, sampler=numbers, num_workers=workers)
 
@@ -197,12 +201,12 @@ class _Run:
         seen = state.step * self.config.batch_size
         return {
             "config": self.config.model_dump(mode="json"),
-            "fingerprint": fingerprint_of(self.config, self.sets),
+            "fingerprint": self.checkpoints.fingerprint,
             "pictures": self.sets.counts,
             "steps": state.step,
             "best_step": best["step"],
             "samples": seen,
-            "synthetic_samples": self.order.synthetic_before(seen),
+            "synthetic_samples": self.samples.order.synthetic_before(seen),
             "seconds": state.seconds,
             "history": state.history,
         }
