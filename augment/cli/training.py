@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from augment.cli.output import AsJson, Overrides, messages, show, warn
+from augment.cli.output import AsJson, Overrides, live_display, messages, show, warn
 from augment.errors import AugmentError
 
 
@@ -77,6 +77,31 @@ def study(
         settings = loaded.quickened() if quick else loaded
         report = run_study(settings, out, lambda line: print(line, file=sys.stderr, flush=True))
         lines = [*study_table(report).splitlines(), "", f"report          {out / 'report.json'}"]
+        show({"out": str(out), **{k: v for k, v in report.items() if k != "config"}}, lines, as_json)
+
+
+def loop(
+    config: Annotated[Path, typer.Argument(help="YAML config, for example configs/loop/emoji.yaml")],
+    out: Annotated[Path, typer.Option("--out", help="folder for the edits, the rounds and report.json")],
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train, edit what the classifier is weak at, and train again, until val is no better or the budget is spent.
+
+    Each round chooses classes, images and prompts by what val says, and adds its edits to one output folder. Test is
+    read once, in the end. Run it again and it goes on.
+    """
+    with messages(as_json):
+        from augment.loop.config import load_loop_config
+        from augment.loop.report import loop_table
+        from augment.loop.run import run_loop
+        from augment.storage.local_store import check_local_folder
+
+        check_local_folder(out, "--out")
+        loaded = load_loop_config(config, overrides or [])
+        warn(loaded.train.run.ignored(), as_json)
+        report = run_loop(loaded, out, _tell, display=live_display)
+        lines = [*loop_table(report), "", f"report          {out / 'report.json'}, {out / 'loop.svg'}"]
         show({"out": str(out), **{k: v for k, v in report.items() if k != "config"}}, lines, as_json)
 
 
