@@ -41,7 +41,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, emoji_font: Path) -> tuple[Path, dict[str, Any]]:
-    """The folder and the report of an uninterrupted study of four arms with two seeds."""
+    """The folder and the report of an uninterrupted study of some arms with two seeds."""
     out = tmp_path_factory.mktemp("whole") / "study"
     return out, run_study(toy_study(arms=list(ARMS), seeds=2), out)
 
