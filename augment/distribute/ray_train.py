@@ -162,8 +162,9 @@ def _explained(ray_train: Any, failures: list[BaseException], config: TrainingCo
     if error is not None and not isinstance(error, ray_train.TrainingFailedError):
         return error
     return WorkerError(
-        f"the workers of Ray Train have ended without a result, and run.max_failures ({config.run.max_failures}) allows "
-        f"no further attempt. The same command goes on from the last checkpoint. The last reason: {error}"
+        "the workers of Ray Train have ended without a result, and run.max_failures "
+        f"({config.run.max_failures}) allows no further attempt. The same command goes on from the last checkpoint. "
+        f"The last reason: {error}"
     )
 
 

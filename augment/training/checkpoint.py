@@ -49,7 +49,7 @@ def fingerprint_of(config: TrainingConfig, sets: TrainingSets) -> dict[str, Any]
         ModelError: if there is no such file of weights.
     """
     settings = config.model_dump(mode="json")
-    for key in ("device", "run"):
+    for key in ("device", "log", "run"):
         settings.pop(key)
     for key in ("num_workers", "cache_mb"):
         settings["data"].pop(key)

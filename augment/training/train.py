@@ -26,6 +26,7 @@ from augment.inputs.fit import Fit
 from augment.seeding import seed_for
 from augment.training.augmentations import Augmentation
 from augment.training.batches import Batch, NumberedBatches
+from augment.training.boards import Board, open_boards
 from augment.training.checkpoint import Checkpoints, Row, TrainingState, best_row, fingerprint_of
 from augment.training.config import TrainingConfig
 from augment.training.data import Pixels, TrainingSets, list_sets
@@ -34,7 +35,7 @@ from augment.training.look import Looked, look_at
 from augment.training.networks import build_network, check_bfloat16_on_cpu
 from augment.training.ranks import Ranks, check_gpu, joined_ranks
 from augment.training.recipes import samples_of, used_sets
-from augment.training.results import Board, read_report, write_results
+from augment.training.results import read_report, write_results
 from augment.training.step import arithmetic, learning_rate_at, make_optimizer, take_step
 
 Tell = Callable[[str], None]
@@ -139,9 +140,11 @@ class _Run:
         if self.is_done(state):
             return
         config, ranks, forward = self.config, self.ranks, self.ranks.parallel(state.network)
-        board = Board(self.out, state.step, self.tell) if ranks.rank == 0 else None
+        boards = ranks.agree(functools.partial(self.boards, state.step))
         began, losses = time.monotonic() - state.seconds, list[float]()
-        with contextlib.closing(board) if board else contextlib.nullcontext():
+        with contextlib.ExitStack() as stack:
+            for board in boards:
+                stack.callback(board.close)
             for batch in self.batches(state.step):
                 losses.append(take_step(state, forward, config, batch, ranks))
                 if state.step % config.eval_every == 0 or state.step == config.steps:
@@ -151,12 +154,18 @@ class _Run:
                     state.seconds = time.monotonic() - began
                     best = best_row(state.history, config.select_by)
                     ranks.first(functools.partial(self.checkpoints.save, state, best["step"]))
-                    if board:
+                    for board in boards:
                         board.add(state.history[-1])
                     self.tell(_line(state.history[-1], config.steps, best["step"]))
                     losses.clear()
                     if self.is_done(state):
                         return
+
+    def boards(self, step: int) -> list[Board]:
+        """Return the logs to write, on the first process only."""
+        if self.ranks.rank > 0:
+            return []
+        return open_boards(self.config, self.out, step, self.checkpoints.fingerprint, self.tell)
 
     def is_done(self, state: TrainingState) -> bool:
         """Return whether all steps are taken, or val has not improved for `patience` looks."""
