@@ -55,7 +55,7 @@ def train_on_ray(train: Train, config: TrainingConfig, out: Path, tell: Tell) ->
     )
     folder = out.absolute()
     with ray_session(run), interruptible(), _notes(folder):
-        workers = usable_workers(run, config.device, ray.cluster_resources())
+        workers = usable_workers(run, config.device, ray.cluster_resources(), "device")
         if run.num_workers == "all":
             workers = min(workers, config.batch_size)
         lines = Queue(actor_options={"num_cpus": 0})

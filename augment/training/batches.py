@@ -18,7 +18,7 @@ from augment.training.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True)
-class Batch:
+class BatchPart:
     """This process's part of a batch.
 
     Attributes:
@@ -34,7 +34,7 @@ class Batch:
 
 
 @dataclass
-class NumberedBatches(Dataset[Batch]):
+class NumberedBatches(Dataset[BatchPart]):
     """Batch number n is what step n trains on.
 
     Attributes:
@@ -58,16 +58,16 @@ class NumberedBatches(Dataset[Batch]):
     weights: Tensor | None = None
     num_classes: int = 0
 
-    def __getitem__(self, number: int) -> Batch:
+    def __getitem__(self, number: int) -> BatchPart:
         samples = self.order.batch(number)
         part = self.ranks.part(len(samples))
         try:
             return self._made(number, samples, part)
         except AugmentError as error:
             side = self.augmentation.image_size
-            return Batch(torch.zeros(len(part), 3, side, side), torch.zeros(len(part), dtype=torch.int64), error)
+            return BatchPart(torch.zeros(len(part), 3, side, side), torch.zeros(len(part), dtype=torch.int64), error)
 
-    def _made(self, number: int, samples: list[int], part: range) -> Batch:
+    def _made(self, number: int, samples: list[int], part: range) -> BatchPart:
         places = [*part]
         neighbour = self.augmentation.mixes and len(part) < len(samples)
         if neighbour:  # a mixed batch pairs each picture with the one before it
@@ -79,4 +79,4 @@ class NumberedBatches(Dataset[Batch]):
         if self.weights is not None:
             targets = F.one_hot(targets, self.num_classes) * self.weights[taken, None]
         images, targets = self.augmentation(pixels, targets, seed, places)
-        return Batch(images[neighbour:], targets[neighbour:])
+        return BatchPart(images[neighbour:], targets[neighbour:])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from augment.errors import TrainingError
 from augment.seeding import seed_for
-from augment.training.batches import Batch
+from augment.training.batches import BatchPart
 from augment.training.checkpoint import TrainingState
 from augment.training.config import OptimizerConfig, TrainingConfig
 from augment.training.ranks import ALONE, Ranks
@@ -39,7 +39,7 @@ def arithmetic(config: TrainingConfig) -> torch.autocast:
 
 
 def take_step(
-    state: TrainingState, forward: nn.Module, config: TrainingConfig, batch: Batch, ranks: Ranks = ALONE
+    state: TrainingState, forward: nn.Module, config: TrainingConfig, batch: BatchPart, ranks: Ranks = ALONE
 ) -> float:
     """Take one step, together with the other processes, and return the loss of the whole batch.
 

@@ -25,7 +25,7 @@ from augment.errors import TrainingError
 from augment.inputs.fit import Fit
 from augment.seeding import seed_for
 from augment.training.augmentations import Augmentation
-from augment.training.batches import Batch, NumberedBatches
+from augment.training.batches import BatchPart, NumberedBatches
 from augment.training.boards import Board, open_boards
 from augment.training.checkpoint import Checkpoints, Row, TrainingState, best_row, fingerprint_of
 from augment.training.config import TrainingConfig
@@ -65,9 +65,9 @@ def _train(config: TrainingConfig, out: Path, tell: Tell, ranks: Ranks) -> dict[
     if finished := ranks.first(lambda: read_report(out)):
         checkpoints.check(finished["fingerprint"], "report.json")
         return finished
-    used = functools.partial(used_sets, config, sets, out)
-    sets = ranks.first(used)
-    run = _Run(config, sets, out, checkpoints, tell, ranks)
+    if config.recipe.name == "targeted":  # a short run says which edits are used, and one process does it
+        sets = ranks.first(functools.partial(used_sets, config, sets, out))
+    run = ranks.agree(functools.partial(_Run, config, sets, out, checkpoints, tell, ranks))
     devices = range(torch.cuda.device_count()) if config.device != "cpu" else ()
     with torch.random.fork_rng(devices), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
         state = ranks.agree(run.start)
@@ -178,7 +178,7 @@ class _Run:
         since = max(best["step"], self.config.first_stage)
         return sum(row["step"] > since for row in state.history) >= self.config.patience
 
-    def batches(self, first: int) -> Iterator[Batch]:
+    def batches(self, first: int) -> Iterator[BatchPart]:
         """Yield the batches of the steps from `first` on."""
         sources, weights = self.samples.sources, self.samples.weights
         pixels, targets = Pixels(sources, self.fit, self.cache), torch.from_numpy(self.sets.targets(sources))

@@ -57,7 +57,7 @@ def dies(config: TrainingConfig, out: Path, tell: Any) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_two_workers_train_as_one_process(ray_session: Any, tmp_path: Path) -> None:
     config = toy_config(tmp_path, dtype="float32", batch_size=7, run=ON_TWO)
     lines: list[str] = []
@@ -70,7 +70,7 @@ def test_two_workers_train_as_one_process(ray_session: Any, tmp_path: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_killed_worker_is_started_again_and_goes_on_from_the_checkpoint(ray_session: Any, tmp_path: Path) -> None:
     config = toy_config(tmp_path, dtype="float32", steps=200, eval_every=5, run=ON_TWO | {"max_failures": 1})
     lines: list[str] = []
@@ -85,7 +85,7 @@ def test_a_killed_worker_is_started_again_and_goes_on_from_the_checkpoint(ray_se
 
 @pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_errors_of_workers_are_the_drivers(ray_session: Any, tmp_path: Path) -> None:
     """What the user can solve comes out as without Ray, and is not tried again unless another attempt may help."""
     config = toy_config(tmp_path, run=ON_TWO | {"max_failures": 0})

@@ -72,17 +72,20 @@ def test_what_one_process_cannot_read_ends_all_with_one_message(tmp_path: Path) 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_killed_processes_go_on_and_end_with_the_same_figures(tmp_path: Path) -> None:
     """All of them killed by the system, a little after a checkpoint was written."""
     config = toy_config(tmp_path, steps=40, eval_every=5)
     file, out = write_config(config, tmp_path), tmp_path / "killed"
-    process = subprocess.Popen(
-        torchrun(file, out), cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True, env=os.environ
-    )
-    deadline = time.monotonic() + 60
+    process = subprocess.Popen(torchrun(file, out), cwd=ROOT, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 100
     while time.monotonic() < deadline and process.poll() is None and not (out / "checkpoint.pt").exists():
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
+    # torchrun's processes are not of its group.
+    children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    assert len(children) == 2
+    for pid in (process.pid, *children):
+        os.kill(pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert (out / "checkpoint.pt").exists() and not (out / "report.json").exists()
     again, whole = ended(torchrun(file, out)), ended(torchrun(file, tmp_path / "whole"))
