@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -16,10 +17,13 @@ from augment.errors import InputError, ModelError, TrainingError
 from augment.training.augmentations import Augmentation
 from augment.training.batch_norm import GlooBatchNorm, share_batch_statistics
 from augment.training.batches import NumberedBatches
+from augment.training.checkpoint import TrainingState
 from augment.training.config import AugmentationConfig, NetworkConfig
 from augment.training.networks import build_network
 from augment.training.order import MixedOrder
 from augment.training.ranks import Ranks, joined_ranks
+from augment.training.step import make_optimizer, take_step
+from tests.training.toy import toy_config
 
 SIZE, CLASSES = 16, 3
 
@@ -113,3 +117,22 @@ def test_more_processes_than_samples_and_a_gpu_by_its_number_are_refused(monkeyp
         pass
     with pytest.raises(ModelError, match=r"cuda:1: 8 processes cannot share one GPU"), joined_ranks("cuda:1", 8):
         pass
+
+
+def test_the_mean_of_the_gradients_of_unequal_parts_is_that_of_the_whole_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AdamW forgives a wrong factor of all gradients, so they are compared themselves."""
+    config = toy_config(tmp_path, dtype="float32", batch_size=7, optimizer={"clip_norm": None})
+    monkeypatch.setattr(Ranks, "sums", lambda self, mine: mine)
+    mixed = AugmentationConfig(cutmix=1.0)
+
+    def gradient(ranks: Ranks) -> torch.Tensor:
+        torch.manual_seed(0)
+        network = build_network(NetworkConfig(), CLASSES, SIZE)
+        state = TrainingState(network, copy.deepcopy(network), make_optimizer(network, config.optimizer))
+        take_step(state, network, config, batches(mixed, ranks)[0], ranks)
+        return network.stem.weight.grad
+
+    parts = torch.stack([gradient(Ranks(rank, 2)) for rank in range(2)])
+    torch.testing.assert_close(parts.mean(dim=0), gradient(Ranks()), rtol=1e-4, atol=1e-6)
