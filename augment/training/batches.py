@@ -14,7 +14,7 @@ from augment.seeding import seed_for
 from augment.training.augmentations import Augmentation
 from augment.training.data import Pixels
 from augment.training.order import BatchOrder
-from augment.training.ranks import ALONE, Ranks
+from augment.training.process_group import ALONE, Ranks
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from augment.training.data import Pixels, TrainingSets, groups_of
 from augment.training.metrics import measure_predictions
-from augment.training.ranks import ALONE, Ranks
+from augment.training.process_group import ALONE, Ranks
 from augment.types import Source
 
 BATCH_SIZE = 128

@@ -13,7 +13,7 @@ from augment.seeding import seed_for
 from augment.training.batches import BatchPart
 from augment.training.checkpoint import TrainingState
 from augment.training.config import OptimizerConfig, TrainingConfig
-from augment.training.ranks import ALONE, Ranks
+from augment.training.process_group import ALONE, Ranks
 
 
 def learning_rate_at(config: OptimizerConfig, step: int, steps: int) -> float:

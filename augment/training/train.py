@@ -33,7 +33,7 @@ from augment.training.data import Pixels, TrainingSets, list_sets
 from augment.training.leaks import check_leaks
 from augment.training.look import Looked, look_at
 from augment.training.networks import build_network, check_bfloat16_on_cpu
-from augment.training.ranks import Ranks, check_gpu, joined_ranks
+from augment.training.process_group import Ranks, check_gpu, joined_ranks
 from augment.training.recipes import samples_of, used_sets
 from augment.training.results import read_report, write_results
 from augment.training.step import arithmetic, learning_rate_at, make_optimizer, take_step

@@ -21,7 +21,7 @@ from augment.training.checkpoint import TrainingState
 from augment.training.config import AugmentationConfig, NetworkConfig
 from augment.training.networks import build_network
 from augment.training.order import MixedOrder
-from augment.training.ranks import Ranks, joined_ranks
+from augment.training.process_group import Ranks, joined_ranks
 from augment.training.step import make_optimizer, take_step
 from tests.training.toy import toy_config
 
