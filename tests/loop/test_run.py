@@ -223,6 +223,19 @@ def test_the_command_explains_what_is_wrong(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_shipped_config_runs_on_the_embedded_model(tmp_path: Path) -> None:
+    small = ("edits_per_round=8", "budget.edits=8", "train.steps=4", "train.eval_every=2", "early_steps=2")
+    options = [
+        word for one in (*small, "expand.run.executor=local", "expand.editing.num_steps=4") for word in ("-o", one)
+    ]
+    content = answer("loop", ROOT / "configs/loop/emoji.yaml", "--out", tmp_path / "out", *options)
+    assert [row["edits"] for row in content["rows"]] == [0, 8]
+    assert content["rows"][1]["worker_seconds"] > 0 and content["gpu_hours"] > 0
+    assert {row["attribute"] for row in content["rows"][0]["weakest"]} == {"background"}
+    assert content["test"]["n"] == 320
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_a_loop_killed_by_the_system_ends_with_the_same_figures(seed: int, whole: Whole, tmp_path: Path) -> None:
     """Killed again and again, a little after one of its files has appeared."""
