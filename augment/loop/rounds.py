@@ -1,11 +1,11 @@
 """The files of a loop's rounds. A round is done when its `report.json` is there; what is done is not done again.
 
-loop.json             the hash of the settings that all rounds share
+loop.json             the settings that all rounds share
 edits/                output folder of the expansion, which grows
 rounds/N/choice.json  what round N edits, and why (from round 1 on)
 rounds/N/prompts/     table of the prompts of all edits up to round N, which the expansion reads
 rounds/N/train/       folder of the training, without test
-rounds/N/early.csv    loss of every real picture after a few steps (in round 0)
+rounds/0/early-*.csv  loss of every real picture after a few steps
 rounds/N/report.json  the figures of the round
 rounds/N/test.json    what test says, of the best round only, in the end
 """

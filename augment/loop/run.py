@@ -15,7 +15,7 @@ import torch
 
 from augment.distribute.config import MakeWorker
 from augment.distribute.ray_train import train_on_ray
-from augment.errors import ConfigError
+from augment.errors import ConfigError, TrainingError
 from augment.ledger.ledger import Ledger
 from augment.loop.choice import Limits, chosen_rows
 from augment.loop.config import LoopConfig
@@ -34,6 +34,7 @@ from augment.storage.resolve import open_store
 from augment.training.config import CLASS, TrainingConfig
 from augment.training.data import list_sets
 from augment.training.early import early_losses
+from augment.training.launcher import launched_size
 from augment.training.leaks import check_leaks
 from augment.training.measure import measure_test
 from augment.training.results import read_predictions
@@ -61,8 +62,13 @@ def run_loop(
 
     Raises:
         ConfigError, InputError, PromptError, ModelError, OutputError, LeakError: as `expand` and `train` do.
-        TrainingError: if the folder holds a loop with other settings.
+        TrainingError: if the folder holds a loop with other settings, or torchrun has started several processes.
     """
+    if launched_size() > 1:
+        raise TrainingError(
+            "augment loop is one process, and torchrun has started several: start it alone, and set "
+            "train.run.executor: ray for a training on several GPUs"
+        )
     folder = LoopFolder(out)
     job = _job(config, folder)
     folder.check(config.settings(job.prompts))

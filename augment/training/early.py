@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from augment.inputs.fit import Fit
+from augment.ledger.plan import digest_of
 from augment.seeding import seed_for
 from augment.storage.tar import write_bytes_atomic
 from augment.training.augmentations import Augmentation
@@ -25,12 +26,15 @@ from augment.training.checkpoint import TrainingState
 from augment.training.config import MixRecipe, TrainingConfig
 from augment.training.data import Pixels, TrainingSets
 from augment.training.look import look_at
-from augment.training.networks import build_network
+from augment.training.networks import build_network, check_bfloat16_on_cpu
 from augment.training.order import MixedOrder
+from augment.training.ranks import check_gpu
 from augment.training.step import arithmetic, make_optimizer, take_step
 from augment.types import Source
 
-EARLY = "early.csv"  # in the run's folder: a row for each real picture
+# What of a run's settings its first steps on the real pictures depend on.
+_SETTINGS = ("network", "augmentation", "optimizer", "steps", "batch_size", "dtype", "seed")
+_PICTURES = ("image_size", "fit", "mean", "std")
 
 
 def early_losses(config: TrainingConfig, sets: TrainingSets, steps: int, out: Path) -> dict[str, float]:
@@ -41,11 +45,14 @@ def early_losses(config: TrainingConfig, sets: TrainingSets, steps: int, out: Pa
 
     Args:
         steps: to take, at most as many as the config's.
-        out: folder that keeps the answer in `early.csv`; if it is there, it is read.
+        out: folder that keeps the answer, a row for each picture, in `early-HASH.csv`; the hash is of all that it
+            depends on. If it is there, it is read.
     """
-    kept = out / EARLY
+    steps = min(steps, config.steps)
+    settings = config.model_dump(mode="json", include={**dict.fromkeys(_SETTINGS, True), "data": set(_PICTURES)})
+    kept = out / f"early-{digest_of([settings, steps, [[s.key, s.label, s.size] for s in sets.real]])}.csv"
     if not kept.exists():
-        losses = _losses_after(config.model_copy(update={"recipe": MixRecipe()}), sets, min(steps, config.steps))
+        losses = _losses_after(config.model_copy(update={"recipe": MixRecipe()}), sets, steps)
         write_bytes_atomic(kept, _as_csv(sets.real, losses).encode())
     with kept.open(newline="") as file:
         return {row["key"]: float(row["loss"]) for row in csv.DictReader(file)}
@@ -69,6 +76,7 @@ def learned_late(sources: Sequence[Source], losses: Mapping[str, float], share: 
 def _losses_after(config: TrainingConfig, sets: TrainingSets, steps: int) -> np.ndarray:
     """Return the loss of each real picture after a few steps, float64 [N]."""
     data = config.data
+    check_gpu(config.device)
     pixels = Pixels(sets.real, Fit(data.fit, data.image_size), data.cache_mb * 2**20)
     targets = sets.targets(sets.real)
     order = MixedOrder(len(sets.real), 0, Fraction(0), config.batch_size, seed_for(config.seed, "order"))
@@ -77,6 +85,8 @@ def _losses_after(config: TrainingConfig, sets: TrainingSets, steps: int) -> np.
     with torch.random.fork_rng(devices), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
         torch.manual_seed(seed_for(config.seed, "weights"))
         network = build_network(config.network, len(sets.class_names), data.image_size)
+        if config.device == "cpu" and config.dtype == "bfloat16":
+            check_bfloat16_on_cpu(network, config.network.name, data.image_size)
         network = network.to(config.device).to(memory_format=torch.channels_last)
         average = copy.deepcopy(network).requires_grad_(False)
         state = TrainingState(network, average, make_optimizer(network, config.optimizer))

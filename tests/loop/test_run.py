@@ -212,6 +212,12 @@ def test_prompts_without_templates_cannot_be_steered(tmp_path: Path) -> None:
         loop(LoopConfig.model_validate(content), tmp_path / "out")
 
 
+def test_torchrun_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module, "launched_size", lambda: 2)
+    with pytest.raises(TrainingError, match="augment loop is one process"):
+        loop(toy_loop(tmp_path), tmp_path / "out")
+
+
 def test_the_command_explains_what_is_wrong(tmp_path: Path) -> None:
     write_split(tmp_path, "train", 2)
     file = tmp_path / "loop.yaml"

@@ -119,6 +119,8 @@ def test_only_edits_of_what_is_learned_late_are_used(tmp_path: Path) -> None:
         edit.key for number, edit in enumerate(sets.synthetic) if key_of_edited(number) in late
     ]
     assert (used.real, used.val) == (sets.real, sets.val)
+    assert early_losses(config, sets, 2, tmp_path / "out") != losses  # another file
+    assert len(list((tmp_path / "out").glob("early-*.csv"))) == 2
     again = early_losses(config, sets, 3, tmp_path / "other")
     assert again == losses  # whatever else was trained in this process
 
