@@ -17,6 +17,7 @@ SCHEMAS = {
     "expand": ("augment.run.config", "ExpandConfig"),
     "interpolate/emoji.yaml": ("augment.run.interpolate", "InterpolateConfig"),
     "interpolate/rare.yaml": ("augment.evaluation.rare_concepts", "RareConfig"),
+    "loop": ("augment.loop.config", "LoopConfig"),
     "prompts": ("augment.prompts", "PromptConfig"),
     "study": ("augment.study.config", "StudyConfig"),
     "train": ("augment.tiny.training", "TrainConfig"),

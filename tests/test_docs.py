@@ -19,6 +19,7 @@ from augment.cli.main import app
 from augment.config import load_config
 from augment.evaluation.benchmark import BenchmarkConfig
 from augment.inversion.solvers import SOLVERS
+from augment.loop.config import LoopConfig
 from augment.prompts import PromptConfig
 from augment.run.config import ExpandConfig
 from augment.training.config import TrainingConfig
@@ -127,7 +128,7 @@ def test_keys_that_pages_override_exist() -> None:
     found = {(page, key) for page, text in PAGES.items() for key in re.findall(r"-o ([a-z_]+\.[\w.]+)=", text)}
     found -= {(page, "dotted.key") for page in PAGES}
     assert len(found) > 4
-    schemas = (ExpandConfig, BenchmarkConfig, TrainingConfig)
+    schemas = (ExpandConfig, BenchmarkConfig, TrainingConfig, LoopConfig)
     assert sorted(one for one in found if not any(is_field(schema, one[1]) for schema in schemas)) == []
 
 
@@ -136,7 +137,7 @@ def test_keys_that_pages_override_exist() -> None:
 )
 def test_configs_that_pages_show_are_valid(page: str, number: int, tmp_path: Path) -> None:
     shown = yaml.safe_load(blocks(page, "yaml")[number])
-    whole = {"templates": PromptConfig, "data": TrainingConfig}
+    whole = {"templates": PromptConfig, "edits_per_round": LoopConfig, "data": TrainingConfig}
     schema = next((whole[key] for key in whole if key in shown), ExpandConfig)
     file = tmp_path / "shown.yaml"
     file.write_text(yaml.safe_dump({**SMALLEST, **shown} if schema is ExpandConfig else shown))

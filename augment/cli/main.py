@@ -40,6 +40,7 @@ for _command in (
     expansion.verify,
     training.train,
     training.study,
+    training.loop,
     machine.doctor,
     measure.benchmark,
     measure.interpolate,

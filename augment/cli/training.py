@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from augment.cli.output import AsJson, Overrides, messages, show
+from augment.cli.output import AsJson, Overrides, live_display, messages, show, warn
+from augment.errors import AugmentError
 
 
 def train(
@@ -28,12 +31,22 @@ def train(
         from augment.config import load_config
         from augment.storage.local_store import check_local_folder
         from augment.training.config import TrainingConfig
-        from augment.training.train import train as run
+        from augment.training.launcher import launched_rank
+        from augment.training.train import train as train_here
 
         folder = out if out is not None else Path("out") / "train" / config.stem
         loaded = load_config(config, TrainingConfig, overrides or [])
         check_local_folder(folder, "--out")
-        report = run(loaded, folder, lambda line: print(line, file=sys.stderr, flush=True))
+        warn(loaded.run.ignored(), as_json)
+        with _first_speaks():
+            if loaded.run.executor == "ray":
+                from augment.distribute.ray_train import train_on_ray
+
+                report = train_on_ray(train_here, loaded, folder, _tell)
+            else:
+                report = train_here(loaded, folder, _tell)
+        if launched_rank() > 0:
+            return
         content = {"out": str(folder), **{k: v for k, v in report.items() if k not in ("fingerprint", "history")}}
         show(content, _lines(folder, report), as_json)
 
@@ -65,6 +78,48 @@ def study(
         report = run_study(settings, out, lambda line: print(line, file=sys.stderr, flush=True))
         lines = [*study_table(report).splitlines(), "", f"report          {out / 'report.json'}"]
         show({"out": str(out), **{k: v for k, v in report.items() if k != "config"}}, lines, as_json)
+
+
+def loop(
+    config: Annotated[Path, typer.Argument(help="YAML config, for example configs/loop/emoji.yaml")],
+    out: Annotated[Path, typer.Option("--out", help="folder for the edits, the rounds and report.json")],
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train, edit what the classifier is weak at, and train again, until val is no better or the budget is spent.
+
+    Each round chooses classes, images and prompts by what val says, and adds its edits to one output folder. Test is
+    read once, in the end. Run it again and it goes on.
+    """
+    with messages(as_json):
+        from augment.loop.config import load_loop_config
+        from augment.loop.report import loop_table
+        from augment.loop.run import run_loop
+        from augment.storage.local_store import check_local_folder
+
+        check_local_folder(out, "--out")
+        loaded = load_loop_config(config, overrides or [])
+        warn(loaded.train.run.ignored(), as_json)
+        report = run_loop(loaded, out, _tell, display=live_display)
+        lines = [*loop_table(report), "", f"report          {out / 'report.json'}, {out / 'loop.svg'}"]
+        show({"out": str(out), **{k: v for k, v in report.items() if k != "config"}}, lines, as_json)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _first_speaks() -> Iterator[None]:
+    """Let the first of the processes that torchrun has started say what they found; the others end as it does."""
+    from augment.training.launcher import launched_rank
+
+    try:
+        yield
+    except (AugmentError, OSError) as error:
+        if launched_rank() == 0:
+            raise
+        raise typer.Exit(error.exit_code if isinstance(error, AugmentError) else AugmentError.exit_code) from error
 
 
 def _lines(folder: Path, report: dict[str, Any]) -> list[str]:

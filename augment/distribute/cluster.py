@@ -19,7 +19,7 @@ from augment.errors import Interrupted, WorkerError
 logger = logging.getLogger(__name__)
 
 
-def usable_workers(run: RunConfig, device: str, resources: Mapping[str, float]) -> int:
+def usable_workers(run: RunConfig, device: str, resources: Mapping[str, float], key: str = "model.device") -> int:
     """Return how many workers to start on a Ray with these resources; each GPU gets one.
 
     A configured number is returned even if the cluster has room for fewer: actors that wait make an autoscaler add
@@ -29,6 +29,7 @@ def usable_workers(run: RunConfig, device: str, resources: Mapping[str, float]) 
         run: the `run` section.
         device: of a worker: `cpu` or `cuda...`.
         resources: name -> amount, as `ray.cluster_resources` gives them.
+        key: of the config that has the device.
 
     Raises:
         WorkerError: if workers need GPUs, and a Ray on this machine alone, which cannot grow, has none.
@@ -38,8 +39,7 @@ def usable_workers(run: RunConfig, device: str, resources: Mapping[str, float]) 
     if run.address == "local" and gpu:
         if have == 0:
             raise WorkerError(
-                f"model.device is {device!r}, but Ray has no GPU; set model.device: cpu, or run.address to a cluster "
-                "that has GPUs"
+                f"{key} is {device!r}, but Ray has no GPU; set {key}: cpu, or run.address to a cluster that has GPUs"
             )
         if run.num_workers != "all" and have < run.num_workers:
             logger.warning("run.num_workers is %d, but Ray has %d GPU(s): one worker on each", run.num_workers, have)

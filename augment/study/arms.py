@@ -15,7 +15,17 @@ from augment.inversion.settings import (
     Stop,
 )
 from augment.study.config import ArmName
-from augment.training.config import AugmentationConfig, RandAugmentConfig
+from augment.training.config import (
+    CLASS,
+    AugmentationConfig,
+    MixRecipe,
+    RandAugmentConfig,
+    Recipe,
+    RepeatedRealRecipe,
+    TargetedRecipe,
+    TwoStageRecipe,
+    WeightedRecipe,
+)
 
 MakerName = Literal[
     "round_trip",
@@ -30,15 +40,25 @@ MakerName = Literal[
     "oracle",
 ]
 NO_AUGMENTATION = AugmentationConfig()
+MIX = MixRecipe()
 TRIVIAL = AugmentationConfig(trivial_augment=True)
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to train: the classical augmentation of all pictures, and the maker of the synthetic ones."""
+    """One way to train.
+
+    Attributes:
+        augmentation: classical, of all pictures.
+        maker: of the synthetic ones.
+        recipe: how these are used beside the real ones.
+        scored: whether they carry the score of their label, or those below the threshold are left out.
+    """
 
     augmentation: AugmentationConfig = NO_AUGMENTATION
     maker: MakerName | None = None
+    recipe: Recipe = MIX
+    scored: Literal["", "scored", "filtered"] = ""
 
 
 ARMS: dict[ArmName, Arm] = {
@@ -59,6 +79,11 @@ ARMS: dict[ArmName, Arm] = {
     "image_to_image_trivial_augment": Arm(TRIVIAL, "image_to_image"),
     "text_to_image_trivial_augment": Arm(TRIVIAL, "text_to_image"),
     "default_trivial_augment": Arm(TRIVIAL, "default"),
+    "default_filtered": Arm(maker="default", scored="filtered"),
+    "default_weighted": Arm(maker="default", recipe=WeightedRecipe(name="weighted"), scored="scored"),
+    "default_targeted": Arm(maker="default", recipe=TargetedRecipe(name="targeted")),
+    "default_two_stage": Arm(maker="default", recipe=TwoStageRecipe(name="two_stage", balance=(CLASS, "background"))),
+    "default_repeated_real": Arm(maker="default", recipe=RepeatedRealRecipe(name="repeated_real")),
     "oracle": Arm(maker="oracle"),
 }
 

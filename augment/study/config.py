@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeVar, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from augment.editing.config import EditConfig, PlainEditConfig
-from augment.models.config import ModelConfig
+from augment.models.config import ClipConfig, ModelConfig
 from augment.training.config import NetworkConfig, OptimizerConfig
 
 TrackChoice = Literal[
@@ -40,6 +40,11 @@ ArmName = Literal[
     "image_to_image_trivial_augment",
     "text_to_image_trivial_augment",
     "default_trivial_augment",
+    "default_filtered",
+    "default_weighted",
+    "default_targeted",
+    "default_two_stage",
+    "default_repeated_real",
     "oracle",
 ]
 ALL_TRACKS: tuple[TrackChoice, ...] = get_args(TrackChoice)
@@ -91,7 +96,7 @@ class StudyConfig(_Section):
         default=4, ge=1, description="synthetic pictures of each real one: every arm that has any has as many"
     )
     synthetic_ratio: float = Field(
-        default=0.5, gt=0, le=1, description="share of the samples that are synthetic, of the arms that have any"
+        default=0.5, gt=0, lt=1, description="share of the samples that are synthetic, of the arms that have any"
     )
     train_per_class: int | None = Field(
         default=None, gt=0, description="real pictures of each class, instead of each track's own number"
@@ -101,6 +106,10 @@ class StudyConfig(_Section):
     model: ModelConfig = ModelConfig()
     editing: PlainEditConfig = Field(
         default=EditConfig(), description="of the arm `default`; the other edits differ in the inversion only"
+    )
+    clip: ClipConfig = Field(default=ClipConfig(), description="scores edits, for the arms that filter or weigh them")
+    min_label_probability: float = Field(
+        default=0.5, ge=0, le=1, description="below it the arm `default_filtered` leaves an edit out"
     )
     batch_size: int = Field(default=32, gt=0, description="pictures edited together; the result does not depend on it")
     network: NetworkConfig = NetworkConfig()

@@ -21,6 +21,7 @@ from augment.study.config import ArmName, StudyConfig
 from augment.study.judges import label_judge, label_true
 from augment.study.pictures import count_pictures, make_synthetic
 from augment.study.plot import study_plots
+from augment.study.scored import score_synthetic
 from augment.study.tables import study_table
 from augment.study.tracks import StudyTrack, write_track
 from augment.tiny.world import IMAGE_SIZE
@@ -85,6 +86,7 @@ def training_config(
         data=data,
         leaks=LEAKS,
         network=config.network,
+        recipe=ARMS[arm].recipe,
         augmentation=ARMS[arm].augmentation,
         optimizer=config.optimizer,
         steps=config.steps,
@@ -107,6 +109,8 @@ def _do_track(
         if maker := ARMS[arm].maker:
             tell(f"{track.name}: pictures of {maker}")
             pictures = make_synthetic(track, maker, config, model, out)
+            if scored := ARMS[arm].scored:
+                pictures = score_synthetic(track, pictures, config, keep_all=scored == "scored")
             judge = label_judge(track.spec.kind, config.judge, out)
             report["judges"][track.spec.kind] = judge.of_renders.named("label_true")
             edits, label = count_pictures(pictures), label_true(pictures, judge)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torchvision.transforms import v2
 
+from augment.seeding import seed_for
 from augment.training.config import AugmentationConfig
 
 Transform = Callable[..., Any]
@@ -28,41 +29,62 @@ class Augmentation:
     def __init__(
         self, config: AugmentationConfig, num_classes: int, image_size: int, mean: float = 0.5, std: float = 0.5
     ) -> None:
-        self._mean, self._std = mean, std
+        self.image_size, self._mean, self._std = image_size, mean, std
         self._of_each = _of_each(config, image_size)
         self._erase = v2.RandomErasing(config.random_erasing) if config.random_erasing else None
         self._mix = _mixing(config, num_classes)
+
+    @property
+    def mixes(self) -> bool:
+        """Return whether each picture of a batch is mixed with the one before it, the first with the last."""
+        return self._mix is not None
 
     def plain(self, pixels: UInt8[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
         """Return pictures as the network sees them, unchanged otherwise."""
         return (pixels.float() / 255.0 - self._mean) / self._std
 
     def __call__(
-        self, pixels: UInt8[Tensor, "B 3 H W"], labels: Int[Tensor, " B"], seed: int
+        self,
+        pixels: UInt8[Tensor, "B 3 H W"],
+        labels: Int[Tensor, " B"],
+        seed: int,
+        places: Sequence[int] | None = None,
     ) -> tuple[Float[Tensor, "B 3 H W"], Tensor]:
         """Return augmented pictures and their targets: labels [B], or shares of the classes [B, C] where batches mix.
 
-        The same seed gives the same pictures; torch's own generator is left as it was.
+        What happens to a picture depends on the seed and its place in the batch, so some pictures of a batch are
+        changed as they are among all of it. Torch's own generator is left as it was.
+
+        Args:
+            seed: of the batch.
+            places: of the pictures in their batch; None if they are all of it.
         """
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            if self._of_each:
-                changed = []
-                for picture in pixels:
-                    for transform in self._of_each:
-                        picture = transform(picture)
-                    changed.append(picture)
-                pixels = torch.stack(changed)
-            images = self.plain(pixels)
-            if self._erase is not None:
-                images = torch.stack([self._erase(image) for image in images])
+            if self._of_each or self._erase is not None:
+                chosen = range(len(pixels)) if places is None else places
+                images = torch.cat(
+                    [
+                        self._changed(picture, seed_for(seed, place))
+                        for picture, place in zip(pixels.split(1), chosen, strict=True)
+                    ]
+                )
+            else:
+                images = self.plain(pixels)
             if self._mix is not None:
+                torch.manual_seed(seed)
                 images, labels = self._mix(images, labels)
         return images, labels
 
+    def _changed(self, picture: UInt8[Tensor, "1 3 H W"], seed: int) -> Float[Tensor, "1 3 H W"]:
+        torch.manual_seed(seed)
+        for transform in self._of_each:
+            picture = transform(picture)
+        image = self.plain(picture)
+        return image if self._erase is None else self._erase(image)
+
 
 def _of_each(config: AugmentationConfig, image_size: int) -> list[Transform]:
-    """Return what is done to each picture, uint8 [3, H, W], in this order."""
+    """Return what is done to each picture, uint8 [1, 3, H, W], in this order."""
     chosen: list[Transform] = []
     if config.crop is not None:
         chosen.append(v2.RandomResizedCrop(image_size, scale=(config.crop, 1.0), antialias=True))

@@ -49,7 +49,8 @@ def fingerprint_of(config: TrainingConfig, sets: TrainingSets) -> dict[str, Any]
         ModelError: if there is no such file of weights.
     """
     settings = config.model_dump(mode="json")
-    settings.pop("device")
+    for key in ("device", "log", "run"):
+        settings.pop(key)
     for key in ("num_workers", "cache_mb"):
         settings["data"].pop(key)
     listed = {
@@ -72,18 +73,18 @@ class Checkpoints:
 
     Args:
         out: the run's folder.
-        fingerprint: of `fingerprint_of`.
+        fingerprint: of `fingerprint_of`; kept as JSON has it.
     """
 
     def __init__(self, out: Path, fingerprint: Mapping[str, Any]) -> None:
-        self._out, self._fingerprint = out, json.loads(json.dumps(fingerprint))
+        self._out, self.fingerprint = out, json.loads(json.dumps(fingerprint))
 
     def check(self, found: Mapping[str, Any], where: str) -> None:
         """Raise TrainingError with the first settings in which another run differs from this one."""
-        names = sorted(found.keys() | self._fingerprint.keys())
-        differ = [name for name in names if found.get(name) != self._fingerprint.get(name)]
+        names = sorted(found.keys() | self.fingerprint.keys())
+        differ = [name for name in names if found.get(name) != self.fingerprint.get(name)]
         if differ:
-            shown = [f"{n}: {found.get(n)!r} there, {self._fingerprint.get(n)!r} now" for n in differ[:5]]
+            shown = [f"{n}: {found.get(n)!r} there, {self.fingerprint.get(n)!r} now" for n in differ[:5]]
             raise TrainingError(
                 "\n  ".join(
                     [f"{self._out}: {where} is of a run with other settings or pictures. Choose another --out:", *shown]
@@ -116,7 +117,7 @@ class Checkpoints:
         content = io.BytesIO()
         saved = {name: getattr(state, name).state_dict() for name in ("network", "average", "optimizer")}
         saved |= {"step": state.step, "history": state.history, "seconds": state.seconds}
-        torch.save(saved | {"fingerprint": self._fingerprint}, content)
+        torch.save(saved | {"fingerprint": self.fingerprint}, content)
         write_bytes_atomic(self._out / "checkpoint.pt", content.getvalue())
         self._remove_best(but=best_step)
 

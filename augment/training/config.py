@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
 
 from augment.config import PathText
 from augment.inputs.fit import FitName
@@ -149,11 +149,98 @@ class OptimizerConfig(_Section):
     clip_norm: float | None = Field(default=1.0, gt=0, description="of the gradient; null: any")
 
 
+class ExecutorConfig(_Section):
+    """Where it trains. A batch is the same whatever the number of workers; sums over it are rounded otherwise."""
+
+    executor: Literal["local", "ray"] = Field(
+        default="local",
+        description="`local`: in this process, or in those that torchrun has started; `ray`: on workers of Ray Train",
+    )
+    num_workers: PositiveInt | Literal["all"] = Field(
+        default="all", description="Ray workers, one GPU each (CPUs without GPUs); `all` that the cluster has"
+    )
+    threads_per_worker: int = Field(default=1, gt=0, description="CPUs of each worker without a GPU")
+    max_failures: int = Field(
+        default=3, ge=0, description="times that dead workers are started again; they go on from the checkpoint"
+    )
+    address: str = Field(
+        default="local",
+        pattern=r"^(local|auto|.+:\d+)$",
+        description="`local` starts a Ray on this machine; `auto` or host:port joins a cluster",
+    )
+
+    def ignored(self) -> list[str]:
+        """Return what of the section is not used although it was set, as warnings."""
+        fields = type(self).model_fields
+        names = [name for name in fields if name != "executor" and getattr(self, name) != fields[name].default]
+        if self.executor == "ray" or not names:
+            return []
+        return [f"run.executor is local, which uses no {', '.join(names)}; set run.executor: ray, or leave them out"]
+
+
+class MixRecipe(_Section):
+    """Real pictures and edits in every batch, at `data.synthetic.ratio`."""
+
+    name: Literal["mix"] = "mix"
+
+
+class TwoStageRecipe(_Section):
+    """Balanced edits alone first, then real pictures alone; after "From Fake to Real" (Qraitem et al. 2024).
+
+    Theirs are pictures from text alone. Each stage warms up and has a cosine to zero of its own; the optimizer's
+    moments and the averaged weights go on. Val chooses among the looks of both stages. `data.synthetic.ratio` has no
+    meaning.
+    """
+
+    name: Literal["two_stage"]
+    first: float = Field(default=0.5, gt=0, lt=1, description="share of the steps that the first stage has")
+    balance: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(CLASS,),
+        description="what edits of the first stage are balanced over, all combinations: `class`, and attributes that "
+        "their prompts or records name",
+    )
+
+
+class TargetedRecipe(_Section):
+    """The edits of those real pictures alone that are not learned early, mixed in at `data.synthetic.ratio`.
+
+    After "Do We Need All the Synthetic Data?" (Nguyen et al. 2025). Which pictures are not learned early is told
+    here by their loss after a short run on the real pictures: in each class, those with the highest.
+    """
+
+    name: Literal["targeted"]
+    steps: int = Field(default=50, gt=0, description="of the short run: the first of the whole schedule")
+    share: float = Field(default=0.4, gt=0, le=1, description="of each class's real pictures whose edits are used")
+
+
+class WeightedRecipe(_Section):
+    """Mixed as by `mix`; the loss of an edit counts (s / m)^power, its score s and the mean m of all edits' scores.
+
+    That of a real picture counts 1, and so do the weights of all edits on average, at power 1.
+    """
+
+    name: Literal["weighted"]
+    score: str = Field(default="label_probability", min_length=1, description="number in an edit's record, 0 or more")
+    power: float = Field(default=1.0, ge=0, description="0: all count alike")
+
+
+class RepeatedRealRecipe(_Section):
+    """As `mix`, with the real picture that it was made of in place of each edit: a control without new content."""
+
+    name: Literal["repeated_real"]
+
+
+Recipe = Annotated[
+    MixRecipe | TwoStageRecipe | TargetedRecipe | WeightedRecipe | RepeatedRealRecipe, Field(discriminator="name")
+]
+
+
 class TrainingConfig(_Section):
     """`configs/train_classifier/*.yaml`."""
 
     data: DataConfig
     leaks: LeakConfig = LeakConfig()
+    recipe: Recipe = Field(default=MixRecipe(), description="how edits are used beside the real pictures")
     network: NetworkConfig = NetworkConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -166,4 +253,31 @@ class TrainingConfig(_Section):
     patience: int | None = Field(default=None, gt=0, description="stop after so many looks at val without a better one")
     device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="`cpu`, `cuda` or `cuda:N`")
     dtype: Literal["bfloat16", "float32"] = Field(default="bfloat16", description="of the network's arithmetic")
+    log: tuple[Literal["tensorboard", "wandb"], ...] = Field(
+        default=("tensorboard",), description="where curves go; TensorBoard is left out where it is not installed"
+    )
+    run: ExecutorConfig = ExecutorConfig()
     seed: int = Field(default=0, ge=0, description="of the first weights, the order and the augmentation")
+
+    @model_validator(mode="after")
+    def _has_what_the_recipe_asks_for(self) -> Self:
+        if self.recipe.name == "mix":
+            return self
+        if self.data.synthetic is None or self.data.real is None:
+            raise ValueError(f"recipe: {self.recipe.name!r} needs data.synthetic and data.real; leave it out without")
+        if not 0 < self.data.synthetic.ratio < 1:
+            raise ValueError(f"recipe: {self.recipe.name!r} needs both kinds: data.synthetic.ratio within 0 and 1")
+        if self.recipe.name == "two_stage" and not 0 < self.first_stage < self.steps:
+            raise ValueError(f"recipe.first: of {self.steps} steps one stage would have none; take more steps")
+        return self
+
+    @property
+    def first_stage(self) -> int:
+        """Return the steps of the first of two stages; 0 if there is one stage."""
+        return round(self.steps * self.recipe.first) if isinstance(self.recipe, TwoStageRecipe) else 0
+
+    def place_in_stage(self, step: int) -> tuple[int, int]:
+        """Return the number of a step within its stage, and the steps of that stage: what its learning rate follows."""
+        if step < self.first_stage:
+            return step, self.first_stage
+        return step - self.first_stage, self.steps - self.first_stage

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from augment.training.data import Pixels, TrainingSets, groups_of
 from augment.training.metrics import measure_predictions
+from augment.training.process_group import ALONE, Ranks
 from augment.types import Source
 
 BATCH_SIZE = 128
@@ -42,8 +43,11 @@ def look_at(
     sets: TrainingSets,
     plain: Callable[[Tensor], Tensor],
     groups: Sequence[str],
+    ranks: Ranks = ALONE,
 ) -> Looked:
     """Return the predictions of a network for some pictures, and their figures.
+
+    The processes look at different pictures, in the batches in which one process alone would, and all return the same.
 
     Args:
         logits: images [B, 3, H, W], as `plain` gives them -> logits, float32 [B, C].
@@ -51,11 +55,17 @@ def look_at(
         plain: pixels, uint8 [B, 3, H, W], -> images.
         groups: names of the divisions into groups.
     """
-    parts = []
-    for start in range(0, len(sources), BATCH_SIZE):
-        chunk = pixels.take(range(start, min(start + BATCH_SIZE, len(sources))))
-        images = plain(torch.from_numpy(chunk).permute(0, 3, 1, 2))
-        parts.append(logits(images).double().softmax(dim=1).cpu().numpy())
-    probabilities, targets = np.concatenate(parts), sets.targets(sources)
+    starts = range(0, len(sources), BATCH_SIZE)
+
+    def predict() -> list[np.ndarray]:
+        parts = []
+        for number in ranks.part(len(starts)):
+            chunk = pixels.take(range(starts[number], min(starts[number] + BATCH_SIZE, len(sources))))
+            images = plain(torch.from_numpy(chunk).permute(0, 3, 1, 2))
+            parts.append(logits(images).double().softmax(dim=1).cpu().numpy())
+        return parts
+
+    probabilities = np.concatenate([part for parts in ranks.gather(ranks.agree(predict)) for part in parts])
+    targets = sets.targets(sources)
     figures = measure_predictions(probabilities, targets, sets.class_names, groups_of(sources, groups))
     return Looked(sources, probabilities, targets, figures)

@@ -6,12 +6,24 @@ Everything follows from the number of a batch: a run that goes on from a checkpo
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Protocol
 
 import numpy as np
 
 from augment.seeding import seed_for
+
+
+class BatchOrder(Protocol):
+    """Says which samples a batch has: real ones, and behind them synthetic ones."""
+
+    def batch(self, number: int) -> list[int]:
+        """Return the samples of a batch."""
+
+    def synthetic_before(self, number: int) -> int:
+        """Return how many of the first so many samples are synthetic."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,49 @@ class MixedOrder:
         return int(_order_of_pass(seed_for(self.seed, kind, number_of_pass), count)[place])
 
 
-@functools.lru_cache(maxsize=8)
+@dataclass(frozen=True)
+class StagedOrder:
+    """Batches of balanced synthetic samples first, then batches of real ones.
+
+    In the first stage the groups take turns, in an order that is random in each turn; the samples of each group are
+    gone through in passes. So of any n samples in a row every group has its share, to within one, however large it is.
+
+    Attributes:
+        real: number of real samples.
+        groups: the places of the synthetic samples of each group, counted from 0.
+        border: number of batches of the first stage.
+        batch_size: samples of a batch.
+        seed: of the order.
+    """
+
+    real: int
+    groups: Sequence[Sequence[int]]
+    border: int
+    batch_size: int
+    seed: int
+
+    def synthetic_before(self, number: int) -> int:
+        """Return how many of the first so many samples are synthetic."""
+        return min(number, self.border * self.batch_size)
+
+    def batch(self, number: int) -> list[int]:
+        """Return the samples of a batch, as `MixedOrder.batch` does."""
+        if number >= self.border:
+            seconds = MixedOrder(self.real, 0, Fraction(0), self.batch_size, seed_for(self.seed, "second stage"))
+            return seconds.batch(number - self.border)
+        first = number * self.batch_size
+        chosen = [self.real + self._balanced(place) for place in range(first, first + self.batch_size)]
+        np.random.default_rng(seed_for(self.seed, "batch", number)).shuffle(chosen)
+        return chosen
+
+    def _balanced(self, place: int) -> int:
+        turn, position = divmod(place, len(self.groups))
+        chosen = int(_order_of_pass(seed_for(self.seed, "turn", turn), len(self.groups))[position])
+        group = self.groups[chosen]
+        number_of_pass, within = divmod(turn, len(group))
+        return group[int(_order_of_pass(seed_for(self.seed, "group", chosen, number_of_pass), len(group))[within])]
+
+
+@functools.lru_cache(maxsize=1024)
 def _order_of_pass(seed: int, count: int) -> np.ndarray:
     return np.random.default_rng(seed).permutation(count)

@@ -1,9 +1,8 @@
-"""What a training run leaves behind: report.json, report.html, predictions.csv, the weights, a log for TensorBoard."""
+"""What a training run leaves behind: report.json, report.html, predictions.csv and the weights."""
 
 from __future__ import annotations
 
 import csv
-import importlib
 import io
 import json
 from pathlib import Path
@@ -18,7 +17,6 @@ from augment.inputs.readers import read_bytes
 from augment.report.contact_sheet import Tile, contact_sheet
 from augment.report.training import training_page
 from augment.storage.tar import write_bytes_atomic
-from augment.training.checkpoint import Row
 from augment.training.config import TrainingConfig
 from augment.training.data import TrainingSets
 from augment.training.look import Looked
@@ -94,34 +92,3 @@ def _sheet_of_wrong(where: str, looked: Looked, names: tuple[str, ...]) -> bytes
     rows = [tiles[start : start + COLUMNS] for start in range(0, len(tiles), COLUMNS)]
     title = f"{where}: {len(shown)} of the {len(wrong)} pictures that it got wrong, the most confident first"
     return contact_sheet(rows, title, headings=()) if rows else b""
-
-
-class Board:
-    """A log for TensorBoard in the folder `tensorboard`, if that is installed.
-
-    Args:
-        out: the run's folder.
-        step: what an earlier start has logged of later steps no longer counts.
-        tell: is told if it is not installed.
-    """
-
-    def __init__(self, out: Path, step: int, tell: Any) -> None:
-        self._writer: Any = None
-        try:
-            tensorboard = importlib.import_module("torch.utils.tensorboard")
-        except ImportError:
-            tell("no log for TensorBoard, which is not installed: pip install 'rnri-augment[tensorboard]'")
-            return
-        self._writer = tensorboard.SummaryWriter(str(out / "tensorboard"), purge_step=step + 1)
-
-    def add(self, row: Row) -> None:
-        """Log the figures of one look at val."""
-        if self._writer is not None:
-            for name, value in row.items():
-                if name != "step":
-                    self._writer.add_scalar(name, value, row["step"])
-
-    def close(self) -> None:
-        """Write what is left."""
-        if self._writer is not None:
-            self._writer.close()

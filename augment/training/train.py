@@ -9,31 +9,34 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from fractions import Fraction
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from augment.errors import ModelError, TrainingError
+from augment.errors import TrainingError
 from augment.inputs.fit import Fit
 from augment.seeding import seed_for
 from augment.training.augmentations import Augmentation
+from augment.training.batches import BatchPart, NumberedBatches
+from augment.training.boards import Board, open_boards
 from augment.training.checkpoint import Checkpoints, Row, TrainingState, best_row, fingerprint_of
-from augment.training.config import OptimizerConfig, TrainingConfig
+from augment.training.config import TrainingConfig
 from augment.training.data import Pixels, TrainingSets, list_sets
 from augment.training.leaks import check_leaks
 from augment.training.look import Looked, look_at
 from augment.training.networks import build_network, check_bfloat16_on_cpu
-from augment.training.order import MixedOrder
-from augment.training.results import Board, read_report, write_results
+from augment.training.process_group import Ranks, check_gpu, joined_ranks
+from augment.training.recipes import samples_of, used_sets
+from augment.training.results import read_report, write_results
+from augment.training.step import arithmetic, learning_rate_at, make_optimizer, take_step
 
 Tell = Callable[[str], None]
 
@@ -52,63 +55,52 @@ def train(config: TrainingConfig, out: Path, tell: Tell = lambda line: None) -> 
         ModelError: if the network cannot be made, or there is no such device.
         TrainingError: if the folder holds a run with other settings, or the loss is no number.
     """
-    sets = list_sets(config.data)
-    checkpoints = Checkpoints(out, fingerprint_of(config, sets))
-    if finished := read_report(out):
+    with joined_ranks(config.device, config.batch_size) as ranks:
+        return _train(config, out, tell if ranks.rank == 0 else _say_nothing, ranks)
+
+
+def _train(config: TrainingConfig, out: Path, tell: Tell, ranks: Ranks) -> dict[str, Any]:
+    sets = ranks.agree(lambda: list_sets(config.data))
+    checkpoints = Checkpoints(out, ranks.agree(lambda: fingerprint_of(config, sets)))
+    if finished := ranks.first(lambda: read_report(out)):
         checkpoints.check(finished["fingerprint"], "report.json")
         return finished
-    run = _Run(config, sets, out, checkpoints, tell)
+    if config.recipe.name == "targeted":  # a short run says which edits are used, and one process does it
+        sets = ranks.first(functools.partial(used_sets, config, sets, out))
+    run = ranks.agree(functools.partial(_Run, config, sets, out, checkpoints, tell, ranks))
     devices = range(torch.cuda.device_count()) if config.device != "cpu" else ()
     with torch.random.fork_rng(devices), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
-        state = run.start()
+        state = ranks.agree(run.start)
+        run.check_start(state)
         trained = sets.counts["real"] + sets.counts["synthetic"]
         tell(f"looks for val's and test's pictures, and edits of them, among the {trained} to train on")
-        check_leaks(sets, config.leaks.near_duplicates)
+        ranks.first(lambda: check_leaks(sets, config.leaks.near_duplicates))
         run.train(state)
         best = best_row(state.history, config.select_by)
-        state.average.load_state_dict(checkpoints.best_weights(best["step"]))
+        state.average.load_state_dict(ranks.agree(lambda: checkpoints.best_weights(best["step"])))
         val = run.look(state.average, "val")
         test = run.look(state.average, "test") if sets.test else None
-    report = write_results(out, run.about(state, best), state.average, sets, val, test)
-    checkpoints.clear()
+    about = run.about(state, best)
+    report = ranks.first(lambda: write_results(out, about, state.average, sets, val, test))
+    if ranks.rank == 0:
+        checkpoints.clear()
     return report
 
 
-def learning_rate_at(config: OptimizerConfig, step: int, steps: int) -> float:
-    """Return the learning rate of a step: linear warm-up, then a cosine to zero at the last step's end."""
-    if step < config.warmup:
-        return config.learning_rate * (step + 1) / config.warmup
-    progress = (step - config.warmup) / max(1, steps - config.warmup)
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-@dataclass
-class _Batches(Dataset[tuple[Tensor, Tensor]]):
-    """Batch number n is what step n trains on."""
-
-    order: MixedOrder
-    pixels: Pixels
-    targets: Tensor
-    augmentation: Augmentation
-    seed: int
-
-    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
-        places = self.order.batch(number)
-        pixels = torch.from_numpy(self.pixels.take(places)).permute(0, 3, 1, 2).contiguous()
-        return self.augmentation(pixels, self.targets[places], seed_for(self.seed, "augmentation", number))
+def _say_nothing(line: str) -> None:
+    """Ignore a line: of several processes only the first one tells."""
 
 
 class _Run:
     """One training run: what stays the same while its state changes."""
 
     def __init__(
-        self, config: TrainingConfig, sets: TrainingSets, out: Path, checkpoints: Checkpoints, tell: Tell
+        self, config: TrainingConfig, sets: TrainingSets, out: Path, checkpoints: Checkpoints, tell: Tell, ranks: Ranks
     ) -> None:
         self.config, self.sets, self.out, self.checkpoints, self.tell = config, sets, out, checkpoints, tell
-        data, synthetic = config.data, config.data.synthetic
-        ratio = Fraction(str(synthetic.ratio)) if synthetic else Fraction(0)
-        counts = len(sets.real), len(sets.synthetic)
-        self.order = MixedOrder(*counts, ratio, config.batch_size, seed_for(config.seed, "order"))
+        self.ranks = ranks
+        data = config.data
+        self.samples = samples_of(config, sets)
         self.fit = Fit(data.fit, data.image_size)
         self.cache = data.cache_mb * 2**20
         self.augmentation = Augmentation(
@@ -120,41 +112,60 @@ class _Run:
     def start(self) -> TrainingState:
         """Return the state to go on from: that of the checkpoint, or a new one."""
         config = self.config
-        if config.device != "cpu" and not torch.cuda.is_available():
-            raise ModelError(f"device: {config.device}: there is no CUDA GPU here that torch can use; set device: cpu")
+        check_gpu(config.device)
         torch.manual_seed(seed_for(config.seed, "weights"))
         network = build_network(config.network, len(self.sets.class_names), config.data.image_size)
         if config.device == "cpu" and config.dtype == "bfloat16":
             check_bfloat16_on_cpu(network, config.network.name, config.data.image_size)
         network = network.to(config.device).to(memory_format=torch.channels_last)
+        network = self.ranks.prepare(network, config.network.name)
         average = copy.deepcopy(network).requires_grad_(False)
-        state = TrainingState(network, average, _optimizer(network, config.optimizer))
+        state = TrainingState(network, average, make_optimizer(network, config.optimizer))
         self.checkpoints.load(state, config.device)
         if state.step:
             self.tell(f"goes on after step {state.step} of {config.steps}")
         return state
 
+    def check_start(self, state: TrainingState) -> None:
+        """Raise TrainingError if the processes do not go on from the same checkpoint."""
+        steps = self.ranks.gather(state.step)
+        if len(set(steps)) > 1:
+            raise TrainingError(
+                f"{self.out}: the processes find checkpoints of different steps there: {', '.join(map(str, steps))}. "
+                "The folder must be on a file system that all of them share"
+            )
+
     def train(self, state: TrainingState) -> None:
         """Take the steps that are left, looking at val and saving every `eval_every` of them."""
         if self.is_done(state):
             return
-        config, board = self.config, Board(self.out, state.step, self.tell)
+        config, ranks, forward = self.config, self.ranks, self.ranks.parallel(state.network)
+        boards = ranks.agree(functools.partial(self.boards, state.step))
         began, losses = time.monotonic() - state.seconds, list[float]()
-        with contextlib.closing(board):
-            for images, targets in self.batches(state.step):
-                losses.append(self.step(state, images, targets))
+        with contextlib.ExitStack() as stack:
+            for board in boards:
+                stack.callback(board.close)
+            for batch in self.batches(state.step):
+                losses.append(take_step(state, forward, config, batch, ranks))
                 if state.step % config.eval_every == 0 or state.step == config.steps:
                     row = {"step": state.step, "loss": math.fsum(losses) / len(losses)}
-                    row["learning_rate"] = learning_rate_at(config.optimizer, state.step - 1, config.steps)
+                    row["learning_rate"] = learning_rate_at(config.optimizer, *config.place_in_stage(state.step - 1))
                     state.history.append(row | self.figures(state))
                     state.seconds = time.monotonic() - began
                     best = best_row(state.history, config.select_by)
-                    self.checkpoints.save(state, best["step"])
-                    board.add(state.history[-1])
+                    ranks.first(functools.partial(self.checkpoints.save, state, best["step"]))
+                    for board in boards:
+                        board.add(state.history[-1])
                     self.tell(_line(state.history[-1], config.steps, best["step"]))
                     losses.clear()
                     if self.is_done(state):
                         return
+
+    def boards(self, step: int) -> list[Board]:
+        """Return the logs to write, on the first process only."""
+        if self.ranks.rank > 0:
+            return []
+        return open_boards(self.config, self.out, step, self.checkpoints.fingerprint, self.tell)
 
     def is_done(self, state: TrainingState) -> bool:
         """Return whether all steps are taken, or val has not improved for `patience` looks."""
@@ -163,54 +174,31 @@ class _Run:
         if self.config.patience is None or not state.history:
             return False
         best = best_row(state.history, self.config.select_by)
-        return sum(row["step"] > best["step"] for row in state.history) >= self.config.patience
+        # A first stage is gone through whatever val says.
+        since = max(best["step"], self.config.first_stage)
+        return sum(row["step"] > since for row in state.history) >= self.config.patience
 
-    def batches(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, first: int) -> Iterator[BatchPart]:
         """Yield the batches of the steps from `first` on."""
-        sources = [*self.sets.real, *self.sets.synthetic]
+        sources, weights = self.samples.sources, self.samples.weights
         pixels, targets = Pixels(sources, self.fit, self.cache), torch.from_numpy(self.sets.targets(sources))
-        batches = _Batches(self.order, pixels, targets, self.augmentation, self.config.seed)
+        batches = NumberedBatches(self.samples.order, pixels, targets, self.augmentation, self.config.seed, self.ranks)
+        if weights is not None:
+            batches = replace(batches, weights=torch.from_numpy(weights), num_classes=len(self.sets.class_names))
         numbers, workers = range(first, self.config.steps), self.config.data.num_workers
         yield from DataLoader(batches, batch_size=None, sampler=numbers, num_workers=workers)
-
-    def step(self, state: TrainingState, images: Tensor, targets: Tensor) -> float:
-        """Take one step and return its loss."""
-        config, settings = self.config, self.config.optimizer
-        torch.manual_seed(seed_for(config.seed, "step", state.step))  # of dropout and stochastic depth
-        for group in state.optimizer.param_groups:
-            group["lr"] = learning_rate_at(settings, state.step, config.steps)
-        state.network.train()
-        images, targets = images.to(config.device), targets.to(config.device)
-        with _arithmetic(config):
-            logits = state.network(images.contiguous(memory_format=torch.channels_last))
-        loss = F.cross_entropy(logits.float(), targets, label_smoothing=settings.label_smoothing)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"the loss is {value} at step {state.step + 1}. Lower optimizer.learning_rate "
-                f"({settings.learning_rate:g}) or set dtype to float32, and choose another --out"
-            )
-        state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if settings.clip_norm is not None:
-            nn.utils.clip_grad_norm_(state.network.parameters(), settings.clip_norm)
-        state.optimizer.step()
-        # The decay rises with the steps: the first, random weights must not stay in the average.
-        _average(state, min(settings.ema_decay, (1 + state.step) / (10 + state.step)))
-        state.step += 1
-        return value
 
     def look(self, network: nn.Module, name: Literal["val", "test"]) -> Looked:
         """Look at val or test with the given weights."""
         sources, pixels = self.looked_at[name]
 
         def logits(images: Tensor) -> Tensor:
-            with _arithmetic(self.config):
+            with arithmetic(self.config):
                 found: Tensor = network(images.to(self.config.device).contiguous(memory_format=torch.channels_last))
             return found.float()
 
         network.eval()
-        return look_at(logits, pixels, sources, self.sets, self.augmentation.plain, self.config.data.groups)
+        return look_at(logits, pixels, sources, self.sets, self.augmentation.plain, self.config.data.groups, self.ranks)
 
     def figures(self, state: TrainingState) -> Row:
         """Return what val says of the average weights."""
@@ -222,38 +210,15 @@ class _Run:
         seen = state.step * self.config.batch_size
         return {
             "config": self.config.model_dump(mode="json"),
-            "fingerprint": fingerprint_of(self.config, self.sets),
+            "fingerprint": self.checkpoints.fingerprint,
             "pictures": self.sets.counts,
             "steps": state.step,
             "best_step": best["step"],
             "samples": seen,
-            "synthetic_samples": self.order.synthetic_before(seen),
+            "synthetic_samples": self.samples.order.synthetic_before(seen),
             "seconds": state.seconds,
             "history": state.history,
         }
-
-
-def _optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """Return AdamW, without decay for biases and the weights of norms."""
-    matrices = [p for p in network.parameters() if p.ndim > 1]
-    vectors = [p for p in network.parameters() if p.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.learning_rate)
-
-
-def _arithmetic(config: TrainingConfig) -> torch.autocast:
-    device = torch.device(config.device).type
-    return torch.autocast(device, torch.bfloat16, enabled=config.dtype == "bfloat16")
-
-
-@torch.no_grad()
-def _average(state: TrainingState, decay: float) -> None:
-    """Move the average towards the weights, and running statistics likewise; counters are copied."""
-    for kept, now in zip(state.average.state_dict().values(), state.network.state_dict().values(), strict=True):
-        if kept.is_floating_point():
-            kept.lerp_(now, 1 - decay)
-        else:
-            kept.copy_(now)
 
 
 def _line(row: Row, steps: int, best_step: int) -> str:

@@ -13,14 +13,20 @@ import pytest
 import torch
 
 from augment.editing.config import EditConfig
+from augment.inputs.images import decode_image
 from augment.inputs.readers import list_sources, read_bytes
+from augment.inputs.tensors import to_images
+from augment.models.clip import load_clip
 from augment.models.config import ModelConfig
 from augment.models.load import load_model
+from augment.scoring.edit_scores import EditScorer
+from augment.storage.tar import iter_tar
 from augment.study import pictures as pictures_module
 from augment.study.arms import ARMS, MakerName, edit_config
 from augment.study.config import ALL_ARMS
 from augment.study.judges import label_judge
-from augment.study.pictures import make_synthetic, synthetic_pictures
+from augment.study.pictures import count_pictures, make_synthetic, synthetic_pictures
+from augment.study.scored import SCORE, score_synthetic
 from augment.study.tracks import TRACK_SPECS, StudyTrack, prompt_for, target_scenes, write_track
 from augment.training.config import AugmentationConfig
 from tests.study.toy_study import toy_study
@@ -48,6 +54,9 @@ def test_every_arm_is_described_and_edits_have_the_settings_of_the_default_but_f
     assert set(ARMS) == set(ALL_ARMS)
     assert [name for name, arm in ARMS.items() if arm.maker is None] == list(ALL_ARMS[:5])
     assert ARMS["default_trivial_augment"].maker == ARMS["default"].maker == "default"
+    others = [arm for name, arm in ARMS.items() if arm.recipe.name != "mix" or arm.scored]
+    assert len(others) == 5 and {arm.maker for arm in others} == {"default"}
+    assert {arm.augmentation for arm in others} == {AugmentationConfig()}
     assert {arm.augmentation for arm in (ARMS["none"], ARMS["default"], ARMS["oracle"])} == {AugmentationConfig()}
     default = EditConfig(num_steps=7, strength=0.6, preserve="attention", self_replace_steps=1.0)
     plain = edit_config("default_plain", default)
@@ -115,6 +124,32 @@ def test_a_kill_costs_the_batches_that_were_not_whole(
     assert len(calls) == 1
     assert {p.name: p.read_bytes() for p in (folder / "shards").iterdir()} == whole
     assert (folder / "manifest.json").read_bytes() == (made["text_to_image"] / "manifest.json").read_bytes()
+
+
+def test_scores_are_those_of_the_main_job_and_the_threshold_leaves_pictures_out(
+    track: StudyTrack, made: dict[MakerName, Path]
+) -> None:
+    scored = records_of(score_synthetic(track, made["default"], toy_study(), keep_all=True))
+    least = sorted(record[SCORE] for record in scored.values())[8]
+    config = toy_study(min_label_probability=least)
+    filtered = score_synthetic(track, made["default"], config, keep_all=False)
+    kept, before = records_of(filtered), records_of(made["default"])
+    assert {key: {n: v for n, v in r.items() if n != SCORE} for key, r in scored.items()} == before
+    assert kept == {key: record for key, record in scored.items() if record[SCORE] >= least}
+    assert 0 < len(kept) < len(scored) == 16
+    assert count_pictures(filtered) == len(kept)
+    clip, words = load_clip(), {n: name.partition(" with a ")[0] for n, name in enumerate(TRACK_SPECS["marks"].classes)}
+    scorer = EditScorer(clip, config.clip.label_templates, words)
+    sources = list_sources(made["default"] / "shards", "webdataset").sources
+    first = to_images(np.stack([np.asarray(decode_image(read_bytes(sources[0])))]))
+    (score,) = scorer.score(first, first, owners=[0], labels=[sources[0].label], prompts=[sources[0].caption])
+    assert scored[sources[0].key][SCORE] == pytest.approx(score[SCORE], abs=1e-5)
+
+
+def records_of(folder: Path) -> dict[str, dict[str, Any]]:
+    """The record of each picture of a folder."""
+    tars = sorted((folder / "shards").glob("*.tar"))
+    return {key: json.loads(files["json"]) for tar in tars for key, files in iter_tar(tar)}
 
 
 def test_other_settings_have_another_folder(track: StudyTrack, model: Any, made: dict[MakerName, Path]) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from augment.errors import LeakError, TrainingError
 from augment.study import run as run_module
+from augment.study.arms import ARMS as ALL
 from augment.study.config import StudyConfig
 from augment.study.run import run_study
 from augment.training.config import TrainingConfig
@@ -41,7 +42,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, emoji_font: Path) -> tuple[Path, dict[str, Any]]:
-    """The folder and the report of an uninterrupted study of four arms with two seeds."""
+    """The folder and the report of an uninterrupted study of some arms with two seeds."""
     out = tmp_path_factory.mktemp("whole") / "study"
     return out, run_study(toy_study(arms=list(ARMS), seeds=2), out)
 
@@ -108,6 +109,17 @@ def test_a_study_that_was_stopped_goes_on_and_ends_the_same(
     report = run_study(config, tmp_path / "study")
     assert report == whole[1]
     assert files_of(tmp_path / "study") == files_of(whole[0])
+
+
+@pytest.mark.slow
+def test_every_recipe_trains_on_the_edits_of_the_default(tmp_path: Path, emoji_font: Path) -> None:
+    arms = ["default", *(name for name, arm in ALL.items() if arm.scored or arm.recipe.name != "mix")]
+    report = run_study(toy_study(arms=arms, steps=4, min_label_probability=0.0), tmp_path / "study")
+    assert [(row["arm"], row["edits"]) for row in report["rows"]] == [(arm, 16) for arm in arms] and len(arms) == 6
+    for row in report["rows"]:
+        run = json.loads((tmp_path / "study" / row["runs"][0] / "report.json").read_text())
+        assert run["synthetic_samples"] == 16  # of 32; targeted takes 40 % of one picture of each class, rounded up
+        assert run["config"]["recipe"] == ALL[row["arm"]].recipe.model_dump(mode="json")
 
 
 @pytest.mark.slow

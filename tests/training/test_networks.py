@@ -40,6 +40,18 @@ def test_names_of_timm_say_what_to_install(name: str) -> None:
         build_network(NetworkConfig(name=name), 3, 224)
 
 
+@pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:timm", "ignore::FutureWarning:timm")
+def test_names_of_timm_are_its_networks() -> None:
+    network = build_network(NetworkConfig(name="convnext_atto"), 5, 32)
+    assert type(network).__module__ == "timm.models.convnext"
+    assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 5)
+    with pytest.raises(
+        ModelError, match=r"'resnet_18' is no classifier of torchvision or timm; did you mean 'resnet18'"
+    ):
+        build_network(NetworkConfig(name="resnet_18"), 5, 32)
+
+
 @pytest.mark.parametrize("kind", ["safetensors", "pth"])
 def test_weights_come_from_a_file_and_a_head_for_other_classes_stays_random(tmp_path: Path, kind: str) -> None:
     torch.manual_seed(0)

@@ -19,10 +19,11 @@ from safetensors.torch import load_file
 from augment.config import resolved_yaml
 from augment.errors import LeakError, ModelError, TrainingError
 from augment.training import checkpoint as checkpoint_module
-from augment.training import train as train_module
+from augment.training import step as step_module
 from augment.training.config import TrainingConfig
 from augment.training.results import read_predictions
-from augment.training.train import learning_rate_at, train
+from augment.training.step import learning_rate_at
+from augment.training.train import train
 from tests.cli.invoke import answer, invoke
 from tests.run.runs import ROOT
 from tests.training.toy import NAMES, toy_config, write_split
@@ -57,7 +58,7 @@ def stopped(monkeypatch: pytest.MonkeyPatch, config: TrainingConfig, out: Path, 
         return learning_rate_at(optimizer, at, steps)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_module, "learning_rate_at", stopping)
+        patch.setattr(step_module, "learning_rate_at", stopping)
         with pytest.raises(Stopped):
             train(config, out)
 

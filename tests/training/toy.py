@@ -55,12 +55,19 @@ def write_edits(folder: Path, sources: list[bytes], count: int = 6) -> Path:
     for number in range(count * len(NAMES)):
         label = number % len(NAMES)
         made_of = hashlib.sha256(sources[number % len(sources)]).hexdigest()
-        about = {"class_name": NAMES[label], "source_sha256": made_of}
+        about: dict[str, Any] = {"class_name": NAMES[label], "source_sha256": made_of}
+        about |= {"source_key": key_of_edited(number), "target_attributes": json.dumps({"sky": "blue"[number % 2 :]})}
+        about["label_probability"] = number / 10
         files = {"png": picture(label, number, "edit"), "cls": str(label).encode(), "json": json.dumps(about).encode()}
         found.append((f"edit{number:03d}", files))
     write_tar(folder / "shards" / "train-000000.tar", found)
     (folder / "manifest.json").write_text("{}")
     return folder
+
+
+def key_of_edited(number: int) -> str:
+    """The key of the picture of train, 8 of each class, that an edit names as its source."""
+    return f"train_{number % len(NAMES)}_{number // len(NAMES) % 8:02d}"
 
 
 def files_of(split: str, count: int) -> list[bytes]:

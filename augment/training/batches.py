@@ -1,0 +1,82 @@
+"""What each step trains on: pictures decoded, augmented and mixed. Batch number n depends on the seed and n only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from augment.errors import AugmentError
+from augment.seeding import seed_for
+from augment.training.augmentations import Augmentation
+from augment.training.data import Pixels
+from augment.training.order import BatchOrder
+from augment.training.process_group import ALONE, Ranks
+
+
+@dataclass(frozen=True)
+class BatchPart:
+    """This process's part of a batch.
+
+    Attributes:
+        images: float32 [B, 3, H, W]; B may be smaller than the batch by the parts of other processes.
+        targets: their classes, int64 [B], or shares of the classes, float32 [B, C]; with the recipe `weighted` these
+            times the sample's weight.
+        error: why the pictures could not be read; then images and targets are zeros, and no step may be taken.
+    """
+
+    images: Tensor
+    targets: Tensor
+    error: AugmentError | None = None
+
+
+@dataclass
+class NumberedBatches(Dataset[BatchPart]):
+    """Batch number n is what step n trains on.
+
+    Attributes:
+        order: says which samples it has.
+        pixels: of all samples, real ones first.
+        targets: their classes, int64 [N].
+        augmentation: of the pictures and of whole batches.
+        seed: of the augmentation.
+        ranks: say which part of each batch this process decodes. The parts are the same pictures, changed and mixed in
+            the same way, as those of the whole batch, whatever the number of processes.
+        weights: of the loss of each sample, float32 [N]; the targets are then shares of the classes times the weight.
+        num_classes: of the targets.
+    """
+
+    order: BatchOrder
+    pixels: Pixels
+    targets: Tensor
+    augmentation: Augmentation
+    seed: int
+    ranks: Ranks = ALONE
+    weights: Tensor | None = None
+    num_classes: int = 0
+
+    def __getitem__(self, number: int) -> BatchPart:
+        samples = self.order.batch(number)
+        part = self.ranks.part(len(samples))
+        try:
+            return self._made(number, samples, part)
+        except AugmentError as error:
+            side = self.augmentation.image_size
+            return BatchPart(torch.zeros(len(part), 3, side, side), torch.zeros(len(part), dtype=torch.int64), error)
+
+    def _made(self, number: int, samples: list[int], part: range) -> BatchPart:
+        places = [*part]
+        neighbour = self.augmentation.mixes and len(part) < len(samples)
+        if neighbour:  # a mixed batch pairs each picture with the one before it
+            places.insert(0, (part.start - 1) % len(samples))
+        taken = [samples[place] for place in places]
+        pixels = torch.from_numpy(self.pixels.take(taken)).permute(0, 3, 1, 2).contiguous()
+        seed = seed_for(self.seed, "augmentation", number)
+        targets = self.targets[taken]
+        if self.weights is not None:
+            targets = F.one_hot(targets, self.num_classes) * self.weights[taken, None]
+        images, targets = self.augmentation(pixels, targets, seed, places)
+        return BatchPart(images[neighbour:], targets[neighbour:])
