@@ -22,6 +22,7 @@ import ray.data
 from augment.errors import ImageError, InputError
 from augment.inputs.fit import Fit, FitName
 from augment.inputs.images import decode_image
+from augment.inputs.locate import absolute
 from augment.inputs.patterns import expand_shards
 from augment.training.shards import Sample, read_shard
 
@@ -46,7 +47,7 @@ def read_pictures(shards: Path | str | Sequence[str], *, image_size: int, fit: F
     """
     if fit not in ("crop", "pad", "stretch"):
         raise ValueError(f"fit is {fit!r}, expected crop, pad or stretch: a batch has one size")
-    rows = [{"shard": shard} for shard in expand_shards(shards)]
+    rows = [{"shard": absolute(shard)} for shard in expand_shards(shards)]  # workers run in a folder of their own
     listed = ray.data.from_items(rows, override_num_blocks=len(rows))
     return listed.map_batches(_pictures, batch_size=1, fn_kwargs={"fit": Fit(fit, image_size)})
 
