@@ -28,7 +28,7 @@ from augment.training.data import Pixels, TrainingSets
 from augment.training.look import look_at
 from augment.training.networks import build_network, check_bfloat16_on_cpu
 from augment.training.order import MixedOrder
-from augment.training.ranks import check_gpu
+from augment.training.process_group import check_gpu
 from augment.training.step import arithmetic, make_optimizer, take_step
 from augment.types import Source
 
