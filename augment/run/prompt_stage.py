@@ -123,7 +123,7 @@ def make_prompts(config: ExpandConfig, *, say: Callable[[str], None] = logger.in
     prompts = load_prompts(config.prompts)
     sources, class_names, left_out = job_sources(config, prompts.columns)
     check_class_names(config, prompts, class_names)
-    planner, readers = prompt_source(prompts, class_names.values()), model_readers(config.model)
+    planner, readers = prompt_source(prompts, class_names.values(), sources), model_readers(config.model)
     wrong, odd = prompt_findings(config, prompts, planner, sources, class_names, readers)
     where = f"{prompts_name(config.prompts)}: "
     Findings(tuple(where + text for text in wrong)).raise_any()
