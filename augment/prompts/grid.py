@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from augment.config import ExpandedPath
+from augment.prompts.captioner import CaptionerConfig
 from augment.prompts.llm import LanguageModelConfig
 from augment.prompts.templates import CLASS_FIELDS, fields_of
 
@@ -54,6 +55,9 @@ class PromptConfig(BaseModel):
     llm: LanguageModelConfig | None = Field(
         default=None, description="a language model that varies the prompts, for `augment prompts`"
     )
+    caption: CaptionerConfig | None = Field(
+        default=None, description="a model that describes images without a caption, for `augment prompts`"
+    )
     source_template: str = Field(
         default="a picture of {a_class}",
         description="describes a source that came without a caption; attributes not known of it are left out",
@@ -92,13 +96,14 @@ class PromptConfig(BaseModel):
         What was not there at first is left out as long as it is not used: earlier plans mean the same.
         """
         later: dict[str, object] = {"lines": self.lines, "column": self.column, "blocklist": self.blocklist}
-        later |= {"llm": self.llm, "draw": self.draw != "weighted"}
+        later |= {"llm": self.llm, "caption": self.caption, "draw": self.draw != "weighted"}
         content = self.model_dump(mode="json", exclude=set(later))
         content |= {name: self.model_dump(mode="json", include={name})[name] for name, used in later.items() if used}
         if self.lines:
             state = json.dumps(content["lines"], sort_keys=True).encode()
             content["lines"] = hashlib.sha256(state).hexdigest()[:16]
-        return content | ({"llm": self.llm.identity()} if self.llm else {})
+        made_by = {"llm": self.llm, "caption": self.caption}
+        return content | {name: config.identity() for name, config in made_by.items() if config is not None}
 
     @model_validator(mode="after")
     def _consistent(self) -> PromptConfig:
@@ -117,6 +122,8 @@ class PromptConfig(BaseModel):
             problems.append("attributes have no template that they go into: give templates, or leave attributes out")
         if self.draw == "balanced" and not self.templates:
             problems.append("draw: only templates have attributes to balance: leave it out, or give templates")
+        if self.scene_only and self.caption is not None and self.caption.names_class():
+            problems.append("caption: its texts name the class, and scene_only says that no prompt does: leave it out")
         problems += [f"blocklist: {word!r} has no letter" for word in self.blocklist if not re.search(r"\w", word)]
         return problems
 

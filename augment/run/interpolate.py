@@ -179,8 +179,9 @@ def _pairs(config: InterpolateConfig) -> list[Pair]:
     pairs = choose_pairs(sources, prompts, config.pairs_per_class, config.seed, set(class_names.values()))
     lost, shortened = _length_findings(config.model, pairs)
     Findings(tuple(where + text for text in lost)).raise_any()
-    if prompts.llm is not None:
-        odd.append("llm is not asked here: only `augment prompts` asks it. The prompts are those without it")
+    for name in ("llm", "caption"):
+        if getattr(prompts, name) is not None:
+            odd.append(f"{name} is not asked here: only `augment prompts` asks it. The prompts are those without it")
     of_prompts = (where + text for text in (*odd, *shortened))
     for warning in (*dataset_warnings(config.input, sources, class_names, left_out), *of_prompts):
         logger.warning("warning: %s", warning)

@@ -73,11 +73,9 @@ def job_prompts(
     store = open_store(url)
     head = read_head(store)
     if head is None:
-        if prompts.llm is not None:
-            raise ConfigError(
-                prompts_name(config.prompts),
-                [f"llm: no prompts are in {url} yet. Let the model write them: `augment prompts`; or leave llm out"],
-            )
+        if models := [name for name in ("llm", "caption") if getattr(prompts, name) is not None]:
+            problem = f"no prompts are in {url} yet. Let the model write them: `augment prompts`; or leave"
+            raise ConfigError(prompts_name(config.prompts), [f"{name}: {problem} {name} out" for name in models])
         return prompt_source(prompts, class_names.values(), sources)
     again = "Run `augment prompts` again, which keeps what you have edited, or remove the folder to do without"
     if difference := fingerprint_difference(head["settings"], making(config, prompts, class_names)):
