@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from math import comb, isqrt
 from operator import attrgetter
@@ -10,7 +10,9 @@ from operator import attrgetter
 import numpy as np
 
 from augment.errors import InputError
-from augment.prompts import PromptConfig, plan_source
+from augment.prompts import PromptConfig, prompt_source
+from augment.prompts.draw import source_prompt
+from augment.prompts.sources import SEPARATOR
 from augment.seeding import seed_for
 from augment.types import Source
 
@@ -30,18 +32,51 @@ class Pair:
     target: str
 
 
-def choose_pairs(sources: Sequence[Source], prompts: PromptConfig, per_class: int, seed: int) -> list[Pair]:
+def choose_pairs(
+    sources: Sequence[Source], prompts: PromptConfig, per_class: int, seed: int, class_names: Collection[str] = ()
+) -> list[Pair]:
     """Choose `per_class` different pairs of every class, at random; the first pair of every class comes first.
 
-    The order of the sources changes nothing.
+    The order of the sources changes nothing. A pair draws its own prompt, as an image would; where images bring their
+    prompts it has those of its first image, or else of its second.
+
+    Args:
+        sources: images.
+        prompts: where prompts come from, with `lines` read.
+        per_class: number of pairs.
+        seed: of the draws.
+        class_names: of the whole dataset, whose words the prompts of another class must not have; those of the sources
+            if none are given.
 
     Raises:
-        InputError: for a class with fewer pairs than that. PromptError: if no prompt is left for a class.
+        InputError: for a class with fewer pairs than that.
+        PromptError: if no prompt is left for a class, or for a pair.
     """
+    members = [pair for pairs in _members(sources, per_class, seed) for pair in pairs]
+    of_pairs = [_as_source(a, b, prompts.column) for _, a, b in members]
+    planner = prompt_source(prompts, class_names or {s.class_name for s in sources}, of_pairs)
+    targets = [planner.plan(source, 1, seed).variants[0].prompt for source in of_pairs]
+    return [
+        Pair(key, a, b, source_prompt(a, prompts), source_prompt(b, prompts), target)
+        for (key, a, b), target in zip(members, targets, strict=True)
+    ]
+
+
+def _as_source(a: Source, b: Source, column: str | None) -> Source:
+    """Return what prompts are drawn for: a source of a pair's own."""
+    source = replace(a, key=f"{a.key} {b.key}")
+    if column is None:
+        return source
+    cells = [s.attributes[column] for s in (a, b) if s.attributes.get(column)]
+    return replace(source, attributes=a.attributes | {column: SEPARATOR.join(cells)})
+
+
+def _members(sources: Sequence[Source], per_class: int, seed: int) -> list[list[tuple[str, Source, Source]]]:
+    """Return rounds of pairs, one pair of every class in each: its key and its two images."""
     by_label: dict[int, list[Source]] = {}
     for source in sorted(sources, key=attrgetter("key")):
         by_label.setdefault(source.label, []).append(source)
-    rounds: list[list[Pair]] = [[] for _ in range(per_class)]
+    rounds: list[list[tuple[str, Source, Source]]] = [[] for _ in range(per_class)]
     for label, members in sorted(by_label.items()):
         possible = comb(len(members), 2)
         if possible < per_class:
@@ -55,7 +90,5 @@ def choose_pairs(sources: Sequence[Source], prompts: PromptConfig, per_class: in
             a, b = members[number - comb(later, 2)], members[later]
             if rng.random() < 0.5:
                 a, b = b, a
-            plan = plan_source(replace(a, key=f"{a.key} {b.key}"), prompts, 1, seed)  # the pair draws its own prompt
-            prompt_b = plan_source(b, prompts, 1, seed).source_prompt
-            rounds[i].append(Pair(f"{label:05d}-{i:04d}", a, b, plan.source_prompt, prompt_b, plan.variants[0].prompt))
-    return [pair for pairs in rounds for pair in pairs]
+            rounds[i].append((f"{label:05d}-{i:04d}", a, b))
+    return rounds

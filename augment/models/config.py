@@ -86,6 +86,26 @@ def pinned(config: ModelConfig) -> ModelConfig:
     return config.model_copy(update={"revision": commit})
 
 
+def exact_revision(what: str, name: str, revision: str, example: str) -> str:
+    """Return what stands for exactly the weights of a model: a hash of a folder's files, or a commit of the hub.
+
+    Args:
+        what, name, revision, example: as for `commit_of`; of a folder, `revision` is the hash that is wanted, or "".
+
+    Raises:
+        ModelError: if there is no such model, or a folder holds other weights.
+    """
+    if not Path(name).is_dir():
+        return commit_of(what, name, revision, example)
+    digest = folder_digest(Path(name))
+    if revision not in ("", digest):
+        raise ModelError(
+            f"{what} {name!r}: revision {revision!r} was asked for, but the weights in the folder are {digest!r}; "
+            "leave the revision empty to use them"
+        )
+    return digest
+
+
 def check_clip(name: str) -> None:
     """Raise ModelError if no CLIP model of this name can be loaded, as far as that can be known without loading it."""
     packaged = packaged_model(name)

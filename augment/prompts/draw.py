@@ -1,8 +1,12 @@
-"""From one image to its prompts: a seeded, weighted draw without replacement from the grid of its class."""
+"""From one image to its prompts: a seeded, weighted draw without replacement from the grid of its class.
+
+Where `draw` is `balanced` the cells come from `augment.prompts.balance` instead, which looks at all images of a job.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -20,6 +24,12 @@ def plan_source(source: Source, config: PromptConfig, num_variants: int, seed: i
     one was used; then they come again in the same order, each with its next template. The draw depends on `seed` and
     the source's key only, and its first k prompts are the same whatever `num_variants` is.
 
+    Args:
+        source: image.
+        config: whose `draw` is not looked at: one image alone has nothing to be balanced with.
+        num_variants: number of target prompts.
+        seed: of the run.
+
     Raises:
         PromptError: if exclusions and `differ_from_source` leave nothing to draw, or there is no template.
         ValueError: if `num_variants` is not positive.
@@ -29,21 +39,37 @@ def plan_source(source: Source, config: PromptConfig, num_variants: int, seed: i
     if not config.templates:
         raise PromptError("the prompts have no templates, and only templates have a grid to draw from; give some")
     weights = combination_weights(config, source.class_name, source.attributes)
-    order = _draw_order(weights, np.random.default_rng(seed_for(seed, source.key)))
-    if len(order) == 0:
+    order = _draw_order(weights, np.random.default_rng(seed_for(seed, source.key))).tolist()
+    cells = [order[i % len(order)] for i in range(num_variants)] if order else []
+    return planned_from_cells(source, config, cells, seed)
+
+
+def planned_from_cells(source: Source, config: PromptConfig, cells: Sequence[int], seed: int) -> PlannedSource:
+    """Return the source with its own prompt and one target prompt for each cell.
+
+    Args:
+        source: image.
+        config: with templates.
+        cells: flat indices of cells of the grid; one that comes again comes with its next template.
+        seed: of the run.
+
+    Raises:
+        PromptError: if there is no cell.
+    """
+    if not cells:
         raise PromptError(
             f"no combination of attributes is left for class {source.class_name!r} (image {source.key!r}): overrides, "
             "exclude and differ_from_source rule out all of them; allow more values for this class"
         )
-    templates = config.templates
-    variants = []
-    for i in range(num_variants):
-        repeat, place = divmod(i, len(order))
-        cell = np.unravel_index(order[place], weights.shape)
+    shape = tuple(len(values) for values in config.attributes.values())
+    templates, before, variants = config.templates, Counter[int](), []
+    for i, flat in enumerate(cells):
+        cell = np.unravel_index(flat, shape)
         chosen = {a: values[int(k)] for (a, values), k in zip(config.attributes.items(), cell, strict=True)}
         # Any fixed, even spread of templates over combinations will do before combinations repeat.
-        first = seed_for(seed, source.key, int(order[place])) if len(templates) > 1 else 0
-        template = templates[(first + repeat) % len(templates)]
+        first = seed_for(seed, source.key, flat) if len(templates) > 1 else 0
+        template = templates[(first + before[flat]) % len(templates)]
+        before[flat] += 1
         prompt = fill(template, source.class_name, {a: value.text for a, value in chosen.items()})
         variants.append(Variant(i, prompt, {a: value.name for a, value in chosen.items()}))
     return PlannedSource(source, source_prompt(source, config), tuple(variants))

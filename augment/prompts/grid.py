@@ -8,12 +8,13 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from augment.config import ExpandedPath
+from augment.prompts.captioner import CaptionerConfig
 from augment.prompts.llm import LanguageModelConfig
 from augment.prompts.templates import CLASS_FIELDS, fields_of
 
@@ -54,6 +55,9 @@ class PromptConfig(BaseModel):
     llm: LanguageModelConfig | None = Field(
         default=None, description="a language model that varies the prompts, for `augment prompts`"
     )
+    caption: CaptionerConfig | None = Field(
+        default=None, description="a model that describes images without a caption, for `augment prompts`"
+    )
     source_template: str = Field(
         default="a picture of {a_class}",
         description="describes a source that came without a caption; attributes not known of it are left out",
@@ -75,6 +79,11 @@ class PromptConfig(BaseModel):
     differ_from_source: tuple[str, ...] = Field(
         default=(), description="attributes in which an edit must differ from its source, where that is known"
     )
+    draw: Literal["weighted", "balanced"] = Field(
+        default="weighted",
+        description="`weighted`: each image draws on its own; `balanced`: in every class each value is made as often "
+        "as its weight says, with images gone through in plan order",
+    )
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -86,13 +95,15 @@ class PromptConfig(BaseModel):
 
         What was not there at first is left out as long as it is not used: earlier plans mean the same.
         """
-        later = {"lines": self.lines, "column": self.column, "blocklist": self.blocklist, "llm": self.llm}
+        later: dict[str, object] = {"lines": self.lines, "column": self.column, "blocklist": self.blocklist}
+        later |= {"llm": self.llm, "caption": self.caption, "draw": self.draw != "weighted"}
         content = self.model_dump(mode="json", exclude=set(later))
         content |= {name: self.model_dump(mode="json", include={name})[name] for name, used in later.items() if used}
         if self.lines:
             state = json.dumps(content["lines"], sort_keys=True).encode()
             content["lines"] = hashlib.sha256(state).hexdigest()[:16]
-        return content | ({"llm": self.llm.identity()} if self.llm else {})
+        made_by = {"llm": self.llm, "caption": self.caption}
+        return content | {name: config.identity() for name, config in made_by.items() if config is not None}
 
     @model_validator(mode="after")
     def _consistent(self) -> PromptConfig:
@@ -109,6 +120,10 @@ class PromptConfig(BaseModel):
             problems.append("templates and lines are two sources of the same prompts: leave one of them out")
         if self.attributes and not self.templates:
             problems.append("attributes have no template that they go into: give templates, or leave attributes out")
+        if self.draw == "balanced" and not self.templates:
+            problems.append("draw: only templates have attributes to balance: leave it out, or give templates")
+        if self.scene_only and self.caption is not None and self.caption.names_class():
+            problems.append("caption: its texts name the class, and scene_only says that no prompt does: leave it out")
         problems += [f"blocklist: {word!r} has no letter" for word in self.blocklist if not re.search(r"\w", word)]
         return problems
 
@@ -184,11 +199,7 @@ def combination_weights(config: PromptConfig, class_name: str, source_attributes
     A combination's weight is the product of its values' weights.
     """
     axes = {attribute: {v.name: i for i, v in enumerate(values)} for attribute, values in config.attributes.items()}
-    overrides = config.overrides.get(class_name, {})
-    per_axis = [
-        np.array([overrides.get(attribute, {}).get(v.name, v.weight) for v in values])
-        for attribute, values in config.attributes.items()
-    ]
+    per_axis = axis_weights(config, class_name)
     weights: np.ndarray = functools.reduce(np.multiply.outer, per_axis, np.ones(()))
     same = [{a: source_attributes[a]} for a in config.differ_from_source if source_attributes.get(a) in axes[a]]
     for combination in (*config.exclude, *same):
@@ -196,3 +207,12 @@ def combination_weights(config: PromptConfig, class_name: str, source_attributes
             fixed = [axes[a][combination[a]] if a in combination else slice(None) for a in axes]
             weights[tuple(fixed)] = 0.0
     return weights
+
+
+def axis_weights(config: PromptConfig, class_name: str) -> list[np.ndarray]:
+    """Return the weights of each attribute's values for a class, float64, in the order of the config."""
+    overrides = config.overrides.get(class_name, {})
+    return [
+        np.array([overrides.get(attribute, {}).get(v.name, v.weight) for v in values])
+        for attribute, values in config.attributes.items()
+    ]

@@ -100,7 +100,7 @@ def cut_prompts(
     captions = {s.caption for s in sources if s.caption}
     wanted = dict.fromkeys(heapq.nlargest(MAX_CAPTIONS, captions, key=lambda text: (len(text), text)), "")
     if not _all_fit(config, {s.class_name for s in sources}, readers):
-        wanted |= _planned_prompts(GridPrompts(config), sources, num_variants, seed, wanted)
+        wanted |= _planned_prompts(GridPrompts(config, sources), sources, num_variants, seed, wanted)
     return cut_among(wanted, readers), len(wanted)
 
 

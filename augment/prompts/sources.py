@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from augment.errors import PromptError
-from augment.prompts.draw import plan_source, source_prompt
+from augment.prompts.balance import balanced_cells
+from augment.prompts.draw import plan_source, planned_from_cells, source_prompt
 from augment.prompts.grid import FOR_ALL, PromptConfig
 from augment.prompts.guards import Guards, Refusal, distinct, guards_of
 from augment.prompts.templates import fields_of, fill
@@ -26,7 +27,10 @@ class PromptSource(Protocol):
     """Gives every image its source prompt and its target prompts."""
 
     def plan(self, source: Source, num_variants: int, seed: int) -> PlannedSource:
-        """Return a source with at most `num_variants` target prompts, which depend on `seed` and the source only.
+        """Return a source with at most `num_variants` target prompts.
+
+        They depend on `seed` and the source only; those of a balanced grid also on the job's other images, and on
+        `num_variants`.
 
         Raises:
             PromptError: if there is no prompt for it.
@@ -38,13 +42,29 @@ class PromptSource(Protocol):
 
 @dataclass(frozen=True)
 class GridPrompts:
-    """Templates over a grid of attributes; see `plan_source`."""
+    """Templates over a grid of attributes; see `plan_source`, and `balanced_cells` for a balanced draw.
+
+    Attributes:
+        config: with templates.
+        sources: all that are planned, in plan order; a weighted draw does not need them.
+    """
 
     config: PromptConfig
+    sources: Sequence[Source] = field(default=(), repr=False)
+    _cells: dict[tuple[int, int], dict[str, tuple[int, ...]]] = field(default_factory=dict, repr=False, compare=False)
 
     def plan(self, source: Source, num_variants: int, seed: int) -> PlannedSource:
-        """Return a source with `num_variants` combinations of its class's grid."""
-        return plan_source(source, self.config, num_variants, seed)
+        """Return a source, one of `sources` if the draw is balanced, with `num_variants` combinations of its grid.
+
+        Raises:
+            PromptError: if no combination is left.
+        """
+        if self.config.draw == "weighted":
+            return plan_source(source, self.config, num_variants, seed)
+        sizes = num_variants, seed
+        if sizes not in self._cells:  # of all sources at once
+            self._cells[sizes] = balanced_cells(self.sources, self.config, num_variants, seed)
+        return planned_from_cells(source, self.config, self._cells[sizes].get(source.key, ()), seed)
 
     def identity(self) -> dict[str, Any]:
         """Return the content of the config."""
@@ -171,21 +191,27 @@ class TablePrompts:
         return {**self.made_of, "table": self.digest}
 
 
-def prompt_source(config: PromptConfig, class_names: Collection[str]) -> PromptSource:
+def prompt_source(config: PromptConfig, class_names: Collection[str], sources: Sequence[Source] = ()) -> PromptSource:
     """Return the source of prompts that a config describes.
 
     Args:
         config: with `lines` read, if they are in a file.
         class_names: of the whole dataset.
+        sources: all images that are planned, in plan order, which a balanced draw needs.
     """
     guards = guards_of(config, class_names)
-    others: PromptSource | None = GridPrompts(config) if config.templates else None
-    if config.lines is not None:
-        others = LinePrompts(config, guards)
-    if config.column is not None:
-        return ColumnPrompts(config, guards, others)
-    assert others is not None  # the config sees to it
-    return others
+    if config.column is None:
+        return _written(config, guards, sources)
+    alone = ColumnPrompts(config, guards, None)
+    if not config.templates and config.lines is None:
+        return alone
+    without = sources if config.draw == "weighted" else [s for s in sources if not alone.of_source(s)[0]]
+    return replace(alone, others=_written(config, guards, without))
+
+
+def _written(config: PromptConfig, guards: Guards, sources: Sequence[Source]) -> PromptSource:
+    """Return the source of the prompts that are in the config itself."""
+    return GridPrompts(config, sources) if config.lines is None else LinePrompts(config, guards)
 
 
 def refused_prompts(prompts: PromptSource, sources: Sequence[Source]) -> list[str]:

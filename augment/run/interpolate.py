@@ -31,8 +31,8 @@ from augment.models.config import ModelConfig, pinned
 from augment.models.interface import LatentDiffusion
 from augment.models.load import load_model
 from augment.models.text_readers import model_readers
+from augment.prompts import prompt_source
 from augment.prompts.lengths import cut_among, length_findings
-from augment.prompts.syntax import syntax_findings
 from augment.report.contact_sheet import Tile, contact_sheet
 from augment.run.config import (
     ExpandConfig,
@@ -42,7 +42,8 @@ from augment.run.config import (
     job_sources,
 )
 from augment.run.findings import Findings, dataset_warnings
-from augment.run.prompt_file import load_prompts
+from augment.run.job_prompts import source_findings
+from augment.run.prompt_file import PromptsField, load_prompts, located, prompts_name
 from augment.scoring import psnr
 from augment.seeding import seed_for
 from augment.storage.local_store import check_local_folder
@@ -63,7 +64,10 @@ class InterpolateConfig(BaseModel):
     input: InputConfig
     output: ExpandedPath = Field(description="output folder, relative to the working directory")
     model: ModelConfig = ModelConfig()
-    prompts: ExpandedPath = Field(description="YAML file of prompts, relative to this file; every pair draws one")
+    prompts: PromptsField = Field(
+        description="YAML file of prompts, or text file with one in each line, relative to this file; or the prompts "
+        "themselves; every pair draws one"
+    )
     editing: PlainEditConfig = EditConfig(strength=1.0)
     pairs_per_class: int = Field(default=1, ge=1, description="pairs of images, different ones, of each class")
     weights: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
@@ -98,7 +102,8 @@ def load_interpolate_config(path: Path | str, overrides: Sequence[str] = ()) -> 
     """Return the config of a file with absolute `prompts`, as `load_expand_config` does. Raises ConfigError."""
     config = load_config(path, InterpolateConfig, overrides)
     typed = any(override.partition("=")[0].strip() == "prompts" for override in overrides)
-    return config.model_copy(update={"prompts": ((Path() if typed else Path(path).parent) / config.prompts).absolute()})
+    folder = Path() if typed else Path(path).parent
+    return config.model_copy(update={"prompts": located(config.prompts, folder)})
 
 
 def interpolate_dataset(config: InterpolateConfig) -> dict[str, Any]:
@@ -165,13 +170,19 @@ def _pairs(config: InterpolateConfig) -> list[Pair]:
     output = OutputConfig(path=str(config.output))
     job = ExpandConfig(input=config.input, output=output, prompts=config.prompts)
     prompts = load_prompts(config.prompts)
-    sources, class_names, left_out = job_sources(job)
+    sources, class_names, left_out = job_sources(job, prompts.columns)
     check_class_names(job, prompts, class_names)
-    pairs = choose_pairs(sources, prompts, config.pairs_per_class, config.seed)
+    where = f"{prompts_name(config.prompts)}: "
+    planner = prompt_source(prompts, class_names.values(), sources)
+    wrong, odd = source_findings(config.input.format, prompts, planner, sources, class_names)
+    Findings(tuple(where + text for text in wrong)).raise_any()
+    pairs = choose_pairs(sources, prompts, config.pairs_per_class, config.seed, set(class_names.values()))
     lost, shortened = _length_findings(config.model, pairs)
-    where = f"{config.prompts}: "
     Findings(tuple(where + text for text in lost)).raise_any()
-    of_prompts = (where + text for text in (*syntax_findings(prompts), *shortened))
+    for name in ("llm", "caption"):
+        if getattr(prompts, name) is not None:
+            odd.append(f"{name} is not asked here: only `augment prompts` asks it. The prompts are those without it")
+    of_prompts = (where + text for text in (*odd, *shortened))
     for warning in (*dataset_warnings(config.input, sources, class_names, left_out), *of_prompts):
         logger.warning("warning: %s", warning)
     return pairs

@@ -7,6 +7,7 @@ from typing import Any
 
 from augment.errors import ConfigError
 from augment.inputs.locate import absolute
+from augment.inputs.readers import InputFormat
 from augment.ledger.plan import (
     config_hash_of,
     cut_units,
@@ -72,12 +73,10 @@ def job_prompts(
     store = open_store(url)
     head = read_head(store)
     if head is None:
-        if prompts.llm is not None:
-            raise ConfigError(
-                prompts_name(config.prompts),
-                [f"llm: no prompts are in {url} yet. Let the model write them: `augment prompts`; or leave llm out"],
-            )
-        return prompt_source(prompts, class_names.values())
+        if models := [name for name in ("llm", "caption") if getattr(prompts, name) is not None]:
+            problem = f"no prompts are in {url} yet. Let the model write them: `augment prompts`; or leave"
+            raise ConfigError(prompts_name(config.prompts), [f"{name}: {problem} {name} out" for name in models])
+        return prompt_source(prompts, class_names.values(), sources)
     again = "Run `augment prompts` again, which keeps what you have edited, or remove the folder to do without"
     if difference := fingerprint_difference(head["settings"], making(config, prompts, class_names)):
         changed = [line.replace(" in the plan", " in the table") for line in difference]
@@ -117,16 +116,34 @@ def prompt_findings(
         cut, counted = cut_prompts(prompts, sources, *sizes)
     else:
         cut, counted = cut_of_source(planner, sources, *sizes)
-    problems, warnings = length_findings(cut, counted, readers)
+    lost, shortened = length_findings(cut, counted, readers)
+    problems, warnings = source_findings(config.input.format, prompts, planner, sources, class_names)
+    return [*lost, *problems], [*warnings, *shortened]
+
+
+def source_findings(
+    format: InputFormat,
+    prompts: PromptConfig,
+    planner: PromptSource,
+    sources: Sequence[Source],
+    class_names: Mapping[int, str],
+) -> tuple[list[str], list[str]]:
+    """Return problems and warnings about prompts whatever model reads them.
+
+    Args:
+        format: of the dataset.
+        prompts, planner, sources, class_names: as for `prompt_findings`.
+    """
+    problems, warnings = list[str](), [*syntax_findings(prompts), *refused_prompts(planner, sources)]
     if prompts.column and not any(source.attributes.get(prompts.column) for source in sources):
-        has_columns = config.input.format in ("manifest", "webdataset")
-        why = "is in no row" if has_columns else f"cannot be: {config.input.format!r} has no columns"
+        has_columns = format in ("manifest", "webdataset")
+        why = "is in no row" if has_columns else f"cannot be: {format!r} has no columns"
         problems.append(f"column: {prompts.column!r} {why}. Name a column of the manifest, or leave it out")
     if isinstance(prompts.lines, dict):
         problems += unknown_headings(prompts.lines, set(class_names.values()))
     for is_error, text in guards_of(prompts, class_names.values()).findings(prompts):
         (problems if is_error else warnings).append(text)
-    return problems, [*syntax_findings(prompts), *refused_prompts(planner, sources), *warnings]
+    return problems, warnings
 
 
 def planned_units(

@@ -11,17 +11,20 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from augment.errors import ConfigError
 from augment.ledger.ledger import Ledger
 from augment.models.text_readers import model_readers
-from augment.prompts import prompt_source
+from augment.prompts import PromptConfig, prompt_source
 from augment.prompts.chat import ChatEndpoint
 from augment.prompts.guards import Guards, guards_of
+from augment.prompts.lengths import Reader
 from augment.prompts.llm import LanguageModelConfig
 from augment.prompts.variations import Costs, LanguageModel, ToVary, Variator
-from augment.run.config import ExpandConfig, check_class_names, job_sources, with_pinned_models
+from augment.run.caption_stage import CaptionReport, CaptionStage, load_described, pinned_captioner
+from augment.run.config import ExpandConfig, InputConfig, check_class_names, job_sources, with_pinned_models
 from augment.run.findings import Findings, dataset_warnings
 from augment.run.job_prompts import making, prompt_findings, prompts_url
 from augment.run.prompt_file import load_prompts, prompts_name
@@ -36,6 +39,7 @@ from augment.run.prompt_table import (
 )
 from augment.seeding import seed_for
 from augment.storage.store import Store
+from augment.types import Source
 
 logger = logging.getLogger(__name__)
 CACHE = "cache"  # in the folder of the prompts: what a language model has answered
@@ -57,6 +61,7 @@ class PromptReport:
         as_before: number of them that have no variation, and stay as they were.
         cached: number of them that earlier calls had varied.
         costs: of the language model.
+        captions: of the images that came without one.
         examples: a few of the prompts.
         warnings: what is pointed out.
     """
@@ -71,6 +76,7 @@ class PromptReport:
     as_before: int
     cached: int
     costs: Costs = field(default_factory=Costs)
+    captions: CaptionReport = field(default_factory=CaptionReport)
     examples: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -78,7 +84,8 @@ class PromptReport:
         """Return the content of `--json`."""
         names = ("out", "images", "prompts", "distinct", "edited", "refused", "varied", "as_before", "cached")
         content = {name: getattr(self, name) for name in names}
-        return {**content, "llm": self.costs.as_dict(), "warnings": list(self.warnings)}
+        costs = {"llm": self.costs.as_dict(), "caption": self.captions.as_dict()}
+        return {**content, **costs, "warnings": list(self.warnings)}
 
     def lines(self) -> list[str]:
         """Return lines for a person."""
@@ -86,6 +93,7 @@ class PromptReport:
         if self.refused:
             kinds = ", ".join(f"{kind} {count}" for kind, count in self.refused.items())
             lines.append(f"left out        {sum(self.refused.values())}: {kinds}")
+        lines += self.captions.lines()
         if self.varied:
             costs = self.costs
             lines.append(
@@ -109,21 +117,21 @@ class PromptReport:
 def make_prompts(config: ExpandConfig, *, say: Callable[[str], None] = logger.info) -> PromptReport:
     """Write the prompts of a job into its folder of prompts. What a person has changed there stays.
 
-    What a language model answers is kept at once, and not asked again.
+    What a language model or a captioner answers is kept, and not asked again.
 
     Args:
         config: with `prompts` absolute or relative to the working directory.
         say: is told the progress, a line for each answer.
 
     Raises:
-        ConfigError, InputError, PromptError, ModelError, OutputError: if the config, the input, the output or the
-            language model cannot be used.
+        ConfigError, InputError, PromptError, ModelError, OutputError: if the config, the input, the output or one of
+            the models cannot be used.
     """
     config = with_pinned_models(config)
     prompts = load_prompts(config.prompts)
     sources, class_names, left_out = job_sources(config, prompts.columns)
     check_class_names(config, prompts, class_names)
-    planner, readers = prompt_source(prompts, class_names.values()), model_readers(config.model)
+    planner, readers = prompt_source(prompts, class_names.values(), sources), model_readers(config.model)
     wrong, odd = prompt_findings(config, prompts, planner, sources, class_names, readers)
     where = f"{prompts_name(config.prompts)}: "
     Findings(tuple(where + text for text in wrong)).raise_any()
@@ -132,6 +140,7 @@ def make_prompts(config: ExpandConfig, *, say: Callable[[str], None] = logger.in
     rows, refused = _guarded(table_rows(planned), guards, prompts_name(config.prompts))
     ledger = Ledger(prompts_url(config))
     with ledger.lock():  # before money is spent on what cannot be written
+        rows, captions = _with_captions(rows, sources, prompts, config.input, guards, readers, ledger.store, say)
         varied = _Varied(rows)
         if prompts.llm is not None:
             variator = Variator(_load_model(prompts.llm), prompts.llm, guards, readers)
@@ -152,6 +161,7 @@ def make_prompts(config: ExpandConfig, *, say: Callable[[str], None] = logger.in
         as_before=varied.as_before,
         cached=varied.cached,
         costs=varied.costs,
+        captions=captions,
         examples=tuple(texts[:_EXAMPLES]),
         warnings=(*dataset_warnings(config.input, sources, class_names, left_out), *(where + text for text in odd)),
     )
@@ -173,6 +183,35 @@ def _guarded(rows: Iterable[PromptRow], guards: Guards, name: str) -> tuple[list
         kinds = ", ".join(f"{kind} {count}" for kind, count in refused.items())
         raise ConfigError(name, [f"no prompt of {sum(refused.values())} is left ({kinds}). Write others"])
     return passing, dict(refused)
+
+
+def _with_captions(
+    rows: Sequence[PromptRow],
+    sources: Sequence[Source],
+    prompts: PromptConfig,
+    input: InputConfig,
+    guards: Guards,
+    readers: Sequence[Reader],
+    store: Store,
+    say: Callable[[str], None],
+) -> tuple[list[PromptRow], CaptionReport]:
+    """Return the rows with what a model says of the pictures that came without a caption, and what that took."""
+    if prompts.caption is None:
+        return list(rows), CaptionReport()
+    stage = CaptionStage(
+        config=pinned_captioner(prompts.caption),
+        scene_only=prompts.scene_only,
+        input=input,
+        guards=guards,
+        readers=readers,
+        known=dict(_cached(store)),
+        save=partial(_keep, store),
+        load=load_described,
+        say=say,
+    )
+    edited = {row.key for row in rows}
+    found = {source.key: source.caption for source in stage.run([s for s in sources if s.key in edited])}
+    return [replace(row, source_prompt=found[row.key] or row.source_prompt) for row in rows], stage.report
 
 
 @dataclass(frozen=True)
@@ -199,8 +238,7 @@ def _vary(
 
     def save(complete: Mapping[str, Sequence[str]]) -> None:
         nonlocal done
-        data = json.dumps({key: list(texts) for key, texts in complete.items()}, ensure_ascii=False, sort_keys=True)
-        store.write(f"{CACHE}/{hashlib.sha256(data.encode()).hexdigest()[:16]}.json", data.encode())
+        _keep(store, complete)
         done += len(complete)
         say(f"{done}/{len(wanted)} prompts varied, {variator.costs.requests} requests")
 
@@ -215,6 +253,11 @@ def _vary(
         varied.append(row)
     as_before = sum(not found[key] for key in keys.values())
     return _Varied(varied, len(wanted), as_before, len(known), variator.costs)
+
+
+def _keep(store: Store, answers: Mapping[str, Sequence[str]]) -> None:
+    data = json.dumps({key: list(texts) for key, texts in answers.items()}, ensure_ascii=False, sort_keys=True)
+    store.write(f"{CACHE}/{hashlib.sha256(data.encode()).hexdigest()[:16]}.json", data.encode())
 
 
 def _cached(store: Store) -> Iterator[tuple[str, list[str]]]:

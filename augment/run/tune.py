@@ -10,6 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -112,8 +113,10 @@ def planned_sample(config: ExpandConfig, count: int) -> TuneSample:
         raise ConfigError("the config", [f"editing.candidates: {why}"])
     job = checked_job(config)
     variants = min(VARIANTS, config.variants_per_image)
-    planned = [job.prompts.plan(s, variants, config.seed) for s in over_classes(job.sources, count)]
-    return TuneSample(job.config, [p for p in planned if p.variants], job.class_names)
+    chosen = over_classes(job.sources, count)
+    planned = [job.prompts.plan(s, config.variants_per_image, config.seed) for s in chosen]
+    first = [replace(p, variants=p.variants[:variants]) for p in planned if p.variants]
+    return TuneSample(job.config, first, job.class_names)
 
 
 def sweep_sample(

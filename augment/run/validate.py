@@ -116,7 +116,7 @@ def _checked(config: ExpandConfig, sound: set[str], problems: list[str]) -> Vali
     if listing and prompts and {"variants_per_image", "seed"} <= sound:
         planner = _planner(config, prompts, listing, problems)
     elif listing and prompts:
-        planner = prompt_source(prompts, class_names.values())
+        planner = prompt_source(prompts, class_names.values(), sources)
     if prompts and planner:
         problems += _prompt_problems(config, prompts, planner, sources, class_names)
     config, sound = _with_models(config, sound, problems)
@@ -170,7 +170,7 @@ def _planner(
         return None
     except (OutputError, StoreError) as error:
         problems += [str(error)] if config.prompt_folder else []  # otherwise it is said of the output
-        return prompt_source(prompts, listing.class_names.values())
+        return prompt_source(prompts, listing.class_names.values(), listing.sources)
 
 
 def _load(path: Path | str, overrides: Sequence[str], problems: list[str]) -> tuple[ExpandConfig, set[str]]:

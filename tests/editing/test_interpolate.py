@@ -16,7 +16,7 @@ from augment.editing.interpolate import (
     invert_images,
 )
 from augment.editing.pairs import choose_pairs
-from augment.errors import InputError
+from augment.errors import InputError, PromptError
 from augment.models.stable_diffusion import StableDiffusion
 from augment.prompts import PromptConfig
 from augment.types import Source
@@ -222,6 +222,34 @@ def test_pairs_stay_within_a_class_and_take_turns():
 def test_prompts_of_a_pair():
     (pair,) = choose_pairs(sources(2, place="snow"), PROMPTS, 1, seed=0)
     assert (pair.prompt_a, pair.prompt_b, pair.target) == ("a picture of a fox",) * 2 + ("a fox in a city",)
+
+
+def test_a_pair_has_a_line_of_its_class():
+    lines = PromptConfig(lines={"*": ("{a_class} at night", "an owl in fog"), "owl": ("an owl asleep",)})
+    fox, owl = choose_pairs([*sources(2), *sources(2, 7, "owl")], lines, 1, seed=0)
+    assert fox.target == "a fox at night"
+    assert owl.target in ("an owl at night", "an owl in fog", "an owl asleep")
+    # With a class of the dataset that has no image here, the line is that of another class.
+    with pytest.raises(PromptError, match="has the word of another class, 'night'"):
+        choose_pairs(sources(2), lines, 1, seed=0, class_names=("fox", "night"))
+
+
+def test_a_pair_has_a_prompt_that_one_of_its_images_brings():
+    config = PromptConfig(column="edits")
+    one, other = sources(1, edits="my fox|a fox asleep")[0], sources(2, edits="its fox")[1]
+    (pair,) = choose_pairs([one, other], config, 1, seed=0)
+    assert pair.target == {"fox0": "my fox", "fox1": "its fox"}[pair.a.key]
+    none = sources(1)[0]
+    (pair,) = choose_pairs([none, other], config, 1, seed=0)
+    assert pair.target == "its fox"
+    with pytest.raises(PromptError, match=r"column 'edits': no prompt for image 'fox. fox.': it has none"):
+        choose_pairs(sources(2), config, 1, seed=0)
+
+
+def test_pairs_of_a_class_share_the_values_of_a_balanced_draw():
+    prompts = PROMPTS.model_copy(update={"draw": "balanced"})
+    targets = [p.target for p in choose_pairs(sources(5), prompts, 10, seed=0)]
+    assert sorted(targets) == ["a fox in a city"] * 5 + ["a fox on snow"] * 5
 
 
 def test_a_class_with_too_few_images_is_named():

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from augment.config import load_config
@@ -207,6 +208,38 @@ def test_what_is_odd_about_words_and_prompts_is_said(tmp_path, caplog):
     assert len(said) == 2
     assert "'train', 'val' look like parts of a dataset" in said[0]
     assert f"prompts.yaml: templates.0: {text!r} has the syntax of weights" in said[1]
+
+
+def test_prompts_inside_the_config_and_in_a_column(tmp_path, caplog):
+    for i in range(2):
+        Image.new("RGB", (64, 64), (90 * i, 50, 7)).save(tmp_path / f"{i}.png")
+    rows = "path,label,edits\n0.png,fox,a fox on snow\n1.png,fox,a fox on snow|a dog\n"
+    (tmp_path / "in.csv").write_text(rows)
+    config = {
+        **yaml.safe_load(CONFIG.read_text()),
+        "input": {"path": str(tmp_path / "in.csv"), "format": "manifest", "image_size": 64},
+        "prompts": {"column": "edits", "blocklist": ["dog"], "llm": {"model": "any"}},
+    }
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(config))
+    settings = [*SMALL, "pairs_per_class=1", "weights=[0.5]", f"output={tmp_path / 'out'}"]
+    report = interpolate_dataset(load_interpolate_config(tmp_path / "job.yaml", settings))
+    assert [p["target_prompt"] for p in report["pairs"]] == ["a fox on snow"]
+    assert report["settings"]["prompts"]["column"] == "edits"
+    said = "\n".join(caplog.messages)
+    assert "prompts: column 'edits': 1 left out (class word lost 1), the first is 'a dog'" in said
+    assert "prompts: llm is not asked here" in said
+    with pytest.raises(ConfigError, match=r"prompts: column: 'edit' is in no row"):
+        interpolate_dataset(load_interpolate_config(tmp_path / "job.yaml", [*settings, "prompts.column=edit"]))
+
+
+def test_lines_of_a_text_file(tmp_path):
+    settings = pair_of(tmp_path, "fox", "owl")
+    (tmp_path / "lines.txt").write_text("{a_class} on snow\n[owl]\nan owl in fog\n[foxx]\na foxx\n")
+    settings = [*settings, f"prompts={tmp_path / 'lines.txt'}"]
+    with pytest.raises(
+        ConfigError, match=r"lines\.txt: lines: \[foxx\] is no class of the dataset; did you mean 'fox'"
+    ):
+        interpolate_dataset(load_interpolate_config(CONFIG, settings))
 
 
 def test_the_shipped_configs_load():
