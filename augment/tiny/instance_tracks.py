@@ -15,11 +15,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from augment.inputs.tensors import to_images
-from augment.tiny.captions import canonical_caption
+from augment.tiny.captions import canonical_caption, caption
 from augment.tiny.wide_splits import MARK_CLASSES, UNKNOWN_CLASSES, class_scene
 from augment.tiny.world import BACKGROUNDS, CLASSES, CONDITIONS, Companion, Scene, render, sample_scene
 
-TrackName = Literal["named", "unknown", "marks", "two", "tinted", "small", "condition"]
+TrackName = Literal["named", "unknown", "marks", "two", "tinted", "small", "condition", "worded"]
 TRACKS: tuple[TrackName, ...] = get_args(TrackName)
 FIRST_SEED = 30  # last word of the seeds of the first track's scenes
 
@@ -33,7 +33,8 @@ class Track:
         classes: what the object of each scene is called by whoever recognises it.
         sources, targets: scenes before and after; only the background differs, or only the condition.
         images, ideals: their renders, [N, 3, 64, 64] in -1..1.
-        source_prompts, target_prompts: captions of both; those of `unknown` name the scene only.
+        source_prompts, target_prompts: captions of both; those of `unknown` name the scene only, and those of the
+            sources of `worded` are in any of the wordings that captions have.
     """
 
     name: TrackName
@@ -69,7 +70,7 @@ def make_track(name: TrackName, count: int) -> Track:
         targets,
         images=to_images(np.stack([render(scene) for scene in sources])),
         ideals=to_images(np.stack([render(scene) for scene in targets])),
-        source_prompts=[_caption(name, scene) for scene in sources],
+        source_prompts=[_source_caption(name, scene, i) for i, scene in enumerate(sources)],
         target_prompts=[_caption(name, scene) for scene in targets],
     )
 
@@ -81,6 +82,13 @@ def _target(name: TrackName, scene: Scene, index: int) -> Scene:
         return replace(scene, condition=others[index % len(others)])
     others = [b for b in BACKGROUNDS if b != scene.background]
     return replace(scene, background=others[index % len(others)])
+
+
+def _source_caption(name: TrackName, scene: Scene, index: int) -> str:
+    if name != "worded":
+        return _caption(name, scene)
+    rng = np.random.default_rng([0, index, FIRST_SEED + TRACKS.index(name), 1])
+    return caption(scene.object, scene.background, scene.condition, rng)
 
 
 def _caption(name: TrackName, scene: Scene) -> str:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from augment.evaluation.instance_scores import differences
+from augment.tiny.captions import canonical_caption
 from augment.tiny.instance import InstanceReader, has_sides, train_reader, training_scene, true_instances
 from augment.tiny.instance_tracks import TRACKS, make_track
 from augment.tiny.sampling import sample_training_scene
@@ -54,6 +55,17 @@ def test_only_what_is_asked_for_changes(name) -> None:  # type: ignore[no-untype
     assert torch.equal(track.images[:3], make_track(name, 3).images)
     named = [cls.split(" with ")[0] in prompt for cls, prompt in zip(track.classes, track.target_prompts, strict=True)]
     assert not any(named) if name == "unknown" else all(named)
+
+
+def test_only_the_sources_of_one_track_have_captions_in_any_wording() -> None:
+    worded, named = make_track("worded", 24), make_track("named", 24)
+    canonical = [canonical_caption(s.object, s.background, s.condition) for s in worded.sources]
+    assert sum(a == b for a, b in zip(worded.source_prompts, canonical, strict=True)) < 12
+    assert any("," in prompt for prompt in worded.source_prompts)
+    assert all(s.object in prompt for s, prompt in zip(worded.sources, worded.source_prompts, strict=True))
+    for track in (worded, named):
+        assert track.target_prompts == [canonical_caption(s.object, s.background, s.condition) for s in track.targets]
+    assert worded.source_prompts[:3] == make_track("worded", 3).source_prompts
 
 
 def test_tracks_share_no_scene() -> None:
