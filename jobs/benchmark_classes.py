@@ -23,11 +23,12 @@ import numpy as np
 
 from augment.inputs.images import encode_png
 from augment.run.batch import DecodedImage, RawEdits
-from augment.run.config import WorkerConfig, load_expand_config
+from augment.run.config import load_expand_config
 from augment.run.editor import DiffusionEditor, load_editor
 from augment.run.expand import expand
 from augment.run.validate import validate
 from augment.run.worker import Worker
+from augment.run.worker_config import WorkerConfig
 from augment.types import PlannedSource
 
 EXAMPLE = Path(__file__).parent.parent / "configs" / "expand" / "emoji.yaml"

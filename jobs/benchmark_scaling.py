@@ -37,9 +37,9 @@ from augment.inputs.images import encode_png
 from augment.ledger.ledger import Ledger
 from augment.ledger.plan import cut_units
 from augment.models.config import ClipConfig, ModelConfig
-from augment.run.config import WorkerConfig
 from augment.run.simulate import SimulatedEditor
 from augment.run.worker import Worker
+from augment.run.worker_config import WorkerConfig
 from augment.storage.tar import write_bytes_atomic
 from augment.types import (
     PlannedSource,

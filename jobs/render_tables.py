@@ -35,6 +35,7 @@ REPORTS = (
     "_unknown",
     "_instance",
     "_instance_lcm",
+    "_instance_solvers",
 )
 
 # Name of a table -> the reports it needs, by the end of their folder's name, and what makes it of them.
@@ -51,6 +52,7 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
     "throughput": (("_throughput",), tables.throughput),
     "unknown": (("_unknown",), instance_tables.unknown_objects),
     "instance": (("_instance",), instance_tables.named_objects),
+    "instance-solvers": (("_instance_solvers",), instance_tables.solvers),
     "instance-lcm": (("_instance_lcm",), instance_tables.students),
     "instance-tracks": (("_instance",), instance_tables.tracks),
     "instance-excerpt": (("_instance",), instance_tables.excerpt),

@@ -35,7 +35,12 @@ class Denoiser:
         return Denoiser(self.predict, tuple(c[index] for c in self.conditions), self.evaluations)
 
 
-def guided(predict: Predict, cond: tuple[Tensor, ...], uncond: tuple[Tensor, ...], guidance_scale: float) -> Denoiser:
+def guided(
+    predict: Predict,
+    cond: tuple[Tensor, ...],
+    uncond: tuple[Tensor, ...],
+    guidance_scale: float | Float[Tensor, "B 1 H W"],
+) -> Denoiser:
     """Return a denoiser with classifier-free guidance, eps_u + w (eps_c - eps_u), in one batched call.
 
     This w is that of Saharia et al. 2022 (Imagen, eq. 2) and of diffusers: one more than in Ho & Salimans 2022, eq. 6.
@@ -43,15 +48,17 @@ def guided(predict: Predict, cond: tuple[Tensor, ...], uncond: tuple[Tensor, ...
     Args:
         predict: (z, t, *conditions) -> eps.
         cond, uncond: conditions, each [B, ...], with and without the prompt.
-        guidance_scale: w; at 1 the unconditional half is not computed.
+        guidance_scale: w; at 1 the unconditional half is not computed. A tensor has one for each position.
     """
-    if guidance_scale == 1.0:
+    by_position = (guidance_scale,) if isinstance(guidance_scale, Tensor) else ()
+    if not by_position and guidance_scale == 1.0:
         return Denoiser(predict, cond)
 
     def both(z: Tensor, t: Tensor, *conditions: Tensor) -> Tensor:
-        pairs = zip(conditions[len(cond) :], conditions[: len(cond)], strict=True)
+        pairs = zip(conditions[len(cond) : 2 * len(cond)], conditions[: len(cond)], strict=True)
+        scale = conditions[-1] if by_position else guidance_scale
         pair = predict(torch.cat([z, z]), torch.cat([t, t]), *(torch.cat(p) for p in pairs))
         eps_uncond, eps_cond = pair.chunk(2)
-        return eps_uncond + guidance_scale * (eps_cond - eps_uncond)
+        return eps_uncond + scale * (eps_cond - eps_uncond)
 
-    return Denoiser(both, (*cond, *uncond), evaluations=2)
+    return Denoiser(both, (*cond, *uncond, *by_position), evaluations=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,9 @@ class WorkerActor:
     def __init__(self, make_worker: MakeWorker, config: WorkerSettings) -> None:
         self._warnings = collect_warnings()
         self._worker = make_worker(config)
+
+    def begin(self) -> None:
+        """Do nothing: the answer says that the process is there."""
 
     def setup(self) -> tuple[str, tuple[str, ...]]:
         """Load the models; return the id of the machine, and what was warned about."""
@@ -45,7 +49,9 @@ class PoolMember:
 
     Attributes:
         actor: its handle.
+        beginning: object ref of the answer that its process is there.
         setup: object ref of its setup; None once that has ended.
+        alive_since: when that answer came (monotonic seconds); infinity before.
         machine: id of its machine; "" until the setup has ended.
         paused_until: when it may get a unit again (monotonic seconds), after files of one could not be read or written.
         tasks: the units it has, by object ref.
@@ -53,7 +59,9 @@ class PoolMember:
     """
 
     actor: Any
+    beginning: Any
     setup: Any
+    alive_since: float = float("inf")
     machine: str = ""
     paused_until: float = 0.0
     tasks: dict[Any, UnitTask] = field(default_factory=dict)
@@ -62,6 +70,10 @@ class PoolMember:
     @property
     def ready(self) -> bool:
         return self.setup is None
+
+    def sets_up_for(self) -> float:
+        """Return the seconds for which its process is there and not ready; 0 if it is, or is not there yet."""
+        return 0.0 if self.ready else max(0.0, time.monotonic() - self.alive_since)
 
     def give(self, task: UnitTask, now: float) -> Any:
         """Hand a unit to the actor; return the object ref of its report."""
@@ -83,4 +95,4 @@ def start_actor(config: WorkerSettings, run: RunConfig, make_worker: MakeWorker)
     resources = {"num_gpus": 1, "num_cpus": 0} if gpu else {"num_cpus": run.threads_per_worker}
     remote = ray.remote(max_restarts=0, max_task_retries=0, max_concurrency=run.units_in_flight, **resources)
     actor = remote(WorkerActor).remote(make_worker, config)
-    return PoolMember(actor, actor.setup.remote())
+    return PoolMember(actor, actor.begin.remote(), actor.setup.remote())  # an actor's calls begin in this order

@@ -20,6 +20,12 @@ class RunConfig(BaseModel):
         default="all", description="Ray workers, one GPU each (one CPU each without GPUs); `all` that the cluster has"
     )
     batch_size: int = Field(default=4, gt=0, description="source images inverted together; halved if memory runs out")
+    max_edits_at_once: int | None = Field(
+        default=None,
+        gt=0,
+        description="edits of a batch that are sampled, decoded and scored together; null: all; halved, down to "
+        "batch_size, if memory runs out",
+    )
     unit_size: int = Field(default=16, gt=0, description="sources per unit, the atom of work and of retry")
     units_in_flight: int = Field(
         default=2,
@@ -33,6 +39,12 @@ class RunConfig(BaseModel):
         gt=0,
         description="seconds after which a worker that has not ended a unit is taken for hanging and is ended, as if "
         "it had died; null: 10 times the median unit, at least 1800",
+    )
+    setup_timeout: float = Field(
+        default=7200.0,
+        gt=0,
+        description="seconds after which a worker on Ray that has not loaded its models is taken for hanging and is "
+        "ended; longer than the longest download of a model",
     )
     address: str = Field(
         default="local",

@@ -22,6 +22,7 @@ from augment.storage.retry import BACKOFF_SECONDS
 from augment.types import Unit, UnitReport, UnitTask
 
 logger = logging.getLogger(__name__)
+SETUP_HANGS = "it had not loaded its models within run.setup_timeout = {:.0f} s, and was ended"
 SCALE_SECONDS = 2.0  # between two requests for the resources of the cluster
 
 
@@ -37,7 +38,8 @@ def run_ray(
     """Do the units on a pool of Ray actors, and yield a report as each is committed, in any order.
 
     A unit whose worker dies or raises goes to a new actor, which first tries alone the inputs that were being edited.
-    A worker that takes longer for a unit than `run.unit_timeout` is ended, which counts as a death. After
+    A worker that takes longer for a unit than `run.unit_timeout`, or for its models than `run.setup_timeout`, is ended,
+    which counts as a death. After
     `run.max_attempts` deaths that no single input explains, the unit's edits are committed as failed with the last
     reason. Ray's own retries are off, because they could not be counted.
 
@@ -105,7 +107,7 @@ class _Pool:
                 ready += ray.wait(rest, num_returns=len(rest), timeout=0)[0]
             del refs, rest
             for ref in ready:
-                if ref in self._owners:  # otherwise its actor was let go meanwhile
+                if ref in self._owners and not self._has_begun(ref):  # otherwise its actor was let go meanwhile
                     yield from self._collect(ref)
             del ready
             yield from self._end_hanging()
@@ -130,7 +132,7 @@ class _Pool:
         for _ in range(min(room, self._queue.waiting(starting + max(0, room)) - starting)):
             member = start_actor(self._config, self._run, self._make_worker)
             self._members.append(member)
-            self._owners[member.setup] = member
+            self._owners[member.beginning] = self._owners[member.setup] = member
 
     def _hand_out(self) -> None:
         """Give units to the actors that can take one; let go of idle actors that will not get another."""
@@ -150,6 +152,15 @@ class _Pool:
         for ref in [ref for ref, owner in self._owners.items() if owner is member]:
             del self._owners[ref]
         ray.kill(member.actor)
+
+    def _has_begun(self, ref: Any) -> bool:
+        """Take note that an actor's process is there, and return whether that is what a result says."""
+        member = self._owners[ref]
+        if ref != member.beginning:
+            return False
+        del self._owners[ref]  # an actor that died at once says so as the result of its setup, too
+        member.alive_since = time.monotonic()
+        return True
 
     def _collect(self, ref: Any) -> Iterator[UnitReport]:
         """Yield the reports that follow from the end of a setup or task: of its unit, or of units given up with it."""
@@ -227,7 +238,10 @@ class _Pool:
         self._queue.put_back(task)
 
     def _end_hanging(self) -> Iterator[UnitReport]:
-        """End the actors that take longer for a unit than they may, as if they had died; yield what is given up."""
+        """End the actors that take longer than they may, as if they had died; yield the units that are given up."""
+        for member in [m for m in self._members if m.sets_up_for() > self._run.setup_timeout]:
+            self._let_go(member)
+            self._setup_failed(None, SETUP_HANGS.format(self._run.setup_timeout), lost=False)
         limit, now = self._clock.limit, time.monotonic()
         for member in [m for m in self._members if now - m.oldest() > limit]:
             tasks = list(member.tasks.values())

@@ -113,7 +113,7 @@ def output(out: str) -> Finding:
         found = f"{out}: two who created one file were answered {created}, not [True, False]"
         return Finding(CheckStatus.PROBLEM, found, "use a disk with hard links, or a store that honours If-None-Match")
     if apart > _CLOCKS_APART:
-        advice = "set both by NTP (chrony): a lease of the output looks expired to a clock that is ahead"
+        advice = "set both by NTP (chrony): to take over from a run elsewhere takes longer, and times in logs deceive"
         found = f"{out}: its clock and this machine's are {apart:.0f} s apart"
         return Finding(CheckStatus.WARNING, found, advice)
     return Finding(

@@ -12,9 +12,16 @@ from augment.inversion.settings import AndersonSettings, SolverSettings, Stop, W
 
 SamplerName = Literal["", "ddim", "euler", "euler_ancestral", "lcm", "flow_euler"]  # of any family
 Preserve = Literal["none", "attention", "difference", "mask"]
-ATTENTION_EDGE = (0.3, 0.5)  # of a mask from attention: from which on some of the source is kept, and all of it
+ATTENTION_EDGE = (0.2, 0.4)  # of a mask from attention: from which on some of the source is kept, and all of it
 # Fields that say what of the object is kept and how; those without effect are not in `identity`.
-OF_THE_OBJECT = ("preserve", "preserve_until", "preserve_word", "self_replace_steps", "cross_replace_steps")
+OF_THE_OBJECT = (
+    "preserve",
+    "preserve_until",
+    "preserve_word",
+    "self_replace_steps",
+    "cross_replace_steps",
+    "object_guidance_scale",
+)
 
 
 class Setting(NamedTuple):
@@ -137,6 +144,12 @@ class EditConfig(BaseModel):
         description="Prompt-to-Prompt: the same for attention to the words that both prompts have; UNets only",
     )
 
+    object_guidance_scale: float | None = Field(
+        default=None,
+        ge=1,
+        description="classifier-free guidance inside the mask of what preserves (blended guidance); null: as outside",
+    )
+
     candidates: Candidates | None = Field(
         default=None, description="strengths and guidance scales to choose from for each edit; null: the edit's own"
     )
@@ -144,6 +157,12 @@ class EditConfig(BaseModel):
     moves: MoveConfig | None = Field(
         default=None, description="how pictures are moved before they are inverted; null: they stay where they are"
     )
+
+    @model_validator(mode="after")
+    def _has_a_mask(self) -> Self:
+        if self.object_guidance_scale is not None and self.preserve == "none":
+            raise ValueError("object_guidance_scale: no mask says where the object is; set preserve, or leave it out")
+        return self
 
     @property
     def tried(self) -> tuple[Setting, ...]:
@@ -158,6 +177,10 @@ class EditConfig(BaseModel):
             for one in given
         )
 
+    def strongest_guidance(self, guidance_scale: float) -> float:
+        """Return the largest scale of an edit with that one outside of its object; above 1 a step costs two calls."""
+        return max(guidance_scale, self.object_guidance_scale or 1.0)
+
     @property
     def reads_trajectory(self) -> bool:
         """Return whether edits need the latents that their source's inversion went through."""
@@ -170,7 +193,7 @@ class EditConfig(BaseModel):
         """
         unread = {"preserve", "preserve_until"} if self.preserve == "none" else set()
         unread |= {"preserve_word"} if self.preserve != "attention" or not self.preserve_word else set()
-        unread |= {name for name in ("candidates", "moves") if getattr(self, name) is None}
+        unread |= {name for name in ("candidates", "moves", "object_guidance_scale") if getattr(self, name) is None}
         unread |= {name for name in ("self_replace_steps", "cross_replace_steps") if not getattr(self, name)}
         edge = {"attention_edge": list(ATTENTION_EDGE)} if self.preserve == "attention" else {}
         return self.model_dump(mode="json", exclude=unread) | edge

@@ -61,12 +61,18 @@ def checked_schedule(
     first = config.tried[0]
     if config.candidates and (most := config.candidates.max_evaluations):
         steps = len(full.last_part(first.strength))
-        needed = steps * model.denoiser(model.embed([""]), first.guidance_scale).evaluations
+        strongest = config.strongest_guidance(first.guidance_scale)
+        needed = steps * model.denoiser(model.embed([""]), strongest).evaluations
         if needed > most:
             raise ModelError(
                 f"{section}.candidates.max_evaluations {most}: the first candidate, {steps} steps with guidance "
                 f"{first.guidance_scale:g}, takes {needed} alone; allow as many, or begin with a smaller strength"
             )
+    if config.object_guidance_scale is not None and model.is_told_guidance:
+        raise ModelError(
+            f"{section}.object_guidance_scale {config.object_guidance_scale:g}: {model.model_id!r} is told one "
+            "guidance scale for the whole picture; leave it out"
+        )
     if config.cross_replace_steps and not model.has_cross_attention:
         raise ModelError(
             f"{section}.cross_replace_steps {config.cross_replace_steps}: {model.model_id!r} attends to text and image "
@@ -114,7 +120,8 @@ class InvertedImages:
     def evaluations(self, setting: Setting) -> int:
         """Return how often the network is evaluated to sample one edit with a setting, its source not counted."""
         steps = len(self.full.last_part(setting.strength))
-        return steps * self.model.denoiser(self.source, setting.guidance_scale).evaluations
+        strongest = self.config.strongest_guidance(setting.guidance_scale)
+        return steps * self.model.denoiser(self.source, strongest).evaluations
 
     def edits(self, target_prompts: Sequence[Sequence[str]], config: EditConfig) -> list[Tensor]:
         """Return per image a tensor [K, 3, H, W] in -1..1 on the CPU, its edits in the order of its target prompts.
@@ -123,6 +130,11 @@ class InvertedImages:
             target_prompts: for each image any number of prompts.
             config: that the images were inverted with, or the same with a smaller strength or another guidance scale.
         """
+        parts = [self._together(some, config) for some in in_parts(target_prompts, self.model.edits_at_once)]
+        return [torch.cat(of_one) for of_one in zip(*parts, strict=True)]
+
+    def _together(self, target_prompts: Sequence[Sequence[str]], config: EditConfig) -> list[Tensor]:
+        """Return `edits`, all sampled together."""
         counts = [len(prompts) for prompts in target_prompts]
         if not any(counts):
             return [torch.zeros(0, 3, *self.image_size) for _ in counts]
@@ -164,6 +176,24 @@ def invert_batch(
     with hints.watching(model) as watch:
         inversion = invert_latents(model, latents, source, seeds, config, full, watch, kept)
     return InvertedImages(model, size_of(images), config, source, inversion, full, hints, watch)
+
+
+def in_parts(prompts: Sequence[Sequence[str]], most: int | None) -> list[list[list[str]]]:
+    """Return the prompts of a batch in parts of at most so many, in their order; each part has a list for each image.
+
+    Args:
+        prompts: for each image any number.
+        most: prompts of a part, 1 or more; None: all.
+    """
+    places = [(i, prompt) for i, own in enumerate(prompts) for prompt in own]
+    size = most or max(1, len(places))
+    parts = []
+    for start in range(0, max(1, len(places)), size):
+        part: list[list[str]] = [[] for _ in prompts]
+        for i, prompt in places[start : start + size]:
+            part[i].append(prompt)
+        parts.append(part)
+    return parts
 
 
 def last_steps(inversion: Inversion, steps: int, dtype: torch.dtype = torch.float32) -> Inversion:

@@ -99,8 +99,8 @@ def measure_instance(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return the rows, each with 95 % intervals, and their leads over image to image and over DDIM inversion.
 
-    A lead is the mean of paired differences over the scenes, at the same strength and guidance scale. The first two
-    rows of a track are the renders themselves and the autoencoder's round trip: what the judges themselves get wrong.
+    A lead is the mean of paired differences over the scenes, at the same guidance scale and each strength. A track's
+    first two rows are the renders themselves and the autoencoder's round trip: what the judges themselves get wrong.
 
     Args:
         done: called after every track with all rows and leads so far.
@@ -166,9 +166,10 @@ def _settings(config: EditConfig) -> dict[str, Any]:
 def _sampled(model: LatentDiffusion, config: EditConfig) -> float:
     """Return the evaluations of sampling one edit, those of its source beside it included."""
     steps = len(checked_schedule(model, config, "instance.settings").last_part(config.strength))
+    strongest = config.strongest_guidance(config.guidance_scale)
     beside = share_of_steps(steps, max(config.self_replace_steps, config.cross_replace_steps))
     beside += int(config.preserve == "difference") * 2  # of its source, and its own without guidance
-    return float(steps * model.denoiser(model.embed([""]), config.guidance_scale).evaluations + beside)
+    return float(steps * model.denoiser(model.embed([""]), strongest).evaluations + beside)
 
 
 def _inverting(model: LatentDiffusion, config: EditConfig) -> Callable[[Track, slice], tuple[Tensor, float]]:
@@ -219,19 +220,20 @@ def _seeds(track: Track, chunk: slice) -> list[int]:
 
 
 def _leads(scored: list[tuple[dict[str, Any], InstanceScores]]) -> list[dict[str, Any]]:
-    """Return, for every edited row, its lead over image to image and over plain DDIM inversion at its settings."""
-    keys = ("strength", "guidance_scale")
-    own = ("track", "method", "solver", "warm_start", "stop", "preserve", "self_replace_steps", *keys)
+    """Return, for every edited row, its lead over image to image and over plain DDIM inversion, at each strength."""
+    of_method = ("method", "solver", "warm_start", "stop", "preserve", "self_replace_steps")
+    own = ("track", *of_method, "strength", "guidance_scale")
     leads = []
     for about, scores in scored:
         for against, reference in scored:
             is_ddim = against["method"] == "ddim" and against["warm_start"] == "none"
             is_plain = is_ddim and against["preserve"] == "none" and not against["self_replace_steps"]
             is_reference = is_plain or against["method"] == "image_to_image"
-            if against is about or not is_reference or any(about.get(k) != against.get(k) for k in keys):
+            if against is about or not is_reference or about.get("guidance_scale") != against["guidance_scale"]:
                 continue
             for measure in LEADS:
                 lead = scores.lead_over(reference, measure).named("lead")
                 what = {k: about[k] for k in own if k in about}
-                leads.append(what | {"over": against["method"], "measure": measure, **lead})
+                over = {"over": against["method"], "over_strength": against["strength"], "measure": measure}
+                leads.append(what | over | lead)
     return leads

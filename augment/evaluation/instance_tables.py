@@ -68,6 +68,27 @@ def excerpt(report: Row) -> list[str]:
     return markdown(head, cells)
 
 
+def solvers(report: Row) -> list[str]:
+    """Return for each solver what its edits show and keep, alone and with what preserves, side by side."""
+    modes = {"alone": ("none", 0.0), "mask": ("attention", 0.0), "mask, attending as before": ("attention", 1.0)}
+    found: dict[str, dict[tuple[str, float], Row]] = {}
+    for row in report["instance"]:
+        if "solver" in row:
+            steps = row["stop"]["max_steps"] if not row["stop"]["tolerance"] else 0
+            start = ", from z'" if row["warm_start"] == "none" else ""
+            name = f"`{row['method']}`{start}" + (f", {steps} iteration{'s' * (steps > 1)}" if steps else "")
+            found.setdefault(name, {})[row["preserve"], row["self_replace_steps"]] = row
+    head = ["solver", "evaluations", *(f"{mode}: {what}" for mode in modes for what in ("target shown", "moved, px"))]
+    cells = []
+    for name, of_mode in found.items():
+        line = [name, _evaluations(of_mode["none", 0.0])]
+        for key in modes.values():
+            displacement = f"{of_mode[key]['displacement_px']:.2f}"
+            line += [f"{100 * of_mode[key]['target_reached']:.0f} %", displacement]
+        cells.append(line)
+    return markdown(head, cells)
+
+
 def _chosen(rows: Iterable[Row]) -> list[Row]:
     by_key = {_key(r): r for r in rows}
     return [by_key[key] for key in CHOSEN if key in by_key]

@@ -6,13 +6,15 @@ say nothing, never at pixels: a damaged image is listed like any other, and beco
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
-from augment.errors import InputError
+from augment.errors import InputError, UnreachableError
 from augment.inputs.class_words import ClassNames, by_label, given_words, nearest_key, without_numbers
 from augment.inputs.folders import list_flat_folder, list_image_folder
 from augment.inputs.listing import Listing, by_count
@@ -21,6 +23,8 @@ from augment.inputs.manifest import list_manifest
 from augment.inputs.shard_listing import list_shards, read_member
 from augment.types import Source
 
+logger = logging.getLogger(__name__)
+PAUSE_SECONDS, PATIENCE_SECONDS = 5.0, 60.0  # while a store does not answer: somebody may be waiting for an error
 InputFormat = Literal["imagefolder", "webdataset", "manifest", "flat"]
 _HOW_TO_NAME = {
     "webdataset": ", or put class_name into the json of the samples",
@@ -86,9 +90,32 @@ def list_as_named(
         path, format, split, columns, masks: as for `list_sources`.
         class_names: gives the class of the format `flat`, and of a manifest whose names are words for labels.
 
+    A store that does not answer is asked again, every `PAUSE_SECONDS` for up to `PATIENCE_SECONDS`.
+
     Raises:
         InputError: as `list_sources`.
+        UnreachableError: if the store does not answer for so long.
     """
+    began = time.monotonic()
+    while True:
+        try:
+            return _listed_once(path, format, class_names, split, columns, masks=masks)
+        except UnreachableError as error:
+            if time.monotonic() - began > PATIENCE_SECONDS:
+                raise
+            logger.warning("the input does not answer, it is listed again: %s", error)
+        time.sleep(PAUSE_SECONDS)
+
+
+def _listed_once(
+    path: Path | str | Sequence[str],
+    format: InputFormat,
+    class_names: ClassNames,
+    split: str | None,
+    columns: Sequence[str],
+    *,
+    masks: bool,
+) -> Listing:
     if format == "imagefolder":
         return list_image_folder(path)
     if format == "flat":

@@ -101,6 +101,23 @@ def read_member(place: str, size: int) -> bytes:
     return read_range(shard, start, now)
 
 
+def image_members(shard: str) -> dict[str, tuple[str, int]]:
+    """Return place and size of the image of each sample in a tar, by key, as `read_member` takes them.
+
+    Only headers are read: of a local tar that is quick, a remote one is gone through.
+
+    Raises:
+        InputError: if the tar is missing or not readable.
+    """
+    found: dict[str, dict[str, _Member]] = {}
+    for member in _members(shard):
+        key, extension = split_member_name(member.name) or (member.name, "")
+        if _kind(member, extension) == "image":
+            found.setdefault(key, {})[extension] = member
+    chosen = {key: members[image_extensions(members)[0]] for key, members in found.items()}
+    return {key: (f"{shard}::{image.name}@{image.offset}", image.size) for key, image in chosen.items()}
+
+
 def _is_header(block: bytes, name: str, size: int) -> bool:
     """Return whether a block of a tar is the header of the file.
 

@@ -5,8 +5,11 @@
 The lease with the highest number is valid; its number is the fencing token. Another driver may take over once the lease
 was released, has not been renewed for `SECONDS`, or belongs to a process of this machine that has ended. It does so by
 creating the file of the next number, in which only one driver succeeds. A driver that was suspended and finds a higher
-number than its own has lost the lease, and stops. Until it notices it does no harm: a unit is committed only once. The
-clocks of machines that share a folder must agree within some seconds.
+number than its own has lost the lease, and stops. Until it notices it does no harm: a unit is committed only once.
+
+No clocks of two machines need to agree. The time in a lease of another machine is believed where it says that the lease
+was renewed just now. Otherwise that machine has stopped, or its clock is wrong; so the file is watched for `SECONDS` of
+this machine's own clock, and is free if nobody has written it.
 """
 
 from __future__ import annotations
@@ -39,10 +42,10 @@ class Lease:
     Args:
         store: the folder.
         number: the fencing token.
-        clock: gives the time in seconds, for all drivers the same.
+        clock: this process's own, in seconds; goes on while the process is suspended.
     """
 
-    def __init__(self, store: Store, number: int, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, store: Store, number: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._store, self.number, self._clock = store, number, clock
         self._renewed = 0.0
         self._token = uuid.uuid4().hex
@@ -95,24 +98,24 @@ class Lease:
 
     def _content(self, released: bool) -> bytes:
         who = _here() | {"process": os.getpid(), "started": _started(os.getpid()), "token": self._token}
-        return (json.dumps(who | {"renewed": self._clock(), "released": released}) + "\n").encode()
+        return (json.dumps(who | {"renewed": time.time(), "released": released}) + "\n").encode()
 
     def __str__(self) -> str:
         return self._store.at(_name(self.number))
 
 
-def acquire(store: Store, clock: Callable[[], float] = time.time) -> Lease:
-    """Take the lease of a folder.
+def acquire(store: Store, clock: Callable[[], float] = time.monotonic) -> Lease:
+    """Take the lease of a folder; waits for up to `SECONDS` where that of another machine may or may not be old.
 
     Args:
         store: the folder.
-        clock: gives the time in seconds, for all drivers the same.
+        clock: this process's own, in seconds; goes on while the process is suspended.
 
     Raises:
         OutputError: if another driver holds it, or the store has no conditional create.
     """
     number = max(_numbers(store), default=0)
-    if number and (holder := _holder(store, number, clock())):
+    if number and (holder := _holder(store, number, watch=True)):
         raise OutputError(
             f"{store} is being written by another run ({holder}). Wait for it, stop it, or choose another output.path. "
             f"(Should its machine be gone: the lease ends {SECONDS:.0f} s after it was renewed last.)"
@@ -158,9 +161,12 @@ def kept_alive(lease: Lease) -> Iterator[None]:
 
 
 def holder(store: Store) -> str:
-    """Return who holds the lease of a folder now, as text for a person; "" if nobody does. Writes nothing."""
+    """Return who holds the lease of a folder now, as text for a person; "" if nobody does.
+
+    Writes nothing, and goes by the time in the lease: that of another machine whose clock is wrong may deceive it.
+    """
     number = max(_numbers(store), default=0)
-    return _holder(store, number, time.time()) if number else ""
+    return _holder(store, number, watch=False) if number else ""
 
 
 def _numbers(store: Store) -> list[int]:
@@ -180,21 +186,42 @@ def _read(store: Store, number: int) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def _holder(store: Store, number: int, now: float) -> str:
-    """Return who holds the lease of this number now, as text for a person; "" if nobody does."""
+def _holder(store: Store, number: int, *, watch: bool) -> str:
+    """Return who holds the lease of this number now, as text for a person; "" if nobody does.
+
+    Args:
+        watch: find out by waiting, where the clock of another machine cannot be believed.
+    """
     lease = _read(store, number)
     if lease is None:
         return ""  # its holder cannot renew it
     try:
         process, started = int(lease["process"]), str(lease["started"])
-        age = now - float(lease["renewed"])
-        if lease["released"] or age > SECONDS:
-            return ""
+        age, released = time.time() - float(lease["renewed"]), bool(lease["released"])
     except (ValueError, KeyError, TypeError):
         return ""
-    if _here().items() <= lease.items() and _started(process) != started:
-        return ""  # the process has ended, or its id belongs to another process now
-    return f"process {process} on {lease.get('host')}, seen {max(age, 0.0):.0f} s ago"
+    is_here = _here().items() <= lease.items()
+    if released or (is_here and (age > SECONDS or _started(process) != started)):
+        return ""  # where its process has ended, its id may belong to another process now
+    if not is_here and not 0.0 <= age <= SECONDS and not (watch and _is_renewed(store, number, lease)):
+        return "" if watch or age > SECONDS else f"process {process} on {lease.get('host')}, whose clock is ahead"
+    seen = f"{age:.0f} s ago" if 0.0 <= age <= SECONDS else "just now"
+    return f"process {process} on {lease.get('host')}, seen {seen}"
+
+
+def _is_renewed(store: Store, number: int, lease: dict[str, Any]) -> bool:
+    """Return whether somebody writes a lease anew within `SECONDS`, by this machine's clock."""
+    logger.warning(
+        "%s was held by a run on %s, which has stopped, or has another time: it is watched for %.0f s",
+        *(store, lease.get("host"), SECONDS),
+    )
+    began = time.monotonic()
+    while time.monotonic() - began < SECONDS:
+        time.sleep(SECONDS / 12)
+        now = _read(store, number)
+        if now is not None and now != lease:
+            return not now.get("released")
+    return False
 
 
 def _here() -> dict[str, str]:

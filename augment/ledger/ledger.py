@@ -55,11 +55,11 @@ class Ledger:
 
     # ---- who may write --------------------------------------------------------------------------------------------
     @contextlib.contextmanager
-    def lock(self, clock: Callable[[], float] = time.time) -> Iterator[Lease]:
+    def lock(self, clock: Callable[[], float] = time.monotonic) -> Iterator[Lease]:
         """Hold the lease of this folder for as long as the block lasts, so that there is one driver only.
 
         Args:
-            clock: gives the time in seconds, for all drivers the same.
+            clock: this process's own, in seconds.
 
         Raises:
             OutputError: if another driver holds it, or the folder cannot be written.

@@ -77,10 +77,10 @@ def pinned(config: ModelConfig) -> ModelConfig:
         return _with_revision(config, packaged.revision)
     if Path(config.name).is_dir():
         check_pipeline(Path(config.name), config.name, config.variant)
-        return _with_revision(config, _folder_digest(Path(config.name)))
+        return _with_revision(config, folder_digest(Path(config.name)))
     if Path(config.name).is_file():
         raise ModelError(f"model {config.name!r} is a file: {convert(config.name)}")
-    commit = _commit("model", config.name, config.revision, "stabilityai/sd-turbo")
+    commit = commit_of("model", config.name, config.revision, "stabilityai/sd-turbo")
     if folder := _offline_folder(config.name, commit, "model_index.json"):
         check_pipeline(folder, config.name, config.variant)
     return config.model_copy(update={"revision": commit})
@@ -93,7 +93,7 @@ def check_clip(name: str) -> None:
         return
     folder: Path | None = Path(name)
     if not Path(name).is_dir():
-        commit = _commit("clip.name", name, "", "openai/clip-vit-base-patch32")
+        commit = commit_of("clip.name", name, "", "openai/clip-vit-base-patch32")
         folder = _offline_folder(name, commit, "config.json")
     if folder:
         check_clip_folder(folder, name)
@@ -107,8 +107,18 @@ def _offline_folder(name: str, commit: str, file: str) -> Path | None:
     return Path(cached).parent if isinstance(cached, str) else None
 
 
-def _commit(what: str, name: str, revision: str, example: str) -> str:
-    """The commit of the hub that a name stands for now."""
+def commit_of(what: str, name: str, revision: str, example: str) -> str:
+    """Return the commit of the hub that a name stands for now.
+
+    Args:
+        what: the name's key in the config, for messages.
+        name: of the model.
+        revision: commit, tag or branch; "" for the default.
+        example: of a name, for messages.
+
+    Raises:
+        ModelError: if there is no such model, or the hub cannot be reached and the model is not cached.
+    """
     if name.startswith((".", "/")) or name.count("/") != 1:
         raise ModelError(
             f"{what} {name!r}: no such folder, and no Hugging Face id of the form owner/name; use `embedded`, a folder "
@@ -134,8 +144,12 @@ def _with_revision(config: ModelConfig, revision: str) -> ModelConfig:
     return config.model_copy(update={"revision": revision})
 
 
-def _folder_digest(folder: Path) -> str:
-    """A hash of the weight and config files of a pipeline folder, by their relative names."""
+def folder_digest(folder: Path) -> str:
+    """Return a hash of the weight and config files of a model's folder, by their relative names.
+
+    Raises:
+        ModelError: if one of them cannot be read.
+    """
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json") and p.is_file()):
         try:

@@ -205,17 +205,23 @@ class DiffusersModel(LatentDiffusion):
         """
 
     def _guided(
-        self, predict: Predict, prompt_embeds: PromptEmbeds, guidance_scale: float, watch: Observer | None
+        self, predict: Predict, prompt_embeds: PromptEmbeds, guidance_scale: float | Tensor, watch: Observer | None
     ) -> Denoiser:
         """Return `predict` with classifier-free guidance; the empty prompt is encoded only if the scale asks for it."""
         conditions = prompt_embeds.tensors
-        if guidance_scale == 1.0:
+        if not isinstance(guidance_scale, Tensor) and guidance_scale == 1.0:
             return self._unguided(predict, conditions, watch)
         empty = tuple(e.expand_as(c) for e, c in zip(self._unconditional().tensors, conditions, strict=True))
         if watch is not None:
             predict = watch.around(predict)
             conditions, empty = (*watch.conditions, *conditions), (*watch.no_conditions, *empty)
         return guided(partial(in_rows, predict, self.rows), conditions, empty, guidance_scale)
+
+    def _told(self, guidance_scale: float | Tensor, batch: int) -> Float[Tensor, " B"]:
+        """Return the scale that a distilled network is told, for each sample."""
+        if isinstance(guidance_scale, Tensor):
+            raise ValueError(f"{self.model_id!r} is told one guidance scale for the whole picture, got one by position")
+        return torch.full((batch,), guidance_scale, device=self.device)
 
     def _unguided(self, predict: Predict, conditions: tuple[Tensor, ...], watch: Observer | None) -> Denoiser:
         if watch is not None:

@@ -55,17 +55,18 @@ class Flux(DiffusersModel):
     def __init__(self, pipeline: FluxPipeline, *, model_id: str, revision: str) -> None:
         super().__init__(pipeline, pipeline.transformer, patch_size=PATCH, model_id=model_id, revision=revision)
         self.image_size = self.vae.config.sample_size  # positions are rotary: the transformer knows no size
+        self.is_told_guidance = bool(self.network.config.guidance_embeds)
         self.flow_schedule = FlowSchedule(pipeline.scheduler, model_id)
         self.tokenizer, self.text_encoder = pipeline.tokenizer, frozen(pipeline.text_encoder)
         self._prompt_length = prompt_length(self.tokenizer, self.text_encoder)
         self.t5_tokenizer, self.t5 = pipeline.tokenizer_2, frozen(pipeline.text_encoder_2)
 
     def denoiser(
-        self, prompt_embeds: PromptEmbeds, guidance_scale: float = 1.0, watch: Observer | None = None
+        self, prompt_embeds: PromptEmbeds, guidance_scale: float | Tensor = 1.0, watch: Observer | None = None
     ) -> Denoiser:
         if not self.network.config.guidance_embeds:
             return self._guided(self._predict_velocity, prompt_embeds, guidance_scale, watch)
-        told = torch.full((len(prompt_embeds),), guidance_scale, device=self.device)
+        told = self._told(guidance_scale, len(prompt_embeds))
         return self._unguided(self._predict_velocity, (*prompt_embeds.tensors, told), watch)
 
     def schedule(self, num_steps: int, sampler: str, *, image_size: ImageSize | None = None) -> Schedule:

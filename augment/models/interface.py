@@ -60,6 +60,7 @@ class LatentDiffusion(ABC):
     Attributes:
         samplers: names of the samplers it can run.
         has_cross_attention: whether layers that see the text see it alone.
+        is_told_guidance: whether the guidance scale goes into the network, instead of weighing two predictions.
         default_sampler: the one of them that its family is meant to be sampled with.
         model_id, revision: what is recorded with every edit.
         image_size: side in pixels of the images it was trained on.
@@ -68,10 +69,13 @@ class LatentDiffusion(ABC):
         largest_side: of an image, in pixels, for networks that know a limited number of positions; None for the others.
         device, dtype: of the network; latents are float32 throughout.
         rows: rows of every call of a network, see `augment.models.rows`; None: as many as there are.
+        edits_at_once: edits that are sampled and decoded together, which bounds what is on the device and changes no
+            bit where `rows` is set; None: all of a batch.
     """
 
     samplers: ClassVar[tuple[str, ...]]
     has_cross_attention: ClassVar[bool] = False
+    is_told_guidance: bool = False
     default_sampler: str
     model_id: str
     revision: str
@@ -81,6 +85,7 @@ class LatentDiffusion(ABC):
     device: torch.device
     dtype: torch.dtype
     rows: int | None = None
+    edits_at_once: int | None = None
 
     @abstractmethod
     def encode(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
@@ -110,7 +115,10 @@ class LatentDiffusion(ABC):
 
     @abstractmethod
     def denoiser(
-        self, prompt_embeds: PromptEmbeds, guidance_scale: float = 1.0, watch: Observer | None = None
+        self,
+        prompt_embeds: PromptEmbeds,
+        guidance_scale: float | Float[Tensor, "B 1 h w"] = 1.0,
+        watch: Observer | None = None,
     ) -> Denoiser:
         """Return eps(z, t) under the prompts, guided away from the empty prompt if the scale is not 1.
 
@@ -119,7 +127,7 @@ class LatentDiffusion(ABC):
         Args:
             prompt_embeds: one prompt per sample.
             guidance_scale: w of classifier-free guidance (`augment.diffusion.guided`), or what a distilled model is
-                told.
+                told, which takes one for the whole picture.
             watch: of the same prompts, inside its `watching`, or rows of a replacement, inside its `replacing`: it sees
                 the denoiser's calls.
         """

@@ -58,7 +58,7 @@ class StableDiffusion3(DiffusersModel):
         self.t5 = None if pipeline.text_encoder_3 is None else frozen(pipeline.text_encoder_3)
 
     def denoiser(
-        self, prompt_embeds: PromptEmbeds, guidance_scale: float = 1.0, watch: Observer | None = None
+        self, prompt_embeds: PromptEmbeds, guidance_scale: float | Tensor = 1.0, watch: Observer | None = None
     ) -> Denoiser:
         return self._guided(self._predict_velocity, prompt_embeds, guidance_scale, watch)
 

@@ -46,17 +46,18 @@ class UNetModel(DiffusersModel):
         self.noise_schedule = NoiseSchedule(pipeline.scheduler, model_id, self.device)
         self._guidance_width = self.network.config.time_cond_proj_dim
         self.default_sampler = "lcm" if self._guidance_width else "ddim"
+        self.is_told_guidance = bool(self._guidance_width)
 
     @abstractmethod
     def _added_conditions(self, z: Float[Tensor, "B C h w"], *pooled: Tensor) -> dict[str, Tensor] | None:
         """Return what the UNet is told beside the prompt's tokens."""
 
     def denoiser(
-        self, prompt_embeds: PromptEmbeds, guidance_scale: float = 1.0, watch: Observer | None = None
+        self, prompt_embeds: PromptEmbeds, guidance_scale: float | Tensor = 1.0, watch: Observer | None = None
     ) -> Denoiser:
         if not self._guidance_width:
             return self._guided(self._predict_eps, prompt_embeds, guidance_scale, watch)
-        scales = torch.full((len(prompt_embeds),), guidance_scale, device=self.device)
+        scales = self._told(guidance_scale, len(prompt_embeds))
         told = guidance_embedding(scales, self._guidance_width).to(self.dtype)
         return self._unguided(self._predict_eps_told, (told, *prompt_embeds.tensors), watch)
 

@@ -8,8 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from augment.editing.edits import EditResult
 from augment.inputs.fit import Area
 from augment.inputs.tensors import to_images
+from augment.scoring import psnr
 from augment.scoring.edit_scores import EditScorer
 from augment.types import PlannedSource, Variant
 
@@ -37,6 +39,7 @@ def score_edits(
     given: Tensor,
     areas: Sequence[Area],
     edits: Sequence[EditToScore],
+    at_once: int | None = None,
 ) -> list[dict[str, float]]:
     """Return the scores of edits, in their order; those of images that are equally large are scored together.
 
@@ -46,23 +49,48 @@ def score_edits(
         given: the images, padded, [B, 3, H, W] in -1..1 on the scorer's device.
         areas: of each image, what is not padding.
         edits: without padding.
+        at_once: of them; None: all.
     """
     scores: dict[int, dict[str, float]] = {}
     for area in dict.fromkeys(areas[edit.image] for edit in edits):
         own = [place for place, edit in enumerate(edits) if areas[edit.image] == area]
-        some = list(dict.fromkeys(edits[place].image for place in own))
-        found = scorer.score(
-            area.cut(given[some]),
-            to_images(np.stack([edits[place].pixels for place in own])).to(given.device),
-            owners=[some.index(edits[place].image) for place in own],
-            labels=[planned[edits[place].image].source.label for place in own],
-            prompts=[edits[place].variant.prompt for place in own],
-        )
-        scores |= dict(zip(own, found, strict=True))
+        for part in (own[i : i + (at_once or len(own))] for i in range(0, len(own), at_once or len(own))):
+            scores |= dict(
+                zip(part, _together(scorer, planned, area.cut(given), [edits[p] for p in part]), strict=True)
+            )
     return [scores[place] for place in range(len(edits))]
+
+
+def _together(
+    scorer: EditScorer, planned: Sequence[PlannedSource], given: Tensor, edits: Sequence[EditToScore]
+) -> list[dict[str, float]]:
+    """Return the scores of edits of images [B, 3, H, W] that are all as large."""
+    some = list(dict.fromkeys(edit.image for edit in edits))
+    return scorer.score(
+        given[some],
+        to_images(np.stack([edit.pixels for edit in edits])).to(given.device),
+        owners=[some.index(edit.image) for edit in edits],
+        labels=[planned[edit.image].source.label for edit in edits],
+        prompts=[edit.variant.prompt for edit in edits],
+    )
 
 
 def of_images(batch_scores: Sequence[dict[str, float]], counts: Sequence[int]) -> list[tuple[dict[str, float], ...]]:
     """Return a batch's scores by image, of which each has that many edits."""
     found = iter(batch_scores)
     return [tuple(next(found) for _ in range(count)) for count in counts]
+
+
+def psnrs_of(result: EditResult, given: Tensor, areas: Sequence[Area]) -> tuple[list[float], list[float]]:
+    """Return the PSNR in dB of each reconstruction, and of each round trip, without the padding.
+
+    Args:
+        result: of a batch.
+        given: its images, padded, [B, 3, H, W] in -1..1 on the CPU.
+        areas: of each image, what is not padding.
+    """
+    reconstructions, round_trips = (
+        [psnr(area.cut(made[i : i + 1]), area.cut(given[i : i + 1])).item() for i, area in enumerate(areas)]
+        for made in (result.reconstruction, result.round_trip)
+    )
+    return reconstructions, round_trips

@@ -21,13 +21,13 @@ from augment.inputs.locate import absolute, is_url
 from augment.inputs.packaged import packaged_path
 from augment.inputs.readers import InputFormat, list_sources
 from augment.ledger.plan import (
-    Plan,
     digest_of,
     flatten,
     in_plan_order,
     sources_digest,
 )
-from augment.models.config import ClipConfig, ModelConfig
+from augment.models.config import ClipConfig, ModelConfig, pinned
+from augment.models.segmentation_files import SegmentationConfig, pinned_segmentation
 from augment.prompts import PromptConfig, PromptSource, unused_classes
 from augment.run.budget import BudgetConfig
 from augment.run.prompt_file import PromptsField, located, prompts_name
@@ -99,6 +99,10 @@ class ExpandConfig(BaseModel):
     )
     variants_per_image: int = Field(default=4, gt=0, description="edits wanted of each image")
     editing: EditConfig = EditConfig()
+    segmentation: SegmentationConfig | None = Field(
+        default=None,
+        description="`editing.preserve: mask`: finds the object in images without a mask; null: nothing does",
+    )
     clip: ClipConfig = ClipConfig()
     filters: FilterConfig = FilterConfig()
     budget: BudgetConfig = BudgetConfig()
@@ -107,43 +111,6 @@ class ExpandConfig(BaseModel):
     reuse: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         default=(), description="other output folders, as paths or URLs; edits that they have already are taken over"
     )
-
-
-class BatchConfig(BaseModel):
-    """All settings that determine the pixels and the scores of edits, given the images and their prompts."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: ModelConfig
-    editing: EditConfig
-    clip: ClipConfig
-    image_size: int = Field(gt=0, description="side in pixels to which sources are fitted")
-    fit: FitName = Field(default="crop", description="how sources are fitted to it")
-    colour: ColourName = Field(default="srgb", description="whether profiles in files count")
-    class_names: dict[int, str] = Field(min_length=1, description="label -> class name, of the whole dataset")
-    seed: int = Field(description="seed of the run")
-    config_hash: str = Field(description="hash of the settings that pixels and scores depend on, kept in every record")
-    pixels_hash: str = Field(description="hash of the settings that pixels depend on, kept in every report")
-
-
-class WorkerConfig(BatchConfig):
-    """All settings of a worker, sent to it once."""
-
-    output: str = Field(description="the run's output folder or URL, reachable from every worker")
-    batch_size: int = Field(gt=0, description="source images inverted together")
-    threads: int = Field(gt=0, description="CPU threads of torch; runs with other numbers may differ in the last bit")
-    filters: FilterConfig = Field(
-        default=FilterConfig(), description="thresholds for the progress only; publishing applies those of its time"
-    )
-
-    def known_fields(self) -> dict[str, Any]:
-        """Return the fields of an `EditRecord` that every edit of the run has, failed ones included."""
-        return {"seed": self.seed, "model_id": self.model.name, "model_revision": self.model.revision}
-
-    @property
-    def device(self) -> str:
-        """Return the device that a worker needs: `cpu` or `cuda...`."""
-        return self.model.device
 
 
 def load_expand_config(path: Path | str, overrides: Sequence[str] = ()) -> ExpandConfig:
@@ -162,6 +129,16 @@ def load_expand_config(path: Path | str, overrides: Sequence[str] = ()) -> Expan
     typed = any(override.partition("=")[0].strip() == "prompts" for override in overrides)
     folder = Path() if typed else Path(path).parent
     return config.model_copy(update={"prompts": located(config.prompts, folder)})
+
+
+def with_pinned_models(config: ExpandConfig) -> ExpandConfig:
+    """Return the config with the revisions of its models, so that all workers, and later runs, load the same weights.
+
+    Raises:
+        ModelError: if there is no such model, or its files cannot be loaded.
+    """
+    segmentation = config.segmentation and pinned_segmentation(config.segmentation)
+    return config.model_copy(update={"model": pinned(config.model), "segmentation": segmentation})
 
 
 class JobSources(NamedTuple):
@@ -263,6 +240,7 @@ def fingerprint(
             "variants_per_image": config.variants_per_image,
             # With all defaults, because another release may have others.
             "editing": config.editing.identity(),
+            **segmentation_identity(config.editing, config.segmentation),
             "clip": config.clip.model_dump(mode="json"),
             "run": {"unit_size": config.run.unit_size},
             "seed": config.seed,
@@ -270,24 +248,8 @@ def fingerprint(
     )
 
 
-def batch_fields(config: ExpandConfig, class_names: Mapping[int, str]) -> dict[str, Any]:
-    """Return the fields of a `BatchConfig` that are settings of the job, or of its dataset: all but the hashes."""
-    of_job = {name: getattr(config, name) for name in ("model", "editing", "clip", "seed")}
-    of_input = {name: getattr(config.input, name) for name in ("image_size", "colour", "fit")}
-    return {**of_job, **of_input, "class_names": class_names}
-
-
-def worker_config(config: ExpandConfig, plan: Plan) -> WorkerConfig:
-    """Return the settings of the job's workers."""
-    fields = batch_fields(config, plan.class_names)
-    if config.run.executor == "ray" and config.model.device.startswith("cuda:"):
-        fields["model"] = config.model.model_copy(update={"device": "cuda"})  # Ray shows a worker one GPU only
-    return WorkerConfig(
-        **fields,
-        config_hash=plan.config_hash,
-        pixels_hash=plan.pixels_hash,
-        output=output_url(config),
-        batch_size=config.run.batch_size,
-        threads=config.run.threads_per_worker,
-        filters=config.filters,
-    )
+def segmentation_identity(editing: EditConfig, segmentation: SegmentationConfig | None) -> dict[str, Any]:
+    """Return what ids and fingerprints have of the model that finds objects: nothing where no mask is asked for."""
+    if segmentation is None or editing.preserve != "mask":
+        return {}
+    return {"segmentation": segmentation.model_dump(mode="json")}

@@ -14,16 +14,9 @@ from augment.inputs.listing import left_out_text
 from augment.inputs.locate import absolute
 from augment.ledger.ledger import Ledger
 from augment.ledger.plan import cut, fingerprint_difference, pixels_hash_of
-from augment.models.config import pinned
 from augment.report.progress import duration
 from augment.run.changes import with_versions
-from augment.run.config import (
-    ExpandConfig,
-    check_class_names,
-    fingerprint,
-    job_sources,
-    output_url,
-)
+from augment.run.config import ExpandConfig, check_class_names, fingerprint, job_sources, output_url, with_pinned_models
 from augment.run.estimate import (
     PREVIEW_FOLDER,
     Disk,
@@ -140,7 +133,7 @@ def dry_run(config: ExpandConfig, price_per_hour: float | None = None) -> PlanRe
     Raises:
         ConfigError, InputError, ModelError, OutputError: if the config, the input or the output cannot be used.
     """
-    config = config.model_copy(update={"model": pinned(config.model)})
+    config = with_pinned_models(config)
     prompts = load_prompts(config.prompts)
     sources, class_names, left_out = job_sources(config, prompts.columns)
     check_class_names(config, prompts, class_names)

@@ -5,7 +5,6 @@ The result depends on the images, the prompts and the settings only, not on the 
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import logging
 from collections.abc import Sequence
@@ -19,24 +18,26 @@ from torch import Tensor
 from augment.dataset.record import as_json_text
 from augment.editing.candidates import Place
 from augment.editing.config import OF_THE_OBJECT
-from augment.editing.edits import EditResult, edit
+from augment.editing.edits import edit
 from augment.editing.inverted import checked_schedule
 from augment.editing.moves import draw_move, moved
 from augment.editing.preserve.hints import Objects
 from augment.errors import ModelError, PromptError
-from augment.inputs.fit import Area, Fit
+from augment.inputs.fit import Fit
 from augment.inputs.tensors import to_images, to_pixels
 from augment.models.clip import load_clip
 from augment.models.interface import LatentDiffusion
 from augment.models.load import load_model
+from augment.models.segmentation import Segmenter
 from augment.models.sides import SideLimits
 from augment.models.text_readers import model_readers
 from augment.prompts.lengths import cut_prompt
-from augment.prompts.templates import noun
 from augment.run.batch import DecodedImage, RawEdits, is_out_of_memory
-from augment.run.batch_scores import EditToScore, edits_to_score, of_images, score_edits
-from augment.run.config import BatchConfig, WorkerConfig
-from augment.scoring import psnr
+from augment.run.batch_objects import objects_of, segmenter_of
+from augment.run.batch_scores import EditToScore, edits_to_score, of_images, psnrs_of, score_edits
+from augment.run.config import segmentation_identity
+from augment.run.memory import halved_at_once, release_memory
+from augment.run.worker_config import BatchConfig, WorkerConfig
 from augment.scoring.edit_scores import EditScorer
 from augment.seeding import seed_for
 from augment.types import PlannedSource
@@ -50,8 +51,9 @@ PSNR_CEILING = 100.0  # dB, of two identical images: records cannot hold infinit
 def load_editor(config: WorkerConfig) -> DiffusionEditor:
     """Return an editor with the models of a worker, loaded on the number of CPU threads that it may use."""
     torch.set_num_threads(config.threads)
-    editor = DiffusionEditor(config, load_model(config.model), load_scorer(config))
+    editor = DiffusionEditor(config, load_model(config.model), load_scorer(config), segmenter_of(config))
     editor.limit_rows(config.batch_size)
+    editor.limit_edits(config.max_edits_at_once)
     return editor
 
 
@@ -68,13 +70,16 @@ class DiffusionEditor:
         config: how to edit.
         model: what `config.model` names, loaded.
         scorer: scores the edits.
+        segmenter: finds the objects in images that have no mask; None: nothing of them is kept.
 
     Raises:
         ModelError: for what the model cannot do at all: a sampler, an image size.
     """
 
-    def __init__(self, config: BatchConfig, model: LatentDiffusion, scorer: EditScorer) -> None:
-        self.config, self._model, self._scorer = config, model, scorer
+    def __init__(
+        self, config: BatchConfig, model: LatentDiffusion, scorer: EditScorer, segmenter: Segmenter | None = None
+    ) -> None:
+        self.config, self._model, self._scorer, self._segmenter = config, model, scorer, segmenter
         self._fit = Fit(config.fit, config.image_size)
         self._check_settings()
         self._text_readers = model_readers(config.model)
@@ -90,14 +95,19 @@ class DiffusionEditor:
     def limit_rows(self, rows: int) -> None:
         """Run the networks on `rows` images at once from now on (`augment.models.rows`), and return cached memory."""
         self._model.rows = self._scorer.clip.rows = rows
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        release_memory()
+
+    def limit_edits(self, at_once: int | None) -> None:
+        """Sample, decode and score at most so many edits together from now on; None: all of a batch."""
+        self._model.edits_at_once = at_once
 
     def edit(self, batch: Sequence[DecodedImage]) -> list[RawEdits]:
         """Edit and score a batch; return one result per image, in order. All that needs the device is done here.
 
         The images have one size, or are padded to one; what is padded is neither in the edits nor in their scores.
+
+        If memory runs out, half as many edits are made together from then on, down to the rows of a call of the
+        networks; the edits stay the same, bit for bit.
 
         An image whose result in half precision has NaN or infinity is edited again in float32, alone. If there is no
         memory for that, the edits of that image fail.
@@ -109,6 +119,18 @@ class DiffusionEditor:
         """
         for image in batch:
             self._check_prompts(image.planned)
+        count = sum(len(image.planned.variants) for image in batch)
+        while True:
+            try:
+                return self._edit_finite(batch)
+            except Exception as error:
+                if not is_out_of_memory(error) or not halved_at_once(self._model, count):
+                    raise
+                logger.warning("memory ran out; edits are made %d at once from now on", self._model.edits_at_once)
+            release_memory()  # not above: the traceback keeps the tensors
+
+    def _edit_finite(self, batch: Sequence[DecodedImage]) -> list[RawEdits]:
+        """Edit and score a batch, in float32 where half precision does not do."""
         results = self._edit(batch, self.config.model.dtype)
         again = [i for i, raw in enumerate(results) if not raw.is_finite]
         if again and self.config.model.dtype != "float32":
@@ -169,7 +191,9 @@ class DiffusionEditor:
         stored = [to_pixels(of_one) for of_one in edits]  # uint8 [K_i, H, W, 3] each
         to_score = edits_to_score([image.planned for image in batch], stored)
         scores = of_images(self._scores(batch, given, to_score), [len(of_one) for of_one in stored])
-        psnrs, bounds = self._psnrs(result, given, areas)
+        psnrs, bounds = result.psnr, result.vae_psnr
+        if self._fit.name == "pad":
+            psnrs, bounds = psnrs_of(result, given.cpu(), areas)
         return [
             RawEdits(
                 image,
@@ -202,32 +226,14 @@ class DiffusionEditor:
         ]
 
     def objects(self, batch: Sequence[DecodedImage]) -> Objects:
-        """Return where the objects are: their words, and masks if they are wanted.
-
-        An image without a mask keeps nothing.
-        """
-        words = [self.config.editing.preserve_word or noun(image.planned.source.class_name) for image in batch]
-        if self.config.editing.preserve != "mask":
-            return Objects(words)
-        nothing = [np.zeros((*image.pixels.shape[:2], 1), np.uint8) for image in batch]
-        masks = [self._fit.padded(n if i.mask is None else i.mask) for i, n in zip(batch, nothing, strict=True)]
-        return Objects(words, torch.from_numpy(np.stack(masks)).permute(0, 3, 1, 2) / 255)
+        """Return where the objects of a batch are, as far as `editing.preserve` asks for it."""
+        return objects_of(batch, self.config.editing, self._fit, self._segmenter)
 
     def _scores(self, batch: Sequence[DecodedImage], given: Tensor, edits: Sequence[EditToScore]) -> list[Scores]:
         """Return the scores of stored pixels, with eight bits per channel."""
         areas = [self._fit.area(image.pixels.shape[1], image.pixels.shape[0]) for image in batch]
-        return score_edits(self._scorer, [image.planned for image in batch], given, areas, edits)
-
-    def _psnrs(self, result: EditResult, given: Tensor, areas: Sequence[Area]) -> tuple[list[float], list[float]]:
-        """Return the PSNR in dB of each reconstruction, and of each round trip, without the padding."""
-        if self._fit.name != "pad":
-            return result.psnr, result.vae_psnr
-        made = (result.reconstruction, result.round_trip)
-        reconstructions, round_trips = (
-            [psnr(area.cut(m[i : i + 1]), area.cut(given[i : i + 1].cpu())).item() for i, area in enumerate(areas)]
-            for m in made
-        )
-        return reconstructions, round_trips
+        at_once = self._model.edits_at_once
+        return score_edits(self._scorer, [image.planned for image in batch], given, areas, edits, at_once)
 
     def aug_ids(self, planned: PlannedSource, content: str) -> list[tuple[str, ...]]:
         """Return for each edit of a source the ids that it may have: it is made in float32 where it has to be.
@@ -257,6 +263,7 @@ class DiffusionEditor:
         """
         # The solver and the sampler as they ran, defaults included.
         settings = self.config.editing.identity() | self._editing_fields()
+        settings |= segmentation_identity(self.config.editing, self.config.segmentation)
         if self.config.editing.candidates:  # which is kept, the scores say
             settings |= {"clip": self.config.clip.model_dump(mode="json"), "classes": self.config.class_names}
         model, seed = self._model, self.config.seed

@@ -27,19 +27,14 @@ from augment.prompts import PromptSource
 from augment.report.progress import RunProgress
 from augment.run.budget import FailureBudget
 from augment.run.changes import record_inputs, with_versions
-from augment.run.config import (
-    ExpandConfig,
-    WorkerConfig,
-    fingerprint,
-    output_url,
-    worker_config,
-)
+from augment.run.config import ExpandConfig, fingerprint, output_url
 from augment.run.finalize import Summary, publish_run
 from augment.run.findings import checked_job
 from augment.run.growth import Growth, compare
 from augment.run.job_prompts import planned_units
 from augment.run.watch import Display, RunWatch, no_display
 from augment.run.worker import Worker
+from augment.run.worker_config import WorkerConfig, worker_config
 from augment.storage.retry import RetryingStore
 from augment.types import FinishedPart, Source, Unit, UnitReport
 

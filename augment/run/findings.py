@@ -19,15 +19,16 @@ from augment.inputs.headers import picture_size
 from augment.inputs.listing import BROKEN_LINK, NOT_LOOKED_AT, UNREADABLE, left_out_text
 from augment.inputs.locate import is_url
 from augment.inputs.look import nearly_black
-from augment.models.config import check_clip, pinned
+from augment.models.config import check_clip
 from augment.models.sides import side_limits
 from augment.models.text_readers import TextReader, clip_reader, model_readers
 from augment.prompts import PromptConfig, PromptSource
 from augment.prompts.lengths import cut_among, too_long
 from augment.prompts.templates import fill
 from augment.prompts.words import distinct_words, word_findings
-from augment.run.config import ExpandConfig, InputConfig, check_class_names, job_sources
+from augment.run.config import ExpandConfig, InputConfig, check_class_names, job_sources, with_pinned_models
 from augment.run.job_prompts import job_prompts, prompt_findings
+from augment.run.mask_findings import mask_problems, mask_warnings
 from augment.run.prompt_file import load_prompts, prompts_name
 from augment.seeding import spread
 from augment.types import Source
@@ -38,7 +39,6 @@ _SHOWN = 3
 _HEADERS_READ = 200  # some hundredths of a second
 _MUCH_LOST = 0.3  # of the area of the median picture; a 4:3 photo loses 0.25 to the centre crop, as many are used to
 _MAY_BE_MEANT = (BROKEN_LINK, UNREAD, UNREADABLE, NOT_LOOKED_AT)
-HELD_AT_MOST = 0.25  # share of the steps in which the whole picture may attend as its source: more loses the target
 _NUMBERED_FOLDER = re.compile(r"[/:]((\d+\s*[._-]\s*)[^/]*)(?=/)")
 
 
@@ -84,7 +84,7 @@ def checked_job(config: ExpandConfig) -> CheckedJob:
         ConfigError, InputError, PromptError, ModelError, OutputError: if the config, the input or the output cannot be
             used.
     """
-    config = config.model_copy(update={"model": pinned(config.model)})
+    config = with_pinned_models(config)
     check_clip(config.clip.name)
     prompts = load_prompts(config.prompts)
     sources, class_names, left_out = job_sources(config, prompts.columns)
@@ -138,8 +138,7 @@ def find(
             *(() if none_there else missing),
             *dataset_warnings(config.input, sources, class_names, left_out),
             *_fit_warnings(fit, sources),
-            *_mask_warnings(config, sources),
-            *_holding_warnings(config),
+            *mask_warnings(config, sources, class_names),
             *(where + text for text in odd),
             *_label_warnings(config, class_names, clip),
             *ignored_settings(config.run, config.model.device),
@@ -157,38 +156,6 @@ def _file_warnings(sources: Sequence[Source], left_out: Mapping[str, int]) -> It
             f"input: {len(look.dark)} of {look.looked_at} pictures looked at are nearly black, the first is "
             f"{look.dark[0].place}. If they hold 12 bits in 16, scale their values up to 16 bits, or let the files say "
             "so (MaxSampleValue in TIFF, sBIT in PNG)"
-        )
-
-
-def mask_problems(config: ExpandConfig, sources: Sequence[Source]) -> Iterator[str]:
-    """Yield why `editing.preserve: mask` has no mask to go by."""
-    if config.editing.preserve != "mask" or any(source.mask for source in sources):
-        return
-    of_format = {
-        "webdataset": "no sample has a member mask.png. Put one beside each image (0001.png, 0001.mask.png), white "
-        "where the picture is kept",
-        "manifest": "no row has a mask. Give the paths of masks, white where the picture is kept, in the column mask",
-    }
-    none = f"the format {config.input.format!r} has no masks. List the images and their masks in a manifest"
-    yield f"editing.preserve: mask: {of_format.get(config.input.format, none)}, or take attention or difference"
-
-
-def _mask_warnings(config: ExpandConfig, sources: Sequence[Source]) -> Iterator[str]:
-    without = [source for source in sources if not source.mask]
-    if config.editing.preserve == "mask" and without and len(without) < len(sources):
-        yield (
-            f"editing.preserve: mask: {len(without)} of {len(sources)} images have no mask, the first is "
-            f"{without[0].place}; nothing of them is kept"
-        )
-
-
-def _holding_warnings(config: ExpandConfig) -> Iterator[str]:
-    """Say that nothing may change, where positions attend as in the source and no mask says which ones."""
-    share = config.editing.self_replace_steps
-    if config.editing.preserve == "none" and share > HELD_AT_MOST:
-        yield (
-            f"editing.self_replace_steps: {share:g} without a mask holds the whole picture, not the object alone, and "
-            "loses targets; take editing.preserve: attention with it, or a quarter of the steps at most"
         )
 
 

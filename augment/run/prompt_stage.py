@@ -15,14 +15,13 @@ from typing import Any
 
 from augment.errors import ConfigError
 from augment.ledger.ledger import Ledger
-from augment.models.config import pinned
 from augment.models.text_readers import model_readers
 from augment.prompts import prompt_source
 from augment.prompts.chat import ChatEndpoint
 from augment.prompts.guards import Guards, guards_of
 from augment.prompts.llm import LanguageModelConfig
 from augment.prompts.variations import Costs, LanguageModel, ToVary, Variator
-from augment.run.config import ExpandConfig, check_class_names, job_sources
+from augment.run.config import ExpandConfig, check_class_names, job_sources, with_pinned_models
 from augment.run.findings import Findings, dataset_warnings
 from augment.run.job_prompts import making, prompt_findings, prompts_url
 from augment.run.prompt_file import load_prompts, prompts_name
@@ -120,7 +119,7 @@ def make_prompts(config: ExpandConfig, *, say: Callable[[str], None] = logger.in
         ConfigError, InputError, PromptError, ModelError, OutputError: if the config, the input, the output or the
             language model cannot be used.
     """
-    config = config.model_copy(update={"model": pinned(config.model)})
+    config = with_pinned_models(config)
     prompts = load_prompts(config.prompts)
     sources, class_names, left_out = job_sources(config, prompts.columns)
     check_class_names(config, prompts, class_names)

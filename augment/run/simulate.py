@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from augment.run.batch import DecodedImage, RawEdits
-from augment.run.config import WorkerConfig
+from augment.run.worker_config import WorkerConfig
 from augment.types import PlannedSource
 
 

@@ -20,11 +20,12 @@ from augment.editing.config import Setting
 from augment.errors import ConfigError, InputError
 from augment.ledger.ledger import Ledger
 from augment.report.contact_sheet import Tile, contact_sheet
-from augment.run.config import BatchConfig, ExpandConfig, batch_fields, output_url
+from augment.run.config import ExpandConfig, output_url
 from augment.run.findings import checked_job
 from augment.run.preview import over_classes
 from augment.run.tune_choice import SettingRow, TuneReport, pareto_front, setting_row
 from augment.run.tune_edits import SettingSweep
+from augment.run.worker_config import BatchConfig, batch_fields
 from augment.storage.local_store import check_local_folder
 from augment.storage.tar import write_bytes_atomic
 from augment.types import PlannedSource

@@ -20,10 +20,11 @@ from augment.models.clip import load_clip
 from augment.models.load import load_model
 from augment.report.contact_sheet import TILE
 from augment.run.batch import DecodedImage, is_out_of_memory
-from augment.run.config import BatchConfig
+from augment.run.batch_objects import segmenter_of
 from augment.run.editor import DiffusionEditor
 from augment.run.source_files import SourceFiles
 from augment.run.tune_choice import Scores
+from augment.run.worker_config import BatchConfig
 from augment.scoring import patch_distance
 from augment.scoring.edit_scores import EditScorer
 from augment.seeding import seed_for
@@ -55,7 +56,7 @@ class SettingSweep:
         self._model = load_model(config.model)
         self._clip = load_clip(config.clip.name, config.model.device)
         scorer = EditScorer(self._clip, config.clip.label_templates, config.class_names)
-        self._editor = DiffusionEditor(config, self._model, scorer)
+        self._editor = DiffusionEditor(config, self._model, scorer, segmenter_of(config))
         self._editor.limit_rows(batch_size)
         self._fit = Fit(config.fit, config.image_size)
         self.scores: dict[Setting, dict[str, list[Scores]]] = {}

@@ -18,7 +18,8 @@ from augment.errors import ConfigError, InputError, ModelError, OutputError, Pro
 from augment.inputs.listing import left_out_text
 from augment.ledger.lease import holder
 from augment.ledger.ledger import Ledger
-from augment.models.config import check_clip, pinned
+from augment.models.config import ClipConfig, check_clip, pinned
+from augment.models.segmentation_files import pinned_segmentation
 from augment.prompts import PromptConfig, PromptSource, prompt_source
 from augment.run.config import (
     ExpandConfig,
@@ -118,35 +119,44 @@ def _checked(config: ExpandConfig, sound: set[str], problems: list[str]) -> Vali
         planner = prompt_source(prompts, class_names.values())
     if prompts and planner:
         problems += _prompt_problems(config, prompts, planner, sources, class_names)
-    model = None
-    if "model" in sound:
-        try:
-            model = pinned(config.model)
-        except ModelError as error:
-            problems.append(str(error))
-    if "clip" in sound:
-        try:
-            check_clip(config.clip.name)
-        except ModelError as error:
-            problems.append(str(error))
+    config, sound = _with_models(config, sound, problems)
     findings = Findings()
-    if prompts and planner and model and {"clip", "filters", "variants_per_image", "seed", "run"} <= sound:
-        pinned_config = config.model_copy(update={"model": model})
+    read = {"model", "clip", "segmentation", "filters", "variants_per_image", "seed", "run"}
+    if prompts and planner and read <= sound:
         try:
-            findings = find(pinned_config, prompts, planner, sources, class_names, left_out)
+            findings = find(config, prompts, planner, sources, class_names, left_out)
         except ModelError as error:
             problems.append(str(error))
         problems += findings.problems
     if "output" in sound:
         settings = None
-        if planner and model and sound == ExpandConfig.model_fields.keys():
-            settings = fingerprint(config.model_copy(update={"model": model}), planner, sources, class_names)
+        if planner and sound == ExpandConfig.model_fields.keys():
+            settings = fingerprint(config, planner, sources, class_names)
         problems += _output_problems(config, settings)
     planned = 0
     if "variants_per_image" in sound:
         with contextlib.suppress(PromptError):  # it is among the problems
             planned = planned_edits(config, planner, sources) if planner else len(sources) * config.variants_per_image
     return Validation(tuple(problems), len(sources), len(class_names), planned, findings.warnings, left_out)
+
+
+def _with_models(config: ExpandConfig, sound: set[str], problems: list[str]) -> tuple[ExpandConfig, set[str]]:
+    """Return the config with the revisions of its models, and which sections are sound when these are looked for."""
+    lost = set()
+    for name, pin in (("model", pinned), ("clip", _checked_clip), ("segmentation", pinned_segmentation)):
+        section = getattr(config, name, None)
+        if name in sound and section is not None:
+            try:
+                config = config.model_copy(update={name: pin(section)})
+            except ModelError as error:
+                problems.append(str(error))
+                lost.add(name)
+    return config, sound - lost
+
+
+def _checked_clip(config: ClipConfig) -> ClipConfig:
+    check_clip(config.name)
+    return config
 
 
 def _planner(

@@ -29,10 +29,10 @@ from augment.run.batch import (
     encode_image,
     failed_sample,
 )
-from augment.run.config import WorkerConfig
 from augment.run.model_calls import Clock, Editor, Failure, ModelCalls
 from augment.run.reuse import FinishedEdits, KeptEdit, merged, without
 from augment.run.source_files import SourceFiles, SourceReader
+from augment.run.worker_config import WorkerConfig
 from augment.types import (
     EditStatus,
     PlannedSource,

@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from PIL import Image
 
 from augment.errors import ImageError, InputError, LeakError
+from augment.inputs.class_words import ClassNames
+from augment.inputs.detect import detect_dataset
 from augment.inputs.images import decode_image
 from augment.inputs.near_duplicates import difference_hash, looks_like, near_pairs
-from augment.inputs.readers import read_bytes
+from augment.inputs.packaged import packaged_path
+from augment.inputs.readers import list_as_named, read_bytes
 from augment.training.data import TrainingSets
 from augment.types import Source
 
@@ -49,9 +53,51 @@ def check_leaks(sets: TrainingSets, near_duplicates: bool) -> None:
         LeakError: if there are such pictures; the message names them.
         InputError: if an edit does not name its source; with `near_duplicates`, if pictures are damaged.
     """
+    held = [("val", sets.val), ("test", sets.test)]
+    _refuse(held, [("real", sets.real), ("synthetic", sets.synthetic)], "val or test", near_duplicates)
+
+
+def refuse_held_out(held_out: Sequence[Path | str], real: Sequence[str] = (), synthetic: Sequence[str] = ()) -> None:
+    """Refuse shards with a picture of the datasets held out, or with an edit of one.
+
+    What is equal is known by the sha256 of the files, so every picture is read once, and none is decoded. Other
+    versions of a picture are for `augment train` to find.
+
+    Args:
+        held_out: datasets that are measured on: a folder, a tar or a manifest each, also as a URL.
+        real, synthetic: shards to train on; the samples of synthetic ones are edits of `augment expand`.
+
+    Raises:
+        LeakError: if there are such pictures; the message names them.
+        InputError: if a dataset cannot be listed, or an edit does not name its source.
+    """
+    held = [("held out", _held_out(str(path))) for path in held_out]
+    trained = [
+        (name, list_as_named(shards, "webdataset", {}).sources)
+        for name, shards in (("real", real), ("synthetic", synthetic))
+        if shards
+    ]
+    _refuse(held, trained, "what is held out", near_duplicates=False)
+
+
+def _held_out(path: str) -> list[Source]:
+    """List a dataset, whatever it is. Raises InputError if only a part of it would be."""
+    found = detect_dataset(path)
+    if found.notes:
+        raise InputError(f"held_out: {path} holds several splits, name the files of the right one ({found.notes[0]})")
+    class_names: ClassNames = {0: "picture"} if found.format == "flat" else {}
+    return list_as_named(packaged_path(found.path) or found.path, found.format, class_names, found.split).sources
+
+
+def _refuse(
+    held_sets: Sequence[tuple[str, Sequence[Source]]],
+    trained_sets: Sequence[tuple[str, Sequence[Source]]],
+    what: str,
+    near_duplicates: bool,
+) -> None:
     problems: list[str] = []
-    held = _look([("val", sets.val), ("test", sets.test)], near_duplicates, problems)
-    trained = _look([("real", sets.real), ("synthetic", sets.synthetic)], near_duplicates, problems)
+    held = _look(held_sets, near_duplicates, problems)
+    trained = _look(trained_sets, near_duplicates, problems)
     if problems:
         raise InputError(f"{len(problems)} pictures cannot be used. Mend them, or take them out:{_lines(problems)}")
     leaks = dict(_equal(held, trained))
@@ -62,7 +108,7 @@ def check_leaks(sets: TrainingSets, near_duplicates: bool) -> None:
                 leaks[key] = f"{key} is another version of {held[j].name}"
     if leaks:
         count = "1 picture" if len(leaks) == 1 else f"{len(leaks)} pictures"
-        raise LeakError(f"{count} of val or test would be trained on. {_REMEDY}:{_lines(list(leaks.values()))}")
+        raise LeakError(f"{count} of {what} would be trained on. {_REMEDY}:{_lines(list(leaks.values()))}")
 
 
 def _look(sets: Sequence[tuple[str, Sequence[Source]]], decode: bool, problems: list[str]) -> list[_Seen]:

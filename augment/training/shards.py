@@ -13,6 +13,7 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import webdataset as wds
 from webdataset.tariterators import group_by_keys, tar_file_expander
@@ -29,13 +30,29 @@ _MOST_READ_AHEAD = 4 * 2**20  # of one shard
 _OPENED_AT_ONCE = 8  # remote shards opened at the same time: each mostly waits for the network
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
-    """One encoded image: where it is, its bytes and its label."""
+    """One encoded image with its label.
 
-    where: str
+    Attributes:
+        shard, key: where it is.
+        extension: of the image: `png`, say.
+        image: the bytes of the image's file.
+        label: class index.
+        texts: the bytes of `txt` and `json`, by extension, where the sample has them; they are never decoded here.
+    """
+
+    shard: str
+    key: str
+    extension: str
     image: bytes
     label: int
+    texts: dict[str, bytes]
+
+    @property
+    def where(self) -> str:
+        """Return the place of the sample, for messages."""
+        return _place(self.shard, self.key)
 
 
 @dataclass(frozen=True)
@@ -86,6 +103,12 @@ def samples(shards: Sequence[str], stream: Stream) -> Iterator[Sample]:
             raise InputError(f"no sample in {len(shards)} shard(s), the first is {shards[0]}")
 
 
+def read_shard(shard: str) -> Iterator[Sample]:
+    """Yield the samples of one shard in its order. Raises InputError if it cannot be read."""
+    with reaching(shard), open_file(shard, _MOST_READ_AHEAD) as stream:
+        yield from _samples_in(shard, stream)
+
+
 def _interleaved(
     order: Sequence[str], open_shards: int, rng: random.Random, share: int, shares: int
 ) -> Iterator[Sample]:
@@ -123,7 +146,7 @@ class _OpenShard:
             self._size = self._stream.seek(0, 2)
             self._stream.seek(0)
         self.left = max(1, self._size)
-        self._samples = itertools.islice(self._read(path), share, None, shares)
+        self._samples = itertools.islice(_samples_in(path, self._stream), share, None, shares)
 
     def read(self) -> Sample | None:
         """Return the next sample; None if there is none left."""
@@ -135,14 +158,6 @@ class _OpenShard:
         """Close the file."""
         self._stream.close()
 
-    def _read(self, path: str) -> Iterator[Sample]:
-        with reaching(path):
-            try:
-                for files in group_by_keys(tar_file_expander([{"url": path, "stream": self._stream}])):
-                    yield _sample(f"{path}: sample {files['__key__']!r}", files)
-            except tarfile.TarError as error:
-                raise InputError(f"{path}: not a readable tar: {error}") from error
-
 
 def _open(paths: Sequence[str], read_ahead: int, share: int, shares: int) -> list[_OpenShard]:
     """Open some shards, remote ones at the same time."""
@@ -152,14 +167,29 @@ def _open(paths: Sequence[str], read_ahead: int, share: int, shares: int) -> lis
     return [_OpenShard(path, read_ahead, share, shares) for path in paths]
 
 
-def _sample(where: str, files: dict[str, bytes]) -> Sample:
+def _samples_in(shard: str, stream: BinaryIO) -> Iterator[Sample]:
+    """Yield the samples of an open shard."""
+    with reaching(shard):
+        try:
+            for files in group_by_keys(tar_file_expander([{"url": shard, "stream": stream}])):
+                yield _sample(shard, files["__key__"], files)
+        except tarfile.TarError as error:
+            raise InputError(f"{shard}: not a readable tar: {error}") from error
+
+
+def _sample(shard: str, key: str, files: dict[str, bytes]) -> Sample:
     """Return a sample from its files by extension. Raises InputError if it lacks an image or a label."""
     images = image_extensions(files.keys() & set(IMAGE_EXTENSIONS))
     if not images or "cls" not in files:
         has = ", ".join(sorted(name for name in files if not name.startswith("__")))
-        raise InputError(f"{where} needs an image and a .cls; it has {has}")
+        raise InputError(f"{_place(shard, key)} needs an image and a .cls; it has {has}")
     try:
         label = parse_label(files["cls"])
     except ValueError:
-        raise InputError(f"{where}: its .cls is {files['cls'][:40]!r}, expected a class index") from None
-    return Sample(where, files[images[0]], label)
+        raise InputError(f"{_place(shard, key)}: its .cls is {files['cls'][:40]!r}, expected a class index") from None
+    texts: dict[str, bytes] = {name: files[name] for name in ("txt", "json") if name in files}
+    return Sample(shard, key, images[0], files[images[0]], label, texts)
+
+
+def _place(shard: str, key: str) -> str:
+    return f"{shard}: sample {key!r}"

@@ -18,7 +18,8 @@ from augment.cli.output import PROBLEMS, messages
 from augment.distribute.task_queue import give_up
 from augment.errors import AugmentError, BudgetExceeded, Interrupted
 from augment.ledger.ledger import Ledger
-from augment.run.config import load_expand_config, worker_config
+from augment.run.config import load_expand_config
+from augment.run.worker_config import worker_config
 from tests.cli.invoke import (
     answer,
     configured,

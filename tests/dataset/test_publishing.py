@@ -118,7 +118,7 @@ def test_a_driver_that_lost_its_lock_spoils_nothing(
             asleep.append(60.0)
         confirm()
 
-    with ledger.lock(clock=lambda: time.time() + sum(asleep)):
+    with ledger.lock(clock=lambda: time.monotonic() + sum(asleep)):
         confirm = ledger.confirm_lock
         monkeypatch.setattr(ledger, "confirm_lock", suspended)
         with pytest.raises(OutputError, match="was taken over by another run"):

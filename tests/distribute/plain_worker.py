@@ -17,7 +17,7 @@ from augment.errors import Interrupted, ModelError, UnreachableError
 from augment.ledger.in_flight import InFlight
 from augment.ledger.ledger import Ledger
 from augment.ledger.plan import cut_units
-from augment.run.config import WorkerConfig
+from augment.run.worker_config import WorkerConfig
 from augment.types import (
     PlannedSource,
     Source,
@@ -40,8 +40,8 @@ def plain_worker(behaviour: str = "") -> MakeWorker:
 
     `behaviour`: "fail": die once at unit 1, and raise at unit 3 always; "disk full" at unit 1, "die when told" by a
     file at it; "outage": no unit can be written twice; "no setup" or "bad config"; "bad machine": the first worker is
-    set up when three others could not be; "together": no unit ends before two processes have begun one; "hang" once at
-    unit 1; "unread": the inputs of no unit can be read at first.
+    set up when three others could not be; "hanging setup" of the first worker; "together": no unit ends before two
+    processes have begun one; "hang" once at unit 1; "unread": the inputs of no unit can be read at first.
     """
 
     class PlainWorker:
@@ -51,6 +51,10 @@ def plain_worker(behaviour: str = "") -> MakeWorker:
         def setup(self) -> None:
             if behaviour == "no setup":
                 raise OSError("the model's file is unreadable")
+            if behaviour == "hanging setup":
+                self.ledger.store.create(f"failed/{os.getpid()}", b"")
+                if len(self.ledger.store.list("failed")) == 1:
+                    time.sleep(1000)
             if behaviour == "bad machine":
                 store = self.ledger.store
                 if not store.create("failed/first", b""):

@@ -187,6 +187,25 @@ def test_a_worker_that_hangs_is_ended_and_its_input_tried_alone(ray_session: Any
 
 @pytest.mark.ray
 @pytest.mark.timeout(90)
+def test_a_worker_that_hangs_while_it_loads_its_models_is_ended(
+    ray_session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("augment.distribute.pool.BACKOFF_SECONDS", 0.1)
+    watch, run = Events(), RAY_RUN.model_copy(update={"num_workers": 1, "setup_timeout": 5.0})
+    reports = list(run_ray(worker_config(tmp_path), UNITS, run, plain_worker("hanging setup"), watch=watch))
+    assert [sum(r.edited for r in reports), sum(r.failed for r in reports)] == [6, 0]
+    assert watch.kinds == ["setup failed"]
+    assert watch.contents[0]["reason"] == "it had not loaded its models within run.setup_timeout = 5 s, and was ended"
+    pids = [path.name for path in (tmp_path / "failed").iterdir()]
+    assert len(pids) == 2
+    deadline = time.monotonic() + 30
+    while all(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < deadline, "it still hangs"
+        time.sleep(0.05)
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(90)
 def test_inputs_that_are_away_are_waited_for(ray_session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("augment.distribute.pool.BACKOFF_SECONDS", 0.1)
     watch = Events()

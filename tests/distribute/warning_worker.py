@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from augment.distribute.config import MakeWorker
-from augment.run.config import WorkerConfig
+from augment.run.worker_config import WorkerConfig
 from augment.types import UnitReport, UnitTask
 from tests.distribute.plain_worker import plain_worker
 

@@ -118,12 +118,16 @@ def test_a_benchmark_writes_rows_leads_and_a_figure(judges: Judges, tmp_path: Pa
     ddim = named[6]
     assert ddim["evaluations_per_edit"] == 3 + 2 * 3  # three steps inverted, three sampled with guidance
     assert ddim["displacement_px_low"] < ddim["displacement_px"] < ddim["displacement_px_high"]
-    leads = {(row["method"], row["over"]) for row in report["instance_leads"]}
+    leads = {(row["method"], row["strength"], row["over"], row["over_strength"]) for row in report["instance_leads"]}
     assert leads == {
-        ("anderson", "ddim"),
-        ("anderson", "image_to_image"),
-        ("ddim", "image_to_image"),
-        ("image_to_image", "ddim"),
+        ("anderson", 0.5, "ddim", 0.75),
+        ("anderson", 0.75, "ddim", 0.75),
+        ("anderson", 0.5, "image_to_image", 0.75),
+        ("anderson", 0.75, "image_to_image", 0.75),
+        ("ddim", 0.75, "image_to_image", 0.75),
+        ("image_to_image", 0.75, "ddim", 0.75),
+        ("text_to_image", 1.0, "ddim", 0.75),
+        ("text_to_image", 1.0, "image_to_image", 0.75),
     }
     assert (tmp_path / "instance.png").read_bytes()[:4] == b"\x89PNG"
     assert any(line.startswith("| named, n = 4 ") for line in markdown_tables(report))

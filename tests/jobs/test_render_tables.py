@@ -162,3 +162,17 @@ def test_tracks_and_the_readmes_table_show_the_chosen_rows() -> None:
         f"| the autoencoder's round trip |  |  | 1.00 |  | {share} |",
         f"| `anderson`, preserve: attention, self_replace_steps: 1, strength 0.8 | 22 | 90 % | 1.00 | 90 % | {share} |",
     ]
+
+
+def test_solvers_stand_beside_each_other_by_what_preserves() -> None:
+    default, published = ({"stop": {"max_steps": n, "tolerance": t}} for n, t in ((8, 0.03), (1, 0.0)))
+    rows = [
+        instance_row("named", method, d, **{**mode, **start, "solver": {"name": method}})
+        for method, start in (("anderson", default), ("ddim", {**published, "warm_start": "none"}))
+        for d, mode in ((1.5, PLAIN), (1.2, {**PLAIN, "preserve": "attention"}), (1.0, KEPT))
+    ]
+    rows.append(instance_row("named", "anderson", 9.0, **{**PLAIN, **default, "preserve": "mask", "solver": {}}))
+    assert instance_tables.solvers({"instance": [instance_row("named", "render", 0.5), *rows]})[2:] == [
+        "| `anderson` | 22 | 90 % | 1.50 | 90 % | 1.20 | 90 % | 1.00 |",
+        "| `ddim`, from z', 1 iteration | 22 | 90 % | 1.50 | 90 % | 1.20 | 90 % | 1.00 |",
+    ]

@@ -21,6 +21,7 @@ from augment.ledger.lease import (
     SECONDS,
     Lease,
     acquire,
+    holder,
     kept_alive,
 )
 from augment.storage.resolve import open_store
@@ -150,6 +151,55 @@ def test_a_process_elsewhere_may_well_live(tmp_path: Path, elsewhere: dict[str, 
         acquire(store)
     change(store, 1, host=socket.gethostname(), numbers=os.readlink("/proc/self/ns/pid"))
     acquire(store)
+
+
+@pytest.mark.parametrize("wrong", [-3600.0, 3600.0], ids=["behind", "ahead"])
+def test_a_holder_whose_clock_is_wrong_is_found_alive_by_watching_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: float
+) -> None:
+    """Its lease looks old, or as if from the future. As long as it is written again and again it is held."""
+    monkeypatch.setattr("augment.ledger.lease.SECONDS", 1.2)
+    store = open_store(tmp_path)
+    acquire(store)
+    done = threading.Event()
+
+    def renewing() -> None:
+        while not done.wait(0.1):
+            change(store, 1, host="another", renewed=time.time() + wrong)
+
+    change(store, 1, host="another", renewed=time.time() + wrong)
+    thread = threading.Thread(target=renewing)
+    thread.start()
+    try:
+        with pytest.raises(OutputError, match=rf"process {os.getpid()} on another, seen just now"):
+            acquire(store)
+    finally:
+        done.set()
+        thread.join()
+    acquire(store).check()  # once it is not
+    assert leases(store) == ["run/lease-000002.json"]
+
+
+def test_a_holder_elsewhere_that_lets_go_while_it_is_watched_holds_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("augment.ledger.lease.SECONDS", 1.2)
+    store = open_store(tmp_path)
+    acquire(store)
+    change(store, 1, host="another", renewed=time.time() - 3600)
+    letting_go = threading.Timer(0.3, lambda: change(store, 1, released=True))
+    letting_go.start()
+    acquire(store).check()
+    letting_go.join()
+
+
+def test_who_holds_it_is_said_without_waiting(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    acquire(store)
+    change(store, 1, host="another", renewed=time.time() + 3600)
+    assert holder(store).endswith("on another, whose clock is ahead")
+    change(store, 1, renewed=time.time() - 3600)
+    assert holder(store) == ""
 
 
 def test_it_is_renewed_for_as_long_as_the_block_lasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

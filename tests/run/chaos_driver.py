@@ -18,10 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from augment.run.batch import DecodedImage, RawEdits
-from augment.run.config import WorkerConfig, load_expand_config
+from augment.run.config import load_expand_config
 from augment.run.expand import expand
 from augment.run.simulate import SimulatedEditor
 from augment.run.worker import Worker
+from augment.run.worker_config import WorkerConfig
 from augment.types import PlannedSource
 
 POISON = (1, 2, 3)  # colour of the first pixel of an input that segfaults whoever edits it

@@ -14,15 +14,9 @@ from augment.editing.config import OF_THE_OBJECT
 from augment.errors import ConfigError, InputError, OutputError
 from augment.ledger.plan import Plan, config_hash_of, fingerprint_difference
 from augment.prompts import PromptConfig
-from augment.run.config import (
-    ExpandConfig,
-    OutputConfig,
-    fingerprint,
-    job_sources,
-    load_expand_config,
-    worker_config,
-)
+from augment.run.config import ExpandConfig, OutputConfig, fingerprint, job_sources, load_expand_config
 from augment.run.preview import over_classes
+from augment.run.worker_config import worker_config
 from augment.storage.tar import write_tar
 from augment.tiny.world import CLASSES
 
@@ -199,7 +193,7 @@ def test_what_preserves_is_in_the_fingerprint_unless_nothing_does() -> None:
     without_effect = {*OF_THE_OBJECT, "candidates", "moves"}
     assert settings == EditConfig().model_dump(mode="json", exclude=without_effect)
     of_word = EditConfig(preserve="attention", preserve_word="something", self_replace_steps=0.5).identity()
-    unused = {"candidates", "moves", "cross_replace_steps"}
+    unused = {"candidates", "moves", "cross_replace_steps", "object_guidance_scale"}
     assert "num_steps" in settings and of_word.keys() == EditConfig.model_fields.keys() - unused | {"attention_edge"}
     assert of(self_replace_steps=0.5) == plain | {"editing.self_replace_steps": 0.5}
     assert of(moves={"flip": 0.5}) == plain | {

@@ -16,9 +16,9 @@ from augment.dataset.record import EditRecord
 from augment.editing import EditConfig
 from augment.editing.config import OF_THE_OBJECT
 from augment.models.load import load_model
-from augment.run.config import WorkerConfig
 from augment.run.editor import DiffusionEditor, load_scorer
 from augment.run.worker import Worker
+from augment.run.worker_config import WorkerConfig
 from augment.scoring.edit_scores import EditScorer
 from augment.types import Unit, UnitTask
 from tests.run.workers import SOURCES, TASK, UNIT, make_worker, planned, records, worker_config

@@ -9,8 +9,8 @@ import pytest
 
 from augment.editing import EditConfig
 from augment.models.load import load_model
-from augment.run.config import WorkerConfig
 from augment.run.editor import DiffusionEditor, load_scorer
+from augment.run.worker_config import WorkerConfig
 from tests.run.workers import TASK, make_worker, records, worker_config
 
 MILD, STRONG = {"strength": 0.25, "guidance_scale": 1.0}, {"strength": 1.0, "guidance_scale": 3.0}

@@ -27,11 +27,12 @@ from augment.ledger.ledger import Ledger
 from augment.models.interface import LatentDiffusion
 from augment.models.load import load_model
 from augment.run.batch import DecodedImage, RawEdits
-from augment.run.config import WorkerConfig, load_expand_config
+from augment.run.config import load_expand_config
 from augment.run.editor import DiffusionEditor, load_scorer
 from augment.run.expand import expand
 from augment.run.simulate import SimulatedEditor
 from augment.run.worker import Worker
+from augment.run.worker_config import WorkerConfig
 from augment.scoring import psnr
 from augment.scoring.edit_scores import EditScorer
 from augment.storage.tar import iter_tar

@@ -17,10 +17,10 @@ from augment.dataset.overview import FILES
 from augment.dataset.verify import verify
 from augment.errors import OutputError
 from augment.ledger.ledger import Ledger
-from augment.run.config import WorkerConfig
 from augment.run.dry_run import dry_run
 from augment.run.simulate import SimulatedEditor
 from augment.run.worker import Worker
+from augment.run.worker_config import WorkerConfig
 from augment.storage.tar import iter_tar
 from augment.types import UnitReport, UnitTask
 from tests.memory_store import Killed

@@ -15,14 +15,16 @@ from augment.editing import EditConfig
 from augment.inputs.images import decode_image
 from augment.inputs.readers import list_sources
 from augment.ledger.ledger import Ledger
-from augment.models.load import load_model
-from augment.run.editor import DiffusionEditor, load_scorer
+from augment.models.segmentation import load_segmenter
+from augment.models.segmentation_files import SegmentationConfig, pinned_segmentation
+from augment.run.editor import load_editor
 from augment.run.validate import validate
 from augment.storage.tar import iter_tar, write_tar
 from augment.tiny.dataset import split_path
 from augment.types import PlannedSource, Unit, UnitTask, Variant
 from tests.run.test_findings import config, dataset
 from tests.run.workers import make_worker, worker_config
+from tests.segmentation_models import clipseg, segformer
 
 
 def mask_of(left: int, right: int, size: int = 64) -> bytes:
@@ -34,7 +36,7 @@ def mask_of(left: int, right: int, size: int = 64) -> bytes:
 
 
 def edited(
-    tmp_path: Path, masks: list[bytes | None], preserve: str
+    tmp_path: Path, masks: list[bytes | None], preserve: str, segmentation: SegmentationConfig | None = None
 ) -> tuple[dict[int, EditRecord], dict[int, np.ndarray]]:
     """Records and edits of some pictures of the embedded split, by place, each with a mask or none."""
     tmp_path.mkdir()
@@ -51,8 +53,8 @@ def edited(
         PlannedSource(s, s.caption, (Variant(0, f"a picture of a {s.class_name} on snow at night"),)) for s in sources
     ]
     editing = EditConfig.model_validate({"num_steps": 4, "preserve": preserve, "preserve_until": 1.0})
-    job = worker_config(tmp_path).model_copy(update={"editing": editing})
-    worker = make_worker(job, lambda c: DiffusionEditor(c, load_model(c.model), load_scorer(c)))
+    job = worker_config(tmp_path).model_copy(update={"editing": editing, "segmentation": segmentation})
+    worker = make_worker(job, load_editor)
     report = worker.run_unit(UnitTask(Unit("u000000", tuple(planned))))
     found, edits = {}, {}
     for record, picture in read_part(Ledger(tmp_path), report):
@@ -75,6 +77,22 @@ def test_what_is_white_in_a_mask_is_kept(tmp_path: Path) -> None:
     own = [np.asarray(decode_image(files["png"]), int) for _, files in iter_tar(tmp_path / "mask" / "in.tar")]
     change = {name: np.abs(made[1] - own[1]).mean(axis=(0, 2)) for name, made in (("m", edits), ("n", without))}
     assert change["m"][:24].mean() < 0.7 * change["n"][:24].mean()
+
+
+def test_pictures_without_a_mask_get_that_of_the_segmentation_model(tmp_path: Path) -> None:
+    model = pinned_segmentation(SegmentationConfig(name=str(clipseg(tmp_path / "model"))))
+    own = mask_of(0, 32)
+    found, edits = edited(tmp_path / "seen", [own, None], "mask", model)
+    samples = list(iter_tar(tmp_path / "seen" / "in.tar"))
+    pixels, class_name = np.asarray(decode_image(samples[1][1]["png"])), found[1].class_name
+    buffer = io.BytesIO()
+    Image.fromarray(load_segmenter(model).mask(pixels, class_name)[..., 0]).save(buffer, "PNG")
+    given, expected = edited(tmp_path / "given", [own, buffer.getvalue()], "mask")
+    plain, nothing = edited(tmp_path / "nothing", [own, None], "mask")
+    for place in (0, 1):
+        np.testing.assert_array_equal(edits[place], expected[place])
+    assert np.abs(edits[1] - nothing[1]).max() > 1
+    assert len({found[1].aug_id, given[1].aug_id, plain[1].aug_id}) == 3
 
 
 def test_another_mask_is_another_edit(tmp_path: Path) -> None:
@@ -115,6 +133,22 @@ def test_masks_are_looked_for_before_a_run(tmp_path: Path) -> None:
     manifest = {"input__path": str(rows), "input__format": "manifest"}
     (problem,) = validate(config(tmp_path, editing__preserve="mask", **manifest)).problems
     assert "no row has a mask" in problem
+
+
+def test_a_segmentation_model_is_looked_at_before_a_run(tmp_path: Path) -> None:
+    dataset(tmp_path)
+    named = {"segmentation__name": str(segformer(tmp_path / "model"))}
+    found = validate(config(tmp_path, editing__preserve="mask", **named))
+    (warning,) = [w for w in found.warnings if "segmentation" in w]
+    assert found.ok and "has no label for 1 of 2 classes: 'owl'; nothing of their pictures is kept" in warning
+    named["segmentation__words"] = {"owl": "tree"}
+    found = validate(config(tmp_path, editing__preserve="mask", **named))
+    assert found.ok and not [w for w in found.warnings if "segmentation" in w]
+    found = validate(config(tmp_path, **named))
+    (warning,) = [w for w in found.warnings if "segmentation" in w]
+    assert found.ok and warning == "segmentation: is not read, because editing.preserve is none; set it to mask"
+    (problem,) = validate(config(tmp_path, editing__preserve="mask", segmentation__name=str(tmp_path))).problems
+    assert problem.startswith("segmentation.name ") and "config.json" in problem
 
 
 @pytest.mark.parametrize("preserve", ["attention", "difference"])

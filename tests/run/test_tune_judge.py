@@ -37,7 +37,7 @@ def judged(swept: SettingSweep, planned: list[PlannedSource], setting: Setting) 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_recommended_setting_is_within_a_point_of_the_judges_best() -> None:
-    config = load_expand_config(CONFIG, ["editing.preserve=none", "editing.self_replace_steps=0"])
+    config = load_expand_config(CONFIG)
     sample = planned_sample(config, 24)
     swept, grid = sweep_sample(sample, (), (), lambda line: None)
     scores = {setting: judged(swept, sample.planned, setting) for setting in grid}

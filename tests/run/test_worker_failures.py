@@ -12,8 +12,8 @@ import torch
 
 from augment.ledger.ledger import Ledger
 from augment.run.batch import DecodedImage, RawEdits
-from augment.run.config import WorkerConfig
 from augment.run.simulate import SimulatedEditor
+from augment.run.worker_config import WorkerConfig
 from augment.types import Unit, UnitTask
 from tests.run.workers import SOURCES, TASK, UNIT, in_flight, make_worker, planned, records, worker_config
 

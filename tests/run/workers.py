@@ -14,8 +14,8 @@ from augment.editing import EditConfig
 from augment.inputs.readers import list_sources
 from augment.ledger.ledger import Ledger
 from augment.models.config import ClipConfig, ModelConfig
-from augment.run.config import WorkerConfig
 from augment.run.worker import Editor, Worker
+from augment.run.worker_config import WorkerConfig
 from augment.storage.tar import write_bytes_atomic
 from augment.tiny.dataset import split_path
 from augment.tiny.world import CLASSES

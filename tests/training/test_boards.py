@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import struct
 import sys
 from collections.abc import Iterator
@@ -18,7 +17,6 @@ from tests.training.toy import toy_config
 BLOCK = 32768  # bytes
 
 
-@pytest.mark.skipif(importlib.util.find_spec("tensorboard") is None, reason="TensorBoard is not installed")
 def test_tensorboard_has_the_figures_of_every_look(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -45,7 +43,6 @@ def records(file: Path) -> Iterator[bytes]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="wandb is not installed")
 def test_wandb_has_the_figures_of_every_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Offline: what `wandb sync` would send."""
     from wandb.proto import wandb_internal_pb2

@@ -15,8 +15,9 @@ from augment.inputs.readers import list_sources
 from augment.storage.tar import write_tar
 from augment.training.config import DataConfig
 from augment.training.data import TrainingSets, list_sets
-from augment.training.leaks import check_leaks
-from tests.training.toy import files_of, samples, write_edits, write_toy
+from augment.training.leaks import check_leaks, refuse_held_out
+from augment.training.loader import mixed_loader
+from tests.training.toy import files_of, samples, write_edits, write_split, write_toy
 
 
 def sets_of(folder: Path, **changes: Any) -> TrainingSets:
@@ -93,3 +94,36 @@ def test_damaged_pictures_are_all_named_at_once(tmp_path: Path) -> None:
         InputError, match=r"3 pictures cannot be used.*\n.*broken_0_00.*\n.*broken_1_00.*\n.*broken_2_00"
     ):
         check_leaks(sets, near_duplicates=True)
+
+
+def test_the_loader_refuses_edits_of_what_is_held_out(tmp_path: Path) -> None:
+    write_toy(tmp_path)
+    arguments = {"batch_size": 4, "epoch_samples": 8, "image_size": 16}
+    held = [tmp_path / "val.tar", tmp_path / "test.tar"]
+    mixed_loader(tmp_path / "train.tar", tmp_path / "edits" / "shards", held_out=held, **arguments)
+    write_edits(tmp_path / "made", [*files_of("train", 2)[:5], files_of("test", 4)[2]])
+    made = r"synthetic \S*train-000000.tar::edit0(05|11|17).png was made of held out \S*test.tar::test_0_02.png"
+    with pytest.raises(LeakError, match=rf"3 pictures of what is held out would be trained on.*(\n  {made}){{3}}$"):
+        mixed_loader(tmp_path / "train.tar", tmp_path / "made" / "shards", held_out=held, **arguments)
+    same = r"24 pictures .*\n  real \S*train.tar::train_0_00.png is the same file as held out \S*train.tar"
+    with pytest.raises(LeakError, match=same):
+        mixed_loader(tmp_path / "train.tar", held_out=[tmp_path / "train.tar"], **arguments)
+
+
+def test_what_is_held_out_may_be_a_folder_of_pictures_with_or_without_classes(tmp_path: Path) -> None:
+    shard = write_split(tmp_path, "train", 1)
+    for name in ("flat/a.png", "classes/red/a.png", "classes/blue/b.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(files_of("train" if name.endswith("a.png") else "val", 1)[0])
+    for folder in ("flat", "classes"):
+        with pytest.raises(
+            LeakError, match=rf"1 picture .*\n.*train_0_00.png is the same file as held out \S*{folder}"
+        ):
+            refuse_held_out([tmp_path / folder], [str(shard)])
+
+
+def test_a_folder_of_several_splits_is_not_held_out_in_part(tmp_path: Path) -> None:
+    shard = write_split(tmp_path / "data", "train", 1)
+    write_split(tmp_path / "data", "val", 1)
+    with pytest.raises(InputError, match=r"held_out: \S*data holds several splits, name the files of the right one"):
+        refuse_held_out([tmp_path / "data"], [str(shard)])

@@ -77,7 +77,7 @@ def test_an_epoch_has_exactly_the_samples_asked_for_whatever_the_workers(tmp_pat
 
 
 @pytest.mark.parametrize("num_shards", [1, 2, 8])
-@pytest.mark.parametrize(("world_size", "num_workers"), [(1, 0), (2, 0), (4, 0), (2, 2)])
+@pytest.mark.parametrize(("world_size", "num_workers"), [(1, 0), (2, 0), (4, 0), (2, 2), (4, 2)])
 def test_in_one_pass_the_ranks_read_every_sample_once(
     tmp_path: Path, num_shards: int, world_size: int, num_workers: int
 ) -> None:
@@ -112,15 +112,52 @@ def test_all_ranks_together_cover_uneven_shards_equally_often_in_the_long_run(tm
     assert set(seen.values()) == {10}
 
 
-def test_the_ratio_holds_and_does_not_depend_on_the_sizes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("ratio", "num_workers"), [(0.0, 0), (0.1, 0), (0.25, 0), (1 / 3, 0), (0.5, 0), (1.0, 0), (0.1, 2), (1 / 3, 2)]
+)
+def test_the_ratio_is_exact_on_every_rank_and_of_all_of_them(tmp_path: Path, ratio: float, num_workers: int) -> None:
     real = write_shards(tmp_path / "real", num_shards=1, per_shard=10, label=0)
     synthetic = write_shards(tmp_path / "synthetic", num_shards=4, per_shard=50, label=1)
-    for ratio in (0.0, 0.25, 0.5, 1.0):
+    labels = []
+    for rank in range(2):
         loader = mixed_loader(
-            real, synthetic, synthetic_ratio=ratio, batch_size=100, epoch_samples=4000, image_size=SIZE, seed=3
+            real,
+            synthetic,
+            synthetic_ratio=ratio,
+            batch_size=10,
+            epoch_samples=400,
+            image_size=SIZE,
+            num_workers=num_workers,
+            rank=rank,
+            world_size=2,
         )
-        share = torch.cat([labels for _, labels in loader]).double().mean().item()
-        assert abs(share - ratio) <= 4 * (ratio * (1 - ratio) / 4000) ** 0.5  # four standard deviations
+        labels.append(torch.cat([labels for _, labels in loader]))
+        streams = max(1, num_workers)
+        counted = labels[-1].cumsum(0)
+        expected = ratio * torch.arange(1, 201)
+        assert (counted - expected).abs().max() <= streams  # each of them is less than one off
+    assert torch.cat(labels).sum() == int(400 * ratio)
+
+
+def test_streams_with_edits_cover_each_real_sample_once_a_pass_too(tmp_path: Path) -> None:
+    real = write_shards(tmp_path / "real", num_shards=8, per_shard=6)
+    write_tar(tmp_path / "edits.tar", [(f"e{n}", sample(1000 + n, 1)) for n in range(7)])
+    seen = []
+    for rank in range(4):
+        loader = mixed_loader(
+            real,
+            tmp_path / "edits.tar",
+            synthetic_ratio=0.25,
+            batch_size=4,
+            epoch_samples=64,
+            image_size=SIZE,
+            num_workers=2,
+            rank=rank,
+            world_size=4,
+        )
+        seen += numbers(loader)
+    assert sorted(number for number in seen if number < 1000) == list(range(48))
+    assert len(seen) == 64
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

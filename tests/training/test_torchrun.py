@@ -46,6 +46,7 @@ def assert_two_train_as_one(folder: Path, config: TrainingConfig, atol: float = 
     assert_same_but_for_rounding(folder / "two", folder / "one", atol)
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
     """With parts of 3 and 4 samples, and every option that draws or pairs."""
     augmentation = {"flip": 0.5, "crop": 0.5, "random_erasing": 0.5, "cutmix": 1.0, "mixup": 0.4}

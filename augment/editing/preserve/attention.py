@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -17,14 +18,15 @@ logger = logging.getLogger(__name__)
 def attention_masks(
     watch: AttentionWatch, prompts: Sequence[str], words: Sequence[str], timesteps: Sequence[float]
 ) -> Float[Tensor, "B 1 h w"]:
-    """Return the share of the source to keep, float32: the attention to the word, over 0..1 for each image.
+    """Return the share of the source to keep, float32: the attention to the word, above what the picture's half has.
 
-        a = (A - min A) / (max A - min A),   m = min(max((a - 0.3) / 0.2, 0), 1)
+        a = (A - median A) / (max A - median A),   m = min(max((a - 0.2) / 0.2, 0), 1)
 
     with A the mean attention to the word, see `AttentionWatch`. Prompt-to-Prompt's local blend (Hertz et al. 2023,
-    section 3.2) divides by the maximum and cuts at 0.3; here the minimum is taken off, too, and the edge is soft, from
-    0.3 to 0.5. Its maps are those of the edit's own steps, of both prompts; here they are the source's, and edits may
-    have any prompt.
+    section 3.2) divides by the maximum and cuts at 0.3; here the level of the scene is taken off first, which is high
+    where a prompt is a list of words, and the edge is soft, from 0.2 to 0.4. Of an object that covers more than half of
+    the picture that half is kept which attends most. The paper's maps are those of the edit's own steps, of both
+    prompts; here they are the source's, and edits may have any prompt.
 
     An image whose prompt does not hold its word keeps nothing, which is said once for each word.
 
@@ -37,14 +39,14 @@ def attention_masks(
         if not found:
             _say_once(word, prompt)
     least, all_of_it = ATTENTION_EDGE
-    return ((over_unit_range(watch.maps(timesteps)) - least) / (all_of_it - least)).clamp(0.0, 1.0)
+    return ((over_median(watch.maps(timesteps)) - least) / (all_of_it - least)).clamp(0.0, 1.0)
 
 
-def over_unit_range(maps: Float[Tensor, "B 1 h w"]) -> Float[Tensor, "B 1 h w"]:
-    """Return each sample's map stretched to 0..1; a map without differences becomes 0."""
-    lowest, highest = maps.amin(dim=(2, 3), keepdim=True), maps.amax(dim=(2, 3), keepdim=True)
-    span = highest - lowest
-    return (maps - lowest) / span.where(span > 0.0, 1.0)
+def over_median(maps: Float[Tensor, "B 1 h w"]) -> Float[Tensor, "B 1 h w"]:
+    """Return each sample's map with its median at 0 and its maximum at 1; a map without a peak becomes 0."""
+    median = maps.flatten(2).median(dim=2).values[..., None, None]
+    peak = maps.amax(dim=(2, 3), keepdim=True) - median
+    return (maps - median) / peak.where(peak > 0.0, torch.inf)
 
 
 _said: set[str] = set()

@@ -12,6 +12,7 @@ from augment.diffusion import Denoiser, Schedule
 from augment.diffusion.sampler import batch_timesteps
 from augment.editing.config import EditConfig
 from augment.editing.preserve.blend import share_of_steps
+from augment.editing.preserve.blended_guidance import guidance_scales
 from augment.editing.preserve.prompts import Prompts
 from augment.inversion import Inversion
 from augment.models.attention import as_called
@@ -40,11 +41,12 @@ def attending_like_sources(
         config: says for which share of them.
         masks: of the objects, for each edit the share to keep; None: all attend to one another as in the source.
     """
+    guidance = guidance_scales(config, masks)
     of_self, of_cross = (
         share_of_steps(len(schedule), share) for share in (config.self_replace_steps, config.cross_replace_steps)
     )
     if not of_self and not of_cross:
-        yield model.denoiser(prompts.target, config.guidance_scale)
+        yield model.denoiser(prompts.target, guidance)
         return
     assert inversion.trajectory is not None
     starts: Sequence[Tensor] = (inversion.latents, *inversion.trajectory)
@@ -52,7 +54,7 @@ def attending_like_sources(
     texts = (prompts.source_texts, prompts.target_texts)
     with model.replacing(*texts, prompts.owners, words=of_cross > 0, masks=masks) as replacement:
         of_sources = model.denoiser(prompts.source, config.inversion_guidance_scale, replacement.of_sources)
-        of_edits = model.denoiser(prompts.target, config.guidance_scale, replacement.of_edits)
+        of_edits = model.denoiser(prompts.target, guidance, replacement.of_edits)
 
         def predict(z: Tensor, t: Tensor, *conditions: Tensor) -> Tensor:
             step = places[float(t[0])]

@@ -1,0 +1,80 @@
+"""The settings of a worker: what of the job determines the pixels and the scores of edits, and how it works."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from augment.editing.config import EditConfig
+from augment.filters import FilterConfig
+from augment.inputs.colour import ColourName
+from augment.inputs.fit import FitName
+from augment.ledger.plan import Plan
+from augment.models.config import ClipConfig, ModelConfig
+from augment.models.segmentation_files import SegmentationConfig
+from augment.run.config import ExpandConfig, output_url
+
+
+class BatchConfig(BaseModel):
+    """All settings that determine the pixels and the scores of edits, given the images and their prompts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: ModelConfig
+    editing: EditConfig
+    segmentation: SegmentationConfig | None = None
+    clip: ClipConfig
+    image_size: int = Field(gt=0, description="side in pixels to which sources are fitted")
+    fit: FitName = Field(default="crop", description="how sources are fitted to it")
+    colour: ColourName = Field(default="srgb", description="whether profiles in files count")
+    class_names: dict[int, str] = Field(min_length=1, description="label -> class name, of the whole dataset")
+    seed: int = Field(description="seed of the run")
+    config_hash: str = Field(description="hash of the settings that pixels and scores depend on, kept in every record")
+    pixels_hash: str = Field(description="hash of the settings that pixels depend on, kept in every report")
+
+
+class WorkerConfig(BatchConfig):
+    """All settings of a worker, sent to it once."""
+
+    output: str = Field(description="the run's output folder or URL, reachable from every worker")
+    batch_size: int = Field(gt=0, description="source images inverted together")
+    max_edits_at_once: int | None = Field(default=None, gt=0, description="edits sampled together; None: all")
+    threads: int = Field(gt=0, description="CPU threads of torch; runs with other numbers may differ in the last bit")
+    filters: FilterConfig = Field(
+        default=FilterConfig(), description="thresholds for the progress only; publishing applies those of its time"
+    )
+
+    def known_fields(self) -> dict[str, Any]:
+        """Return the fields of an `EditRecord` that every edit of the run has, failed ones included."""
+        return {"seed": self.seed, "model_id": self.model.name, "model_revision": self.model.revision}
+
+    @property
+    def device(self) -> str:
+        """Return the device that a worker needs: `cpu` or `cuda...`."""
+        return self.model.device
+
+
+def batch_fields(config: ExpandConfig, class_names: Mapping[int, str]) -> dict[str, Any]:
+    """Return the fields of a `BatchConfig` that are settings of the job, or of its dataset: all but the hashes."""
+    of_job = {name: getattr(config, name) for name in ("model", "editing", "segmentation", "clip", "seed")}
+    of_input = {name: getattr(config.input, name) for name in ("image_size", "colour", "fit")}
+    return {**of_job, **of_input, "class_names": class_names}
+
+
+def worker_config(config: ExpandConfig, plan: Plan) -> WorkerConfig:
+    """Return the settings of the job's workers."""
+    fields = batch_fields(config, plan.class_names)
+    if config.run.executor == "ray" and config.model.device.startswith("cuda:"):
+        fields["model"] = config.model.model_copy(update={"device": "cuda"})  # Ray shows a worker one GPU only
+    return WorkerConfig(
+        **fields,
+        config_hash=plan.config_hash,
+        pixels_hash=plan.pixels_hash,
+        output=output_url(config),
+        batch_size=config.run.batch_size,
+        max_edits_at_once=config.run.max_edits_at_once,
+        threads=config.run.threads_per_worker,
+        filters=config.filters,
+    )
