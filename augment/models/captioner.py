@@ -46,7 +46,7 @@ class Captioner:
         tokenizer = self._processor.tokenizer
         try:
             text = self._question(instructions) + prefix
-            options = {"text": text} if text else {}
+            options: dict[str, Any] = {"text": text} if text else {}
             if tokenizer.bos_token and text.startswith(tokenizer.bos_token):
                 options["add_special_tokens"] = False  # the template has written them
             inputs = self._processor(images=Image.fromarray(picture), return_tensors="pt", **options)
