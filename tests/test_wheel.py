@@ -82,7 +82,15 @@ def test_the_command_works_outside_of_the_repository(wheel: Path, tmp_path: Path
     assert "written         made/expand.yaml, made/prompts.yaml" in augment("init", "photos", "--out", "made")
     assert augment("validate", "made/expand.yaml").startswith("ok: 4 images of 2 classes, 16 edits")
     toy = ["-o", "variants_per_image=1", "-o", "editing.num_steps=2", "-o", "run.executor=local"]
-    assert "out/photos" in augment("expand", "--data", "photos", *toy, "-o", "filters.max_psnr_gap=null")
+    any_psnr = ["-o", "filters.max_psnr_gap=null"]
+    grid = ["--images", "2", "--strengths", "0.5,1", "--guidance", "2"]
+    before = (tmp_path / "made" / "expand.yaml").read_text()
+    assert "recommended" in augment("tune", "made/expand.yaml", *grid, *toy)
+    assert (tmp_path / "made" / "expand.yaml").read_text() == before
+    augment("tune", "made/expand.yaml", *grid, *toy, "--write")
+    assert "guidance_scale: 2.0" in (tmp_path / "made" / "expand.yaml").read_text()
+    assert "out/tuned" in augment("expand", "made/expand.yaml", *toy, "-o", "output.path=out/tuned", *any_psnr)
+    assert "out/photos" in augment("expand", "--data", "photos", *toy, *any_psnr)
     assert augment("verify", "out/photos").startswith("4 planned = 4 accepted")
     where = [sys.executable, "-P", "-c", "import augment.cli.main as m; print(m.__file__)"]
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}

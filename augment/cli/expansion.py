@@ -67,8 +67,8 @@ def prompts(
 ) -> None:
     """Write the prompts of a run into OUTPUT/prompts/prompts.csv, to be looked at and edited before GPU time is spent.
 
-    `expand` then reads them from there. With the section `llm` a language model varies them. Run it again and it goes
-    on where it stopped, and keeps what was edited.
+    `expand` then reads them from there. With the section `llm` a language model varies them, with `caption` a model
+    describes the images without a caption. Run it again and it goes on where it stopped, and keeps what was edited.
     """
     with messages(as_json):
         from augment.run.prompt_stage import make_prompts

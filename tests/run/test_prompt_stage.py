@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,6 +43,25 @@ def test_the_table_has_the_prompts_that_a_run_would_draw(job: GrowingJob) -> Non
     summary = job.expand()  # without the table the same prompts are drawn
     assert summary.edits_made == 0
     assert published_prompts(job) == with_table
+
+
+def test_a_balanced_draw_is_that_of_the_whole_job_everywhere(job: GrowingJob) -> None:
+    job.prompts["draw"] = "balanced"
+    config = job.load(job.out)
+    assert (dry_run(config).planned, validate_config(config).problems) == (10, ())
+    job.options["input.limit"] = 3
+    assert job.expand().edits_made == 6
+    few = planned(job)
+    del job.options["input.limit"]
+    assert job.counts() == (4, 6, 0)  # what the first images had stays
+    assert job.expand().edits_made == 4
+    every = planned(job)
+    assert few.items() <= every.items()
+    places = [prompt.split()[6] for key, prompts in every.items() for prompt in prompts if key.startswith("fox")]
+    assert sorted(Counter(places).values()) == [1, 1, 2, 2]
+    make(job)
+    assert {key: [row["prompt"] for row in rows(job) if row["key"] == key] for key in every} == every
+    assert job.expand().edits_made == 0
 
 
 def test_made_again_it_is_the_same_bytes(job: GrowingJob) -> None:
