@@ -133,6 +133,9 @@ def instance_figure(report: Row) -> Figure:
             )
             axes.plot([p[1] for p in points], [p[2] for p in points], label=label, **_marker(look))
         axes.set(title=track, xlabel="displacement of the object, px", ylabel="target shown, %")
+        # At least ten points high: two edits of two hundred are no difference to be looked at.
+        axes.set_ylim(min(axes.get_ylim()[0], 90.0), 101.0)
+        axes.set_xlim(left=0.0)
     _legend(figure, list(grid.flat[: len(tracks)]))
     return figure
 
