@@ -90,6 +90,7 @@ def test_the_difference_over_pictures_is_that_of_the_reports(whole: tuple[Path, 
         assert d["difference_low"] <= d["difference"] <= d["difference_high"]
 
 
+@pytest.mark.slow
 def test_a_study_that_was_stopped_goes_on_and_ends_the_same(
     tmp_path: Path, whole: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
