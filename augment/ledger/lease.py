@@ -32,6 +32,7 @@ from augment.storage.store import Store
 
 logger = logging.getLogger(__name__)
 
+Seconds = Callable[[], float]
 SECONDS = 60.0  # after which a lease that was not renewed is free
 _NAME = re.compile(r"run/lease-(\d+)\.json")
 
@@ -43,10 +44,11 @@ class Lease:
         store: the folder.
         number: the fencing token.
         clock: this process's own, in seconds; goes on while the process is suspended.
+        date: seconds since 1970, by the clock of this machine.
     """
 
-    def __init__(self, store: Store, number: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._store, self.number, self._clock = store, number, clock
+    def __init__(self, store: Store, number: int, clock: Seconds = time.monotonic, date: Seconds = time.time) -> None:
+        self._store, self.number, self._clock, self._date = store, number, clock, date
         self._renewed = 0.0
         self._token = uuid.uuid4().hex
         self._lost = False
@@ -98,29 +100,30 @@ class Lease:
 
     def _content(self, released: bool) -> bytes:
         who = _here() | {"process": os.getpid(), "started": _started(os.getpid()), "token": self._token}
-        return (json.dumps(who | {"renewed": time.time(), "released": released}) + "\n").encode()
+        return (json.dumps(who | {"renewed": self._date(), "released": released}) + "\n").encode()
 
     def __str__(self) -> str:
         return self._store.at(_name(self.number))
 
 
-def acquire(store: Store, clock: Callable[[], float] = time.monotonic) -> Lease:
+def acquire(store: Store, clock: Seconds = time.monotonic, date: Seconds = time.time) -> Lease:
     """Take the lease of a folder; waits for up to `SECONDS` where that of another machine may or may not be old.
 
     Args:
         store: the folder.
         clock: this process's own, in seconds; goes on while the process is suspended.
+        date: seconds since 1970, by the clock of this machine.
 
     Raises:
         OutputError: if another driver holds it, or the store has no conditional create.
     """
     number = max(_numbers(store), default=0)
-    if number and (holder := _holder(store, number, watch=True)):
+    if number and (holder := _holder(store, number, date(), watch=True)):
         raise OutputError(
             f"{store} is being written by another run ({holder}). Wait for it, stop it, or choose another output.path. "
             f"(Should its machine be gone: the lease ends {SECONDS:.0f} s after it was renewed last.)"
         )
-    lease = Lease(store, number + 1, clock)
+    lease = Lease(store, number + 1, clock, date)
     if not lease.take():
         raise OutputError(f"{store} was taken by another run at this moment. Choose another output.path, or wait.")
     if store.create(_name(number + 1), b""):
@@ -166,7 +169,7 @@ def holder(store: Store) -> str:
     Writes nothing, and goes by the time in the lease: that of another machine whose clock is wrong may deceive it.
     """
     number = max(_numbers(store), default=0)
-    return _holder(store, number, watch=False) if number else ""
+    return _holder(store, number, time.time(), watch=False) if number else ""
 
 
 def _numbers(store: Store) -> list[int]:
@@ -186,10 +189,11 @@ def _read(store: Store, number: int) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def _holder(store: Store, number: int, *, watch: bool) -> str:
+def _holder(store: Store, number: int, now: float, *, watch: bool) -> str:
     """Return who holds the lease of this number now, as text for a person; "" if nobody does.
 
     Args:
+        now: by the clock of this machine.
         watch: find out by waiting, where the clock of another machine cannot be believed.
     """
     lease = _read(store, number)
@@ -197,7 +201,7 @@ def _holder(store: Store, number: int, *, watch: bool) -> str:
         return ""  # its holder cannot renew it
     try:
         process, started = int(lease["process"]), str(lease["started"])
-        age, released = time.time() - float(lease["renewed"]), bool(lease["released"])
+        age, released = now - float(lease["renewed"]), bool(lease["released"])
     except (ValueError, KeyError, TypeError):
         return ""
     is_here = _here().items() <= lease.items()

@@ -55,17 +55,20 @@ class Ledger:
 
     # ---- who may write --------------------------------------------------------------------------------------------
     @contextlib.contextmanager
-    def lock(self, clock: Callable[[], float] = time.monotonic) -> Iterator[Lease]:
+    def lock(
+        self, clock: Callable[[], float] = time.monotonic, date: Callable[[], float] = time.time
+    ) -> Iterator[Lease]:
         """Hold the lease of this folder for as long as the block lasts, so that there is one driver only.
 
         Args:
             clock: this process's own, in seconds.
+            date: seconds since 1970, by the clock of this machine.
 
         Raises:
             OutputError: if another driver holds it, or the folder cannot be written.
         """
         try:
-            lease = acquire(self.store, clock)
+            lease = acquire(self.store, clock, date)
         except OutputError:
             raise
         except Exception as error:  # object stores have errors of their own for missing buckets and credentials
