@@ -68,7 +68,7 @@ def test_what_one_process_cannot_read_ends_all_with_one_message(tmp_path: Path) 
     found = ended(torchrun(write_config(config, tmp_path), tmp_path / "out"))
     assert found.returncode == 1  # torchrun's own
     assert found.stderr.count("error: ") == 1 and "train_0_00" in found.stderr
-    assert found.stderr.count("exitcode  : 2") == 2
+    assert "exitcode  : 2" in found.stderr  # of the other, too, unless torchrun has ended it first
     assert not (tmp_path / "out/report.json").exists()
 
 
