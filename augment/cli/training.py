@@ -69,13 +69,16 @@ def study(
         from augment.config import load_config
         from augment.storage.local_store import check_local_folder
         from augment.study.config import StudyConfig
-        from augment.study.run import run_study
         from augment.study.tables import study_table
 
         check_local_folder(out, "--out")
         loaded = load_config(config, StudyConfig, overrides or [])
         settings = loaded.quickened() if quick else loaded
-        report = run_study(settings, out, lambda line: print(line, file=sys.stderr, flush=True))
+        if settings.run.executor == "ray":
+            from augment.study.on_ray import study_on_ray as do_study
+        else:
+            from augment.study.run import run_study as do_study
+        report = do_study(settings, out, _tell)
         lines = [*study_table(report).splitlines(), "", f"report          {out / 'report.json'}"]
         show({"out": str(out), **{k: v for k, v in report.items() if k != "config"}}, lines, as_json)
 

@@ -20,7 +20,8 @@ from augment.study.config import ArmName, TrackChoice
 from augment.training.data import groups_of
 from augment.training.results import read_predictions
 
-MEASURES = ("accuracy", "worst_group")
+MEASURES = ("accuracy", "worst_group")  # of which there are paired differences
+SHOWN = (*MEASURES, "corrupted")
 AGAINST: tuple[ArmName, ...] = ("none", "image_to_image", "text_to_image")
 SEEDS_FOR_INTERVALS = 3
 RESAMPLES = 2000
@@ -32,7 +33,7 @@ class StudyRun:
 
     Attributes:
         folder: with its report.json.
-        test: the report's figures of test.
+        test: the report's figures of test, and `corrupted`, the accuracy under `augment.study.corruptions`.
         right: whether the prediction of each test picture is right, bool [N].
     """
 
@@ -72,7 +73,7 @@ def row_of(runs: Sequence[StudyRun], edits: int, label: Estimate | None, out: Pa
         **label_fields,
         "intervals_over": intervals_over(runs),
     }
-    for measure in MEASURES:
+    for measure in SHOWN:
         row |= _estimate(runs, measure).named(measure)
     return row | {"runs": [run.folder.relative_to(out).as_posix() for run in runs]}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 from augment.editing.config import EditConfig, PlainEditConfig
 from augment.models.config import ClipConfig, ModelConfig
@@ -74,6 +74,42 @@ class JudgeConfig(_Section):
     test_renders: int = Field(default=512, gt=0, description="other pictures that it is tested on")
 
 
+class MoreArmsConfig(_Section):
+    """Arms that only some tracks have."""
+
+    tracks: Tracks = Field(description="the tracks that have them")
+    arms: Arms = Field(description="what is trained with there, beside the arms of all tracks")
+
+
+class BudgetConfig(_Section):
+    """Accuracy against the number of edits: some arms again, with fewer synthetic pictures of each real one."""
+
+    tracks: Tracks = Field(description="the tracks that ask it")
+    arms: Arms = Field(description="arms of these tracks that have synthetic pictures")
+    edits_per_image: tuple[PositiveFloat, ...] = Field(
+        min_length=1,
+        description="fewer than the study's own; below 1 a share of the real pictures has one, the same of each class",
+    )
+
+
+class StudyRunConfig(_Section):
+    """Where the pieces of a study are worked on: pictures of one maker, or one training run, are a piece."""
+
+    executor: Literal["local", "ray"] = Field(
+        default="local", description="`local`: one after the other in this process; `ray`: side by side on Ray"
+    )
+    num_workers: PositiveInt | Literal["all"] = Field(
+        default="all", description="CPUs / threads_per_worker of a Ray that is started here"
+    )
+    threads_per_worker: int = Field(default=1, gt=0, description="CPU threads of torch in each worker")
+    max_failures: int = Field(default=3, ge=0, description="times that a piece is begun again whose worker has died")
+    address: str = Field(
+        default="local",
+        pattern=r"^(local|auto|.+:\d+)$",
+        description="`local` starts a Ray on this machine; `auto` or host:port joins a cluster that shares --out",
+    )
+
+
 class QuickConfig(_Section):
     """What `--quick` takes instead of the settings of the same names."""
 
@@ -91,6 +127,8 @@ class StudyConfig(_Section):
 
     tracks: Tracks = Field(default=ALL_TRACKS, description="situations, each with its own pictures and prompts")
     arms: Arms = Field(default=ALL_ARMS, description="what is trained with")
+    more_arms: MoreArmsConfig | None = Field(default=None, description="further arms of some tracks")
+    budget: BudgetConfig | None = Field(default=None, description="accuracy against the number of edits")
     seeds: int = Field(default=3, ge=1, description="runs of every arm, with seeds 0, 1, ...; every arm has the same")
     edits_per_image: int = Field(
         default=4, ge=1, description="synthetic pictures of each real one: every arm that has any has as many"
@@ -122,8 +160,32 @@ class StudyConfig(_Section):
     )
     dtype: Literal["bfloat16", "float32"] = Field(default="bfloat16", description="of the classifier's arithmetic")
     judge: JudgeConfig = JudgeConfig()
+    run: StudyRunConfig = StudyRunConfig()
     quick: QuickConfig = Field(default=QuickConfig(), description="what `--quick` takes instead")
+
+    @model_validator(mode="after")
+    def _check_budget(self) -> StudyConfig:
+        if self.budget and (large := [n for n in self.budget.edits_per_image if n >= self.edits_per_image]):
+            raise ValueError(
+                f"budget.edits_per_image has {large[0]:g}, not below edits_per_image ({self.edits_per_image}): the row "
+                "of that many edits is there already, or there are no more edits"
+            )
+        if self.budget and (parts := [n for n in self.budget.edits_per_image if n > 1 and n != round(n)]):
+            raise ValueError(f"budget.edits_per_image has {parts[0]:g}; above 1 only whole numbers are possible")
+        return self
 
     def quickened(self) -> StudyConfig:
         """Return the settings of `--quick`."""
-        return self.model_copy(update={name: getattr(self.quick, name) for name in QuickConfig.model_fields})
+        settings = {name: getattr(self.quick, name) for name in QuickConfig.model_fields}
+        return self.model_copy(update=settings | {"more_arms": None, "budget": None})
+
+    def arms_of(self, track: TrackChoice) -> tuple[ArmName, ...]:
+        """Return the arms of a track, in the order of `ALL_ARMS`."""
+        more = self.more_arms.arms if self.more_arms and track in self.more_arms.tracks else ()
+        return tuple(arm for arm in ALL_ARMS if arm in {*self.arms, *more})
+
+    def budgets_of(self, track: TrackChoice) -> tuple[tuple[ArmName, float], ...]:
+        """Return the arms of a track that have fewer edits as well, each with a number of edits of an image."""
+        if self.budget is None or track not in self.budget.tracks:
+            return ()
+        return tuple((arm, count) for arm in self.budget.arms for count in self.budget.edits_per_image)

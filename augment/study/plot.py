@@ -15,10 +15,12 @@ DRAWN = {"accuracy": ("o", COLOURS[0], -0.14), "worst_group": ("s", COLOURS[1], 
 
 
 def study_plots(report: Row) -> dict[str, bytes]:
-    """Return the plot by file name, as SVG and PNG."""
+    """Return the plots by file name, each as SVG and PNG."""
     with plot_look():
-        figure = study_figure(report)
-        return {f"study.{kind}": rendered_plot(figure, kind) for kind in ("svg", "png")}
+        figures = {"study": study_figure(report)}
+        if report["budget"]:
+            figures["budget"] = budget_figure(report)
+        return {f"{name}.{kind}": rendered_plot(f, kind) for name, f in figures.items() for kind in ("svg", "png")}
 
 
 def study_figure(report: Row) -> Figure:
@@ -45,4 +47,27 @@ def study_figure(report: Row) -> Figure:
         axes.set_ylim(len(arms) - 0.5, -0.5)
     handles, labels = grid.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", frameon=False, ncols=2)
+    return figure
+
+
+def budget_figure(report: Row) -> Figure:
+    """Draw accuracy against the number of edits with 95 % intervals, a line for each arm, a panel for each track."""
+    tracks = list(dict.fromkeys(row["track"] for row in report["budget"]))
+    arms = list(dict.fromkeys(row["arm"] for row in report["budget"]))
+    figure = Figure(figsize=(1.0 + 3.4 * len(tracks), 3.2), layout="constrained")
+    for axes, track in zip(figure.subplots(1, len(tracks), squeeze=False).flat, tracks, strict=True):
+        rows = [row for row in [*report["budget"], *report["rows"]] if row["track"] == track]
+        for colour, arm in zip(COLOURS, arms, strict=False):
+            points = sorted((row for row in rows if row["arm"] == arm), key=lambda row: row["edits"])
+            edits, values = [row["edits"] for row in points], [100 * row["accuracy"] for row in points]
+            low = [100 * (row["accuracy"] - row["accuracy_low"]) for row in points]
+            high = [100 * (row["accuracy_high"] - row["accuracy"]) for row in points]
+            axes.errorbar(edits, values, yerr=[low, high], fmt="o-", color=colour, markersize=4, label=arm)
+        for row in rows:
+            if row["arm"] in ("none", "oracle"):
+                axes.axhline(100 * row["accuracy"], color="grey", linestyle=":" if row["arm"] == "none" else "--")
+                axes.annotate(row["arm"], (1.0, 100 * row["accuracy"]), xycoords=("axes fraction", "data"), ha="right")
+        axes.set_xscale("log")
+        axes.set(title=track, xlabel="edits", ylabel="accuracy, %, 95 % intervals")
+        axes.legend(frameon=False)
     return figure

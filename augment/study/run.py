@@ -12,31 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from augment.editing.inverted import checked_schedule
-from augment.models.interface import LatentDiffusion
-from augment.models.load import load_model
+from augment.errors import ConfigError
 from augment.storage.tar import write_bytes_atomic
 from augment.study.arms import ARMS, edit_config
-from augment.study.compare import StudyRun, differences_of, group_members, right_predictions, row_of
-from augment.study.config import ArmName, StudyConfig
-from augment.study.judges import label_judge, label_true
-from augment.study.pictures import count_pictures, make_synthetic
+from augment.study.compare import StudyRun, differences_of, group_members, row_of
+from augment.study.config import StudyConfig, TrackChoice
+from augment.study.judges import label_true
+from augment.study.pictures import count_pictures
+from augment.study.pieces import GROUPS, Point, point_pictures, points_of, study_judge, study_model, train_point
 from augment.study.plot import study_plots
-from augment.study.scored import score_synthetic
 from augment.study.tables import study_table
-from augment.study.tracks import StudyTrack, write_track
-from augment.tiny.world import IMAGE_SIZE
-from augment.training.config import CLASS, DataConfig, LeakConfig, PicturesConfig, SyntheticConfig, TrainingConfig
-from augment.training.train import train
+from augment.study.tracks import TRACK_SPECS, write_track
 
 Say = Callable[[str], None]
-# Every picture is rendered or made from seeds of its own. Among so many pictures of the same few scenes, two in fog are
-# now and then as alike as two versions of one picture: that is no leak. Equal files, and edits of pictures of val or
-# test, are refused as everywhere.
-LEAKS = LeakConfig(near_duplicates=False)
-GROUPS = ("background", CLASS)  # what divides test into groups, of which the worst counts
+Wait = Callable[[TrackChoice], None]
 
 
-def run_study(config: StudyConfig, out: Path, tell: Say = lambda line: None) -> dict[str, Any]:
+def run_study(
+    config: StudyConfig, out: Path, tell: Say = lambda line: None, wait: Wait = lambda track: None
+) -> dict[str, Any]:
     """Do the study, or what is left of it, and return the content of its report.json.
 
     Every training run has its own folder, `out`/runs/TRACK/ARM/seed-N, and its own report there. `report.json`,
@@ -44,17 +38,43 @@ def run_study(config: StudyConfig, out: Path, tell: Say = lambda line: None) -> 
 
     Args:
         tell: called with a line for people now and then.
+        wait: called with a track before its report is made; returns once other processes have done what they do of it.
 
     Raises:
         FileNotFoundError: if there is no emoji font to render with.
         ModelError: if the model cannot be loaded, or cannot run the settings of an arm; before anything is made.
         TrainingError: if the folder holds runs with other settings.
     """
-    model = load_model(config.model)
-    for arm in config.arms:
+    report = _empty(config)
+    for place, name in enumerate(config.tracks, start=1):
+        tell(f"track {place} of {len(config.tracks)}: {name}")
+        wait(name)
+        _do_track(name, config, out, report, tell)
+        _write(report, out)
+    return report
+
+
+def check_study(config: StudyConfig) -> None:
+    """Look for what would end the study later.
+
+    Raises:
+        ConfigError: if the budget has an arm without synthetic pictures.
+        ModelError: if the model cannot be loaded, or cannot run the settings of an arm.
+    """
+    if config.budget and (bare := [arm for arm in config.budget.arms if ARMS[arm].maker is None]):
+        problem = f"budget.arms: {bare[0]} has no synthetic pictures, so it cannot have fewer; leave it out"
+        raise ConfigError("the study", [problem])
+    model = study_model(config.model)
+    for arm in {arm: None for name in config.tracks for arm in config.arms_of(name)}:
         if maker := ARMS[arm].maker:
             checked_schedule(model, edit_config(maker, config.editing), "editing")
-    report: dict[str, Any] = {
+
+
+def _empty(config: StudyConfig) -> dict[str, Any]:
+    """Return the report of a study of which nothing is done."""
+    check_study(config)
+    model = study_model(config.model)
+    return {
         "config": config.model_dump(mode="json"),
         "model": model.model_id,
         "revision": model.revision,
@@ -62,70 +82,45 @@ def run_study(config: StudyConfig, out: Path, tell: Say = lambda line: None) -> 
         "judges": {},
         "rows": [],
         "differences": [],
+        "budget": [],
     }
-    for place, name in enumerate(config.tracks, start=1):
-        tell(f"track {place} of {len(config.tracks)}: {name}")
-        track = write_track(name, config, out)
-        _do_track(track, config, model, out, report, tell)
-        _write(report, out)
-    return report
 
 
-def training_config(
-    track: StudyTrack, arm: ArmName, seed: int, config: StudyConfig, pictures: Path | None
-) -> TrainingConfig:
-    """Return the settings of one run.
-
-    Args:
-        pictures: folder of the arm's synthetic pictures, if it has any.
-    """
-    real, val, test = (PicturesConfig(path=str(track.tar(split))) for split in ("train", "val", "test"))
-    synthetic = SyntheticConfig(path=str(pictures), ratio=config.synthetic_ratio) if pictures else None
-    data = DataConfig(real=real, synthetic=synthetic, val=val, test=test, groups=GROUPS, image_size=IMAGE_SIZE)
-    return TrainingConfig(
-        data=data,
-        leaks=LEAKS,
-        network=config.network,
-        recipe=ARMS[arm].recipe,
-        augmentation=ARMS[arm].augmentation,
-        optimizer=config.optimizer,
-        steps=config.steps,
-        batch_size=config.train_batch_size,
-        eval_every=config.eval_every,
-        select_by=config.select_by,
-        dtype=config.dtype,
-        seed=seed,
-    )
-
-
-def _do_track(
-    track: StudyTrack, config: StudyConfig, model: LatentDiffusion, out: Path, report: dict[str, Any], tell: Say
-) -> None:
+def _do_track(name: TrackChoice, config: StudyConfig, out: Path, report: dict[str, Any], tell: Say) -> None:
     """Make the pictures of a track, train all its arms, and add what came out to the report."""
-    report["tracks"][track.name] = {"pictures": track.counts, "folder": track.folder.relative_to(out).as_posix()}
+    track = write_track(name, config, out)
+    report["tracks"][name] = {"pictures": track.counts, "folder": track.folder.relative_to(out).as_posix()}
     runs: list[StudyRun] = []
-    for arm in config.arms:
-        pictures, edits, label = None, 0, None
-        if maker := ARMS[arm].maker:
-            tell(f"{track.name}: pictures of {maker}")
-            pictures = make_synthetic(track, maker, config, model, out)
-            if scored := ARMS[arm].scored:
-                pictures = score_synthetic(track, pictures, config, keep_all=scored == "scored")
-            judge = label_judge(track.spec.kind, config.judge, out)
-            report["judges"][track.spec.kind] = judge.of_renders.named("label_true")
-            edits, label = count_pictures(pictures), label_true(pictures, judge)
-        of_arm = []
-        for seed in range(config.seeds):
-            folder = out / "runs" / track.name / arm / f"seed-{seed}"
-            done = train(training_config(track, arm, seed, config, pictures), folder)
-            of_arm.append(StudyRun(track.name, arm, seed, folder, done["test"], right_predictions(folder)))
-            shares = f"accuracy {done['test']['accuracy']:.1%}, worst group {done['test']['worst_group']:.1%}"
-            tell(f"{track.name}: {arm}, seed {seed}: {shares}")
-        row = row_of(of_arm, edits, label, out)
-        row["pictures"] = pictures.relative_to(out).as_posix() if pictures else ""
-        report["rows"].append(row)
-        runs += of_arm
+    for point in points_of(name, config):
+        row, of_point = _row(point, config, out, report, tell)
+        if point.fewer is None:
+            report["rows"].append(row)
+            runs += of_point
+        else:
+            report["budget"].append(row)
     report["differences"] += differences_of(runs, group_members(track.tar("test"), GROUPS))
+
+
+def _row(
+    point: Point, config: StudyConfig, out: Path, report: dict[str, Any], tell: Say
+) -> tuple[dict[str, Any], list[StudyRun]]:
+    """Return the row of a point and its runs; the report gets the judge that looked at its pictures."""
+    if maker := ARMS[point.arm].maker:
+        tell(f"{point.track}: pictures of {maker}")
+    pictures, edits, label = point_pictures(point, config, out), 0, None
+    if pictures is not None:
+        kind = TRACK_SPECS[point.track].kind
+        judge = study_judge(kind, config.judge, out)
+        report["judges"][kind] = judge.of_renders.named("label_true")
+        edits, label = count_pictures(pictures), label_true(pictures, judge)
+    runs = []
+    for seed in range(config.seeds):
+        run = train_point(point, seed, config, out)
+        runs.append(run)
+        shares = f"accuracy {run.test['accuracy']:.1%}, worst group {run.test['worst_group']:.1%}"
+        tell(f"{point.track}: {point.name}, seed {seed}: {shares}")
+    row = row_of(runs, edits, label, out)
+    return row | {"pictures": pictures.relative_to(out).as_posix() if pictures else ""}, runs
 
 
 def _write(report: dict[str, Any], out: Path) -> None:

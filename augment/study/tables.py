@@ -15,6 +15,8 @@ def study_table(report: Row) -> str:
         rows = [row for row in report["rows"] if row["track"] == track]
         differences = [row for row in report["differences"] if row["track"] == track]
         lines += ["", f"## {track}", "", *_track_lines(rows, differences)]
+        if fewer := [row for row in report["budget"] if row["track"] == track]:
+            lines += ["", f"## {track}: fewer edits", "", *_track_lines(fewer, [])]
     return "\n".join(lines) + "\n"
 
 
@@ -22,7 +24,7 @@ def _track_lines(rows: Sequence[Row], differences: Sequence[Row]) -> list[str]:
     against = list(dict.fromkeys(row["against"] for row in differences))
     over = rows[0]["intervals_over"]
     head = [f"arm, {rows[0]['seeds']} seeds, intervals over {over}", "edits", "label true, %"]
-    head += ["accuracy, %", "worst group, %", *(f"accuracy over {name}, points" for name in against)]
+    head += ["accuracy, %", "worst group, %", "corrupted, %", *(f"accuracy over {name}, points" for name in against)]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for row in rows:
         leads = [
@@ -30,7 +32,7 @@ def _track_lines(rows: Sequence[Row], differences: Sequence[Row]) -> list[str]:
             for name in against
         ]
         cells = [f"`{row['arm']}`", str(row["edits"]), _share(row, "label_true")]
-        cells += [_share(row, "accuracy"), _share(row, "worst_group"), *leads]
+        cells += [_share(row, "accuracy"), _share(row, "worst_group"), _share(row, "corrupted"), *leads]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 

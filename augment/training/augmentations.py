@@ -71,16 +71,21 @@ class Augmentation:
             else:
                 images = self.plain(pixels)
             if self._mix is not None:
-                torch.manual_seed(seed)
+                _seed_torch(seed)
                 images, labels = self._mix(images, labels)
         return images, labels
 
     def _changed(self, picture: UInt8[Tensor, "1 3 H W"], seed: int) -> Float[Tensor, "1 3 H W"]:
-        torch.manual_seed(seed)
+        _seed_torch(seed)
         for transform in self._of_each:
             picture = transform(picture)
         image = self.plain(picture)
         return image if self._erase is None else self._erase(image)
+
+
+def _seed_torch(seed: int) -> None:
+    # `torch.manual_seed` also notes the call stack for devices that are not there yet, which takes a millisecond.
+    torch.default_generator.manual_seed(seed)
 
 
 def _of_each(config: AugmentationConfig, image_size: int) -> list[Transform]:

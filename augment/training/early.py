@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from augment.inputs.fit import Fit
@@ -29,7 +28,7 @@ from augment.training.look import look_at
 from augment.training.networks import build_network, check_bfloat16_on_cpu
 from augment.training.order import MixedOrder
 from augment.training.process_group import check_gpu
-from augment.training.step import arithmetic, make_optimizer, take_step
+from augment.training.step import logits_of, make_optimizer, take_step
 from augment.types import Source
 
 # What of a run's settings its first steps on the real pictures depend on.
@@ -94,13 +93,7 @@ def _losses_after(config: TrainingConfig, sets: TrainingSets, steps: int) -> np.
         loader = DataLoader(batches, batch_size=None, sampler=range(steps), num_workers=data.num_workers)
         for batch in loader:
             take_step(state, network, config, batch)
-
-        def logits(images: Tensor) -> Tensor:
-            with arithmetic(config):
-                found: Tensor = average(images.to(config.device).contiguous(memory_format=torch.channels_last))
-            return found.float()
-
-        average.eval()
+        logits = logits_of(average.eval(), config)
         looked = look_at(logits, pixels, sets.real, sets, augmentation.plain, ("class",))
     of_target = looked.probabilities[np.arange(len(targets)), targets]
     return -np.log(np.maximum(of_target, np.finfo(np.float64).tiny))

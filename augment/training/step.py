@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +37,17 @@ def arithmetic(config: TrainingConfig) -> torch.autocast:
     """Return the context in which the network computes in the config's dtype."""
     device = torch.device(config.device).type
     return torch.autocast(device, torch.bfloat16, enabled=config.dtype == "bfloat16")
+
+
+def logits_of(network: nn.Module, config: TrainingConfig) -> Callable[[Tensor], Tensor]:
+    """Return the function images [B, 3, H, W] -> logits, float32 [B, C], on the config's device and in its dtype."""
+
+    def logits(images: Tensor) -> Tensor:
+        with arithmetic(config):
+            found: Tensor = network(images.to(config.device).contiguous(memory_format=torch.channels_last))
+        return found.float()
+
+    return logits
 
 
 def take_step(

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
 from augment.errors import TrainingError
@@ -36,7 +36,7 @@ from augment.training.networks import build_network, check_bfloat16_on_cpu
 from augment.training.process_group import Ranks, check_gpu, joined_ranks
 from augment.training.recipes import samples_of, used_sets
 from augment.training.results import read_report, write_results
-from augment.training.step import arithmetic, learning_rate_at, make_optimizer, take_step
+from augment.training.step import learning_rate_at, logits_of, make_optimizer, take_step
 
 Tell = Callable[[str], None]
 
@@ -191,13 +191,7 @@ class _Run:
     def look(self, network: nn.Module, name: Literal["val", "test"]) -> Looked:
         """Look at val or test with the given weights."""
         sources, pixels = self.looked_at[name]
-
-        def logits(images: Tensor) -> Tensor:
-            with arithmetic(self.config):
-                found: Tensor = network(images.to(self.config.device).contiguous(memory_format=torch.channels_last))
-            return found.float()
-
-        network.eval()
+        logits = logits_of(network.eval(), self.config)
         return look_at(logits, pixels, sources, self.sets, self.augmentation.plain, self.config.data.groups, self.ranks)
 
     def figures(self, state: TrainingState) -> Row:

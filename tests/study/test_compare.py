@@ -22,7 +22,8 @@ def run_of(arm: ArmName, seed: int, right: list[int]) -> StudyRun:
     """A run with these right predictions of eight pictures, and the figures that training would report."""
     hits = np.array(right, bool)
     worst = min((share_of(hits[group].tolist()) for group in MEMBERS), key=lambda share: share.value)
-    test = {**share_of(hits.tolist()).named("accuracy"), **worst.named("worst_group")}
+    accuracy = share_of(hits.tolist())
+    test = {**accuracy.named("accuracy"), **worst.named("worst_group"), **accuracy.named("corrupted")}
     return StudyRun("bias_95", arm, seed, OUT / f"runs/bias_95/{arm}/seed-{seed}", test, hits)
 
 
@@ -90,12 +91,14 @@ def test_the_worst_group_is_that_of_the_pictures_that_count() -> None:
 def test_table_and_plot_show_every_arm_and_their_bytes_repeat() -> None:
     runs = [run_of("none", 0, [1] * 4 + [0] * 4), run_of("text_to_image", 0, [1] * 6 + [0] * 2)]
     rows = [row_of(runs[:1], 0, None, OUT), row_of(runs[1:], 64, Estimate(0.5, 0.4, 0.6), OUT)]
+    fewer = row_of([run_of("text_to_image", 0, [1] * 5 + [0] * 3)], 16, Estimate(0.5, 0.4, 0.6), OUT)
     report = {
         "model": "embedded",
         "revision": "abc",
         "tracks": {"bias_95": {}},
         "rows": rows,
         "differences": differences_of(runs, MEMBERS),
+        "budget": [fewer],
     }
     text = study_table(report)
     assert "## bias_95" in text and "1 seeds, intervals over pictures" in text
@@ -103,5 +106,8 @@ def test_table_and_plot_show_every_arm_and_their_bytes_repeat() -> None:
     assert "| `text_to_image` | 64 | 50.0 (40.0 to 60.0) | 75.0 (40.9 to 92.9) |" in text
     assert "| +25.0 (" in text
     plots = study_plots(report)
-    assert set(plots) == {"study.svg", "study.png"} and study_plots(report) == plots
-    assert b"bias_95" in plots["study.svg"] and b"text_to_image" in plots["study.svg"]
+    assert "## bias_95: fewer edits" in text and "| `text_to_image` | 16 | 50.0 (40.0 to 60.0) | 62.5 (" in text
+    assert set(plots) == {"study.svg", "study.png", "budget.svg", "budget.png"} and study_plots(report) == plots
+    for name in ("study.svg", "budget.svg"):
+        assert b"bias_95" in plots[name] and b"text_to_image" in plots[name]
+    assert set(study_plots({**report, "budget": []})) == {"study.svg", "study.png"}

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from augment.errors import LeakError, TrainingError
-from augment.study import run as run_module
+from augment.study import pieces as pieces_module
 from augment.study.arms import ARMS as ALL
 from augment.study.config import StudyConfig
 from augment.study.run import run_study
@@ -103,7 +103,7 @@ def test_a_study_that_was_stopped_goes_on_and_ends_the_same(
         return train(settings, folder)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "train", stopping)
+        patch.setattr(pieces_module, "train", stopping)
         with pytest.raises(Stopped):
             run_study(config, tmp_path / "study")
     assert len(list((tmp_path / "study").rglob("seed-*/report.json"))) == after
@@ -156,13 +156,13 @@ def test_edits_of_test_pictures_are_refused_as_everywhere(
     tmp_path: Path, emoji_font: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The study has no way around the leak guard of training."""
-    make = run_module.training_config
+    make = pieces_module.training_config
 
     def leaking(*arguments: Any) -> TrainingConfig:
         config = make(*arguments)
         return config.model_copy(update={"data": config.data.model_copy(update={"real": config.data.test})})
 
-    monkeypatch.setattr(run_module, "training_config", leaking)
+    monkeypatch.setattr(pieces_module, "training_config", leaking)
     with pytest.raises(LeakError, match="is the same file as test"):
         run_study(toy_study(arms=["none"]), tmp_path / "study")
 
