@@ -64,6 +64,11 @@ class Stopwatch:
         self._editor.edit(batch)
         raise Reached
 
+    @property
+    def device_kind(self) -> str:
+        """Return what tells devices apart that differ in their memory."""
+        return self._editor.device_kind
+
     def limit_rows(self, rows: int) -> None:
         """Run the models on `rows` images at once from now on."""
         self._editor.limit_rows(rows)

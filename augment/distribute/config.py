@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from augment.types import UnitReport, UnitTask
 
+AUTO_LARGEST, AUTO_ON_CPU = 64, 4  # images inverted together where `run.batch_size` is auto
+
 
 class RunConfig(BaseModel):
     """How the work is distributed. No setting changes a pixel; `unit_size` changes the plan."""
@@ -19,7 +21,11 @@ class RunConfig(BaseModel):
     num_workers: PositiveInt | Literal["all"] = Field(
         default="all", description="Ray workers, one GPU each (one CPU each without GPUs); `all` that the cluster has"
     )
-    batch_size: int = Field(default=4, gt=0, description="source images inverted together; halved if memory runs out")
+    batch_size: PositiveInt | Literal["auto"] = Field(
+        default=4,
+        description="source images inverted together; halved if memory runs out. `auto`: as many as a GPU has memory "
+        "for, at most unit_size; on a CPU 4",
+    )
     max_edits_at_once: int | None = Field(
         default=None,
         gt=0,
@@ -57,6 +63,13 @@ class RunConfig(BaseModel):
     drain_seconds: float = Field(
         default=25.0, ge=0, description="after SIGTERM or SIGINT, seconds in which units in flight may finish"
     )
+
+    def first_batch_size(self, device: str) -> int:
+        """Return the images that a worker inverts together as long as memory has not run out."""
+        if self.batch_size != "auto":
+            return self.batch_size
+        # A CPU gains nothing by more, and its memory does not run out with an error that a worker could catch.
+        return min(self.unit_size, AUTO_LARGEST) if device.startswith("cuda") else AUTO_ON_CPU
 
 
 def ignored_settings(run: RunConfig, device: str = "cpu") -> list[str]:

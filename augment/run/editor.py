@@ -36,7 +36,7 @@ from augment.run.batch import DecodedImage, RawEdits, is_out_of_memory
 from augment.run.batch_objects import objects_of, segmenter_of
 from augment.run.batch_scores import EditToScore, edits_to_score, of_images, psnrs_of, score_edits
 from augment.run.config import segmentation_identity
-from augment.run.memory import halved_at_once, release_memory
+from augment.run.memory import device_kind, halved_at_once, release_memory
 from augment.run.worker_config import BatchConfig, WorkerConfig
 from augment.scoring.edit_scores import EditScorer
 from augment.seeding import seed_for
@@ -91,6 +91,11 @@ class DiffusionEditor:
         if problem := limits.problem(self._fit, self.config.model.name):
             raise ModelError(problem)
         self._sampler = checked_schedule(self._model, self.config.editing, "editing", self.config.image_size).name
+
+    @property
+    def device_kind(self) -> str:
+        """Return what tells devices apart that differ in their memory."""
+        return device_kind(torch.device(self._model.device))
 
     def limit_rows(self, rows: int) -> None:
         """Run the networks on `rows` images at once from now on (`augment.models.rows`), and return cached memory."""
@@ -236,12 +241,7 @@ class DiffusionEditor:
         return score_edits(self._scorer, [image.planned for image in batch], given, areas, edits, at_once)
 
     def aug_ids(self, planned: PlannedSource, content: str) -> list[tuple[str, ...]]:
-        """Return for each edit of a source the ids that it may have: it is made in float32 where it has to be.
-
-        Args:
-            planned: the source and its edits.
-            content: of its files, see `content_of`.
-        """
+        """Return for each edit of a source the ids that it may have: it is made in float32 where it has to be."""
         dtypes = dict.fromkeys((self.config.model.dtype, "float32"))
         return list(zip(*(self._aug_ids(planned, content, dtype) for dtype in dtypes), strict=True))
 

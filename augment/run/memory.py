@@ -16,6 +16,14 @@ def release_memory() -> None:
         torch.cuda.empty_cache()
 
 
+def device_kind(device: torch.device) -> str:
+    """Return what tells devices apart that differ in their memory: the name, and the bytes, of a GPU."""
+    if device.type != "cuda":
+        return device.type
+    properties = torch.cuda.get_device_properties(device)
+    return f"{properties.name}, {properties.total_memory} bytes"
+
+
 def halved_at_once(model: LatentDiffusion, edits: int) -> bool:
     """Halve the edits that a model makes together, and return whether there were more than one call takes.
 

@@ -25,6 +25,11 @@ class Editor(Protocol):
         """Edit and score a batch; return one result per image, in order."""
         ...
 
+    @property
+    def device_kind(self) -> str:
+        """Return what tells devices apart that differ in their memory: a name, and bytes."""
+        ...
+
     def limit_rows(self, rows: int) -> None:
         """Run the models on `rows` images at once from now on, and return cached memory to the device."""
 

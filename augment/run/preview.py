@@ -87,7 +87,9 @@ def preview(config: ExpandConfig, count: int = 12, display: Display = no_display
     output = config.output.model_copy(update={"path": url})
     # One worker with one unit at a time, so that stages can be added up; small units, so that progress shows soon. But
     # images of one bucket meet in a batch only if they are in one unit.
-    unit_size = config.run.unit_size if config.input.fit == "bucket" else config.run.batch_size
+    unit_size = (
+        config.run.unit_size if config.input.fit == "bucket" else config.run.first_batch_size(config.model.device)
+    )
     run = config.run.model_copy(update={"executor": "local", "unit_size": unit_size})
     config = config.model_copy(update={"output": output, "run": run, "prompt_folder": prompt_folder})
     ledger = Ledger(url)

@@ -28,6 +28,7 @@ class SimulatedEditor:
     def __init__(self, config: WorkerConfig, seconds_per_batch: Sequence[float] = ()) -> None:
         self._config, self._seconds = config, tuple(seconds_per_batch)
         self._batches = 0
+        self.device_kind = "simulated"
 
     def limit_rows(self, rows: int) -> None:
         """Do nothing: there are no models."""

@@ -125,7 +125,7 @@ def sweep_sample(
     """Return the edits and the scores of a sample under every setting of a grid, and the grid; see `tune`."""
     config = sample.config
     torch.set_num_threads(config.run.threads_per_worker)
-    swept = SettingSweep(_batch_config(config, sample.class_names), config.run.batch_size)
+    swept = SettingSweep(_batch_config(config, sample.class_names), config.run.first_batch_size(config.model.device))
     grid = swept.grid(strengths, guidance_scales)
     swept.run(sample.planned, grid, say)
     return swept, grid

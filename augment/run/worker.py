@@ -29,6 +29,7 @@ from augment.run.batch import (
     encode_image,
     failed_sample,
 )
+from augment.run.batch_sizes import KnownBatchSize
 from augment.run.model_calls import Clock, Editor, Failure, ModelCalls
 from augment.run.reuse import FinishedEdits, KeptEdit, merged, without
 from augment.run.source_files import SourceFiles, SourceReader
@@ -59,6 +60,7 @@ class Worker:
         self._ledger = Ledger(config.output)
         self._reader = SourceReader()
         self._batch_size = config.batch_size  # halved, and never raised again, when memory runs out
+        self._known: KnownBatchSize | None = None
 
     def setup(self) -> None:
         """Load the models. Not in `__init__`, so that creating a worker is cheap and imports no torch.
@@ -71,7 +73,11 @@ class Worker:
                 f"output.path: {self.config.output} has no plan as seen from {socket.gethostname()}. Every worker must "
                 "reach it: name a folder that all machines share, or an object store."
             )
-        self._models = ModelCalls(self._make_editor(self.config), self.config.batch_size)
+        editor = self._make_editor(self.config)
+        if self.config.remember_batch_size:
+            self._known = KnownBatchSize(self._ledger.store, editor.device_kind, self.config.pixels_hash)
+            self._batch_size = min(self._batch_size, self._known.read() or self._batch_size)
+        self._models = ModelCalls(editor, self.config.batch_size)
 
     def run_unit(self, task: UnitTask) -> UnitReport:
         """Make all edits of a unit and commit them.
@@ -224,6 +230,8 @@ class Worker:
         if outcome.out_of_memory:
             size = rows = max(1, rows // 2)
             self._batch_size = min(self._batch_size, rows)
+            if self._known is not None:
+                self._known.write(self._batch_size)
         results: dict[str, EditedImage] = {}
         for start in range(0, len(images), size):
             results |= self._edit_decoded(images[start : start + size], clock, rows)

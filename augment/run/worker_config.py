@@ -40,6 +40,9 @@ class WorkerConfig(BatchConfig):
 
     output: str = Field(description="the run's output folder or URL, reachable from every worker")
     batch_size: int = Field(gt=0, description="source images inverted together")
+    remember_batch_size: bool = Field(
+        default=False, description="begin with what had memory on a device of this kind before, and note what has"
+    )
     max_edits_at_once: int | None = Field(default=None, gt=0, description="edits sampled together; None: all")
     threads: int = Field(gt=0, description="CPU threads of torch; runs with other numbers may differ in the last bit")
     filters: FilterConfig = Field(
@@ -73,7 +76,8 @@ def worker_config(config: ExpandConfig, plan: Plan) -> WorkerConfig:
         config_hash=plan.config_hash,
         pixels_hash=plan.pixels_hash,
         output=output_url(config),
-        batch_size=config.run.batch_size,
+        batch_size=config.run.first_batch_size(config.model.device),
+        remember_batch_size=config.run.batch_size == "auto",
         max_edits_at_once=config.run.max_edits_at_once,
         threads=config.run.threads_per_worker,
         filters=config.filters,

@@ -99,3 +99,12 @@ def test_the_number_of_a_gpu_means_nothing_to_a_worker_on_ray() -> None:
     assert ignored_settings(RunConfig(), "cuda") == ignored_settings(RunConfig(executor="local"), "cuda:1") == []
     (warning,) = ignored_settings(RunConfig(), "cuda:1")
     assert warning.startswith("model.device is cuda:1, but a worker on Ray sees one GPU only")
+
+
+@pytest.mark.parametrize(
+    ("given", "unit_size", "device", "expected"),
+    [(7, 16, "cuda", 7), ("auto", 16, "cpu", 4), ("auto", 16, "cuda", 16), ("auto", 200, "cuda:1", 64)],
+)
+def test_where_the_batch_size_begins(given: int | str, unit_size: int, device: str, expected: int) -> None:
+    run = RunConfig.model_validate({"batch_size": given, "unit_size": unit_size})
+    assert run.first_batch_size(device) == expected

@@ -38,6 +38,8 @@ class Disaster:
     def __init__(self, config: WorkerConfig, deaths: str) -> None:
         self.editor, self.deaths = SimulatedEditor(config, seconds_per_batch=(0.01,)), deaths
 
+    device_kind = "simulated"
+
     def limit_rows(self, rows: int) -> None:
         self.editor.limit_rows(rows)
 

@@ -12,6 +12,7 @@ import torch
 
 from augment.ledger.ledger import Ledger
 from augment.run.batch import DecodedImage, RawEdits
+from augment.run.batch_sizes import KnownBatchSize
 from augment.run.simulate import SimulatedEditor
 from augment.run.worker_config import WorkerConfig
 from augment.types import Unit, UnitTask
@@ -78,6 +79,39 @@ def test_out_of_memory_halves_the_batch_and_remembers(tmp_path: Path, error: Exc
     small.sizes.clear()
     worker.run_unit(UnitTask(replace(UNIT, unit_id="u000001")))
     assert small.sizes == [2, 2]
+
+
+def test_what_had_memory_is_remembered_for_workers_of_this_kind_of_device(tmp_path: Path) -> None:
+    config = worker_config(tmp_path).model_copy(update={"remember_batch_size": True})
+    editors = [SmallMemory(config, room, MemoryError("no")) for room in (2, 2, 2, 1)]
+    make_worker(config, lambda _: editors[0]).run_unit(TASK)
+    assert editors[0].sizes == [4, 2, 2]
+    # Another worker, or another run: it begins where the first has ended, and its networks with as many rows.
+    make_worker(config, lambda _: editors[1]).run_unit(UnitTask(replace(UNIT, unit_id="u000001")))
+    assert (editors[1].sizes, editors[1].rows) == ([2, 2], [2])
+    # Other settings of the edits, or another device, need other memory.
+    other = config.model_copy(update={"pixels_hash": "other"})
+    make_worker(other, lambda _: editors[2]).run_unit(UnitTask(replace(UNIT, unit_id="u000002")))
+    assert editors[2].sizes == [4, 2, 2]
+    editors[3].device_kind = "a smaller one"
+    make_worker(config, lambda _: editors[3]).run_unit(UnitTask(replace(UNIT, unit_id="u000003")))
+    assert editors[3].sizes[:2] == [4, 2]
+    assert len(list((tmp_path / "run" / "batch_size").iterdir())) == 3
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"batch_size": 0}', '{"batch_size": "2"}'])
+def test_a_damaged_note_of_the_batch_size_is_as_none(tmp_path: Path, content: str) -> None:
+    config = worker_config(tmp_path).model_copy(update={"remember_batch_size": True})
+    known = KnownBatchSize(Ledger(tmp_path).store, "simulated", "pixels")
+    known.write(3)
+    (file,) = (tmp_path / "run" / "batch_size").iterdir()
+    file.write_text(content)
+    assert known.read() is None
+    editor = SmallMemory(config, 2, MemoryError("no"))
+    make_worker(config, lambda _: editor).run_unit(TASK)
+    assert editor.sizes == [4, 2, 2] and known.read() == 2
+    known.write(3)
+    assert known.read() == 2  # what is known to have no memory stays so
 
 
 def test_no_memory_for_a_single_image_fails_it(tmp_path: Path) -> None:
