@@ -43,10 +43,15 @@ class Fault:
 
 @dataclass
 class Faults:
-    """A WSGI application before another one, which makes the faults that tests ask for."""
+    """A WSGI application before another one, which makes the faults that tests ask for.
+
+    Attributes:
+        seen: method, path and bytes of the answer of every request.
+    """
 
     server: Any
     wanted: list[Fault] = field(default_factory=list)
+    seen: list[tuple[str, str, int]] = field(default_factory=list)
 
     def __call__(self, request: Request, start_response: Any) -> Iterable[bytes]:
         path, method = request["PATH_INFO"], request["REQUEST_METHOD"]
@@ -55,7 +60,8 @@ class Faults:
             fault.times -= 1
         if fault is None or fault.ignores:
             known = {name: value for name, value in request.items() if fault is None or name != fault.ignores}
-            answer: Iterable[bytes] = self.server(known, start_response)
+            answer = list(self.server(known, start_response))
+            self.seen.append((method, path, sum(map(len, answer))))
             return answer
         if fault.carried_out:
             list(self.server(request, lambda *_: None))
@@ -112,6 +118,14 @@ def object_store() -> Iterator[FreshUrl]:
     yield lambda: f"s3://{BUCKET}/out-{next(_numbers)}"
     _closing.close()
     _running.cache_clear()
+
+
+@pytest.fixture
+def requests_seen(object_store: FreshUrl) -> list[tuple[str, str, int]]:
+    """Method, path and bytes of the answer of every request to the object store from now on."""
+    seen = _running().seen
+    seen.clear()
+    return seen
 
 
 @pytest.fixture

@@ -172,3 +172,24 @@ def test_a_store_that_refuses_or_ignores_ranges_is_no_silent_damage(
     faults.append(Fault("GET", "0.tar", "403 Forbidden", "AccessDenied", times=9))
     with pytest.raises(InputError, match=r"0\.tar: "):
         list_sources(url, "webdataset")
+
+
+def test_an_image_in_a_remote_tar_is_one_request_for_its_own_bytes(
+    tmp_path: Path, object_store: FreshUrl, requests_seen: list[tuple[str, str, int]]
+) -> None:
+    """Whatever the tar's size: the listing knows where each file lies, and no header is walked again."""
+    sizes = [1000 * (1 + i) for i in range(40)]
+    write_tar(tmp_path / "0.tar", [(f"{i:03d}", record() | {"png": bytes(size)}) for i, size in enumerate(sizes)])
+    url = object_store()
+    upload(tmp_path, url)
+    requests_seen.clear()
+    sources = list_sources(url, "webdataset").sources
+    listed = [seen for seen in requests_seen if seen[0] == "GET" and seen[1].endswith("0.tar")]
+    assert sum(size for _, _, size in listed) <= (tmp_path / "0.tar").stat().st_size  # the tar is gone through once
+    requests_seen.clear()
+    chosen = [sources[i] for i in (31, 4, 17, 0, 39)]
+    assert [len(read_bytes(source)) for source in chosen] == [sizes[i] for i in (31, 4, 17, 0, 39)]
+    assert [(method, size) for method, _, size in requests_seen] == [
+        ("GET", sizes[i] + 512)
+        for i in (31, 4, 17, 0, 39)  # with the header that says that it is this file
+    ]
