@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -30,6 +31,7 @@ class Fault:
         carried_out: whether the request is done nevertheless, as when only its answer is lost.
         code: S3's word for the error, in the answer's body.
         ignores: a header of the request (as WSGI names it) that the server does not know; it answers as it will.
+        silent: whether the connection is closed without an answer.
     """
 
     method: str
@@ -39,6 +41,7 @@ class Fault:
     times: int = 1
     carried_out: bool = False
     ignores: str = ""
+    silent: bool = False
 
 
 @dataclass
@@ -67,6 +70,8 @@ class Faults:
             list(self.server(request, lambda *_: None))
         else:
             request["wsgi.input"].read(int(request.get("CONTENT_LENGTH") or 0) // 2)
+        if fault.silent:
+            request["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
         start_response(fault.status, [("Content-Type", "application/xml")])
         return [f"<Error><Code>{fault.code}</Code><Message>a fault of the test</Message></Error>".encode()]
 

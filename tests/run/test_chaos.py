@@ -1,5 +1,8 @@
-"""Everything at once: a node and workers and the driver killed, poison, damaged files, too little memory. Nothing is
-lost, nothing is doubled, and the bytes are those of a run that nothing happened to."""
+"""Everything at once: a node, workers and the driver killed, one that hangs, poison, damaged files, too little memory.
+
+On an object store also inputs that are away, a full disk under a worker, and clocks that are an hour off. Nothing is
+lost, nothing is doubled, and the bytes are those of a run that nothing happened to.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ from augment.dataset.verify import verify
 from augment.inputs.images import encode_png
 from augment.ledger.ledger import Ledger
 from augment.storage.resolve import open_store
-from tests.run.chaos_driver import POISON
+from tests.inputs.test_remote_readers import upload
+from tests.object_store import Fault
+from tests.run.chaos_driver import CLOCK, HANGS, POISON
 from tests.run.runs import ROOT
 
 UNITS, UNIT_SIZE, VARIANTS = 500, 2, 2  # a few more units: some are cut at a key before they are full
@@ -39,7 +44,10 @@ run:
   unit_size: {unit_size}
   max_attempts: 4
   drain_seconds: 5
+  unit_timeout: {unit_timeout}
 """
+UNIT_TIMEOUT = 30.0  # of units that take less than a second
+AWAY = 60.0  # seconds
 
 
 @pytest.fixture(scope="module")
@@ -91,18 +99,18 @@ def nodes(object_store: Callable[[], str]) -> Iterator[Nodes]:  # first: machine
     found.cluster.shutdown()
 
 
-def config(folder: Path, data: Path, out: str, nodes: Nodes) -> Path:
+def config(folder: Path, data: Path | str, out: str, nodes: Nodes) -> Path:
     path = folder / f"{len(list(folder.glob('*.yaml')))}.yaml"
     prompts = ROOT / "configs" / "prompts" / "emoji.yaml"
     values = {"data": data, "out": out, "prompts": prompts, "variants": VARIANTS, "unit_size": UNIT_SIZE}
-    path.write_text(CONFIG.format(**values, address=nodes.address))
+    path.write_text(CONFIG.format(**values, address=nodes.address, unit_timeout=UNIT_TIMEOUT))
     return path
 
 
-def start(config: Path, deaths: Path | None = None) -> subprocess.Popen[str]:
+def start(config: Path, deaths: Path | None = None, clock: float = 0.0) -> subprocess.Popen[str]:
     script = Path(__file__).with_name("chaos_driver.py")
     command = [sys.executable, str(script), str(config), *([str(deaths)] if deaths else [])]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), CLOCK: str(clock)}
     return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
@@ -139,8 +147,11 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, data: Path, nodes: Nod
     return str(folder / "out")
 
 
-def disturb(folder: Path, data: Path, out: str, nodes: Nodes) -> None:
-    """Workers that die at random; a node lost and another gained; the driver killed twice, and started again."""
+def disturb(
+    folder: Path, data: Path | str, out: str, nodes: Nodes, meanwhile: Callable[[], None] = lambda: None
+) -> None:
+    """Workers that die at random, and one that hangs; a node lost and another gained; the driver killed twice, and
+    started again, the second one with a clock that is an hour ahead."""
     deaths = folder / "deaths"
     deaths.mkdir()
     path = config(folder, data, out, nodes)
@@ -151,14 +162,17 @@ def disturb(folder: Path, data: Path, out: str, nodes: Nodes) -> None:
     driver.kill()
     driver.communicate()
     assert 130 <= commits(out) < UNITS
-    driver = start(path, deaths)
+    driver = start(path, deaths, clock=3600)
     nodes.add_one()
+    wait_for(driver, lambda: commits(out) >= 200)
+    meanwhile()
     wait_for(driver, lambda: commits(out) >= 300)
     driver.kill()
     driver.communicate()
     assert 300 <= commits(out) < UNITS
     finish(start(path, deaths))
     assert len(list(deaths.iterdir())) > UNITS * UNIT_SIZE / 30  # who was to die has died
+    assert (deaths / HANGS).exists()
 
 
 def check(out: str, undisturbed: str) -> Verification:
@@ -195,7 +209,21 @@ def test_chaos_on_an_object_store(
     nodes: Nodes,
     undisturbed: str,
     object_store: Callable[[], str],
+    faults: list[Fault],
 ) -> None:
-    out = object_store()
-    disturb(tmp_path, data, out, nodes)
+    """The inputs are there as well, and are away for a minute: errors first, then connections that end unanswered."""
+    out, remote = object_store(), object_store()
+    upload(data, remote)
+
+    def inputs_are_away() -> None:
+        # What is being read when they go is finished; nothing else is until they are back.
+        for fault in (Fault("GET", ".png", "503 Slow Down", "SlowDown"), Fault("GET", ".png", silent=True)):
+            fault.times = sys.maxsize
+            faults.append(fault)
+            time.sleep(AWAY / 2)
+            assert sys.maxsize - fault.times > 10
+            faults.remove(fault)
+
+    disturb(tmp_path, remote, out, nodes, inputs_are_away)
+    assert (tmp_path / "deaths" / "clock").exists() and list((tmp_path / "deaths").glob("full_disk_*"))
     check(out, undisturbed)
