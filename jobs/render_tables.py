@@ -1,6 +1,7 @@
 """Write the tables of the documentation from the reports of the benchmarks.
 
     augment benchmark configs/benchmark/emoji.yaml --out out/benchmark    # and so on, see REPORTS
+    augment study configs/study/emoji.yaml --out out/study
     python -m jobs.render_tables [--reports out] [--check]
 
 A table stands in a page of PAGES between `<!-- table: NAME -->` and `<!-- end -->`. A table whose report is not there
@@ -14,14 +15,17 @@ import json
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from augment.evaluation import instance_tables
 from augment.evaluation import page_tables as tables
+from augment.study import page_tables as study_tables
+from augment.study.config import ALL_TRACKS
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("docs/inversion.md", "docs/emoji_world.md", "README.md")
+PAGES = ("docs/inversion.md", "docs/emoji_world.md", "docs/study.md", "README.md")
 Reports = Mapping[str, dict[str, Any]]
 REPORTS = (
     "",
@@ -37,6 +41,8 @@ REPORTS = (
     "_instance_lcm",
     "_instance_solvers",
 )
+
+STUDY = "study"
 
 # Name of a table -> the reports it needs, by the end of their folder's name, and what makes it of them.
 TABLES: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
@@ -56,12 +62,19 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
     "instance-lcm": (("_instance_lcm",), instance_tables.students),
     "instance-tracks": (("_instance",), instance_tables.tracks),
     "instance-excerpt": (("_instance",), instance_tables.excerpt),
+    "study-budget": ((STUDY,), study_tables.budget_table),
+    "study-excerpt": ((STUDY,), study_tables.excerpt_table),
+    **{
+        f"study-{track.replace('_', '-')}": ((STUDY,), partial(study_tables.track_table, track=track))
+        for track in ALL_TRACKS
+    },
 }
 
 
 def read_reports(folder: Path) -> Reports:
-    """Return the reports that are there, by the end of their folder's name: `_50` for `benchmark_50`."""
+    """Return the reports that are there, by the end of their folder's name: `_50` for `benchmark_50`; or `study`."""
     paths = {end: folder / f"benchmark{end}" / "report.json" for end in REPORTS}
+    paths[STUDY] = folder / "study" / "report.json"
     return {end: json.loads(path.read_text()) for end, path in paths.items() if path.exists()}
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from augment.evaluation import instance_tables
 from augment.evaluation import page_tables as tables
+from augment.study import page_tables as study_tables
 from jobs import render_tables
 
 
@@ -176,3 +177,52 @@ def test_solvers_stand_beside_each_other_by_what_preserves() -> None:
         "| `anderson` | 22 | 90 % | 1.50 | 90 % | 1.20 | 90 % | 1.00 |",
         "| `ddim`, from z', 1 iteration | 22 | 90 % | 1.50 | 90 % | 1.20 | 90 % | 1.00 |",
     ]
+
+
+def study_row(track: str, arm: str, accuracy: float, edits: int, label_true: float | None = None) -> dict[str, Any]:
+    row: dict[str, Any] = {"track": track, "arm": arm, "edits": edits}
+    for name, value in (("accuracy", accuracy), ("worst_group", 0.5), ("corrupted", 0.4), ("label_true", label_true)):
+        row |= {f"{name}{end}": None if value is None else value + more for end, more in ENDS.items()}
+    return row
+
+
+ENDS = {"": 0.0, "_low": -0.021, "_high": 0.019}
+STUDY: dict[str, Any] = {
+    "rows": [
+        study_row("unknown", "none", 0.774, 0),
+        study_row("unknown", "text_to_image", 0.381, 960, 0.05),
+        study_row("unknown", "default", 0.863, 960, 0.932),
+        study_row("bias_95", "none", 0.35, 0),
+    ],
+    "budget": [study_row("unknown", "default", 0.8, 60, 0.9), study_row("unknown", "default", 0.84, 240, 0.9)],
+    "differences": [
+        {"track": "unknown", "arm": "default", "against": "text_to_image", "measure": measure, **LEAD}
+        for measure, LEAD in (
+            ("worst_group", {"difference": 0.1, "difference_low": 0.0, "difference_high": 0.2}),
+            ("accuracy", {"difference": 0.482, "difference_low": 0.44, "difference_high": 0.52}),
+        )
+    ],
+}
+
+
+def test_a_track_of_the_study() -> None:
+    assert study_tables.track_table(STUDY, "unknown") == [
+        "| arm | made | label true, % | accuracy, % | worst group, % | corrupted, % | over text to image, points |",
+        "|---|---|---|---|---|---|---|",
+        "| `none` |  |  | 77.4 (75–79) | 50.0 (48–52) | 40.0 (38–42) |  |",
+        "| `text_to_image` | 960 | 5.0 (3–7) | 38.1 (36–40) | 50.0 (48–52) | 40.0 (38–42) |  |",
+        "| `default` | 960 | 93.2 (91–95) | 86.3 (84–88) | 50.0 (48–52) | 40.0 (38–42) | +48.2 (+44.0 to +52.0) |",
+    ]
+
+
+def test_the_studys_budget_ends_with_the_whole_number() -> None:
+    head, _, line = study_tables.budget_table(STUDY)
+    assert line == "| unknown | `default` | 60: 80.0 (78–82) | 240: 84.0 (82–86) | 960: 86.3 (84–88) |"
+    assert head.count("|") == line.count("|")
+
+
+def test_the_studys_excerpt_has_the_tracks_that_are_there() -> None:
+    head, _, *lines = study_tables.excerpt_table(STUDY)
+    assert "`unknown`" in head and "`bias_95`" in head and "`marks`" not in head
+    assert lines[0] == "| the real pictures alone | 77 (75–79) | 35 (33–37) |"
+    assert "| **and edits** | 86 (84–88) |  |" in lines

@@ -1,0 +1,80 @@
+"""The tables of docs/study.md and the README's, from the study's report. Plain data in, Markdown lines out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+Row = Mapping[str, Any]
+EXCERPT_TRACKS = {
+    "unknown": "objects without a word",
+    "marks": "classes that differ by a mark",
+    "mixed": "both, 95 % biased",
+    "bias_95": "named, 95 % biased",
+}
+EXCERPT_ARMS = {
+    "none": "the real pictures alone",
+    "flips_crops": "with flips and crops",
+    "trivial_augment": "with TrivialAugment",
+    "image_to_image": "and image to image",
+    "text_to_image": "and text to image",
+    "default": "**and edits**",
+    "oracle": "and as many real, unbiased ones",
+}
+
+
+def track_table(report: Row, track: str) -> list[str]:
+    """Return the rows of a track: every arm with 95 % intervals, and its paired lead over the other generative arms."""
+    rows = [row for row in report["rows"] if row["track"] == track]
+    against = [name for name in ("image_to_image", "text_to_image") if any(row["arm"] == name for row in rows)]
+    head = ["arm", "made", "label true, %", "accuracy, %", "worst group, %", "corrupted, %"]
+    head += [f"over {name.replace('_', ' ')}, points" for name in against]
+    lines = []
+    for row in rows:
+        leads = [_lead(report, track, row["arm"], name) for name in against]
+        shares = [_share(row, name) for name in ("label_true", "accuracy", "worst_group", "corrupted")]
+        lines.append([f"`{row['arm']}`", str(row["edits"] or ""), *shares, *leads])
+    return _markdown(head, lines)
+
+
+def budget_table(report: Row) -> list[str]:
+    """Return accuracy by the number of synthetic pictures of each real one: a row for each track and arm."""
+    rows = report["budget"]
+    lines = []
+    for track, arm in dict.fromkeys((row["track"], row["arm"]) for row in rows):
+        full = [row for row in report["rows"] if (row["track"], row["arm"]) == (track, arm)]
+        of_arm = [row for row in rows if (row["track"], row["arm"]) == (track, arm)] + full
+        points = {row["edits"]: row for row in sorted(of_arm, key=lambda row: row["edits"])}
+        lines.append([track, f"`{arm}`", *(f"{edits}: {_share(row, 'accuracy')}" for edits, row in points.items())])
+    width = max(map(len, lines))
+    return _markdown(["track", "arm", *(["made: accuracy, %"] + [""] * (width - 3))], lines)
+
+
+def excerpt_table(report: Row) -> list[str]:
+    """Return the accuracy of the chief arms on the chief tracks."""
+    cells = {(row["track"], row["arm"]): row for row in report["rows"]}
+    tracks = [track for track in EXCERPT_TRACKS if (track, "none") in cells]
+    lines = []
+    for arm, name in EXCERPT_ARMS.items():
+        found = [cells.get((track, arm)) for track in tracks]
+        lines.append([name, *(_share(row, "accuracy", digits=0) if row else "" for row in found)])
+    return _markdown(["trained on", *(f"{EXCERPT_TRACKS[track]} (`{track}`)" for track in tracks)], lines)
+
+
+def _lead(report: Row, track: str, arm: str, against: str) -> str:
+    for row in report["differences"]:
+        if (row["track"], row["arm"], row["against"], row["measure"]) == (track, arm, against, "accuracy"):
+            value, low, high = (100 * row[f"difference{end}"] for end in ("", "_low", "_high"))
+            return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
+    return ""
+
+
+def _share(row: Row, name: str, digits: int = 1) -> str:
+    if row[name] is None:
+        return ""
+    value, low, high = (100 * row[f"{name}{end}"] for end in ("", "_low", "_high"))
+    return f"{value:.{digits}f} ({low:.0f}–{high:.0f})"
+
+
+def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(head)} |", "|" + "---|" * len(head), *(f"| {' | '.join(row)} |" for row in rows)]
