@@ -89,6 +89,7 @@ def of(metric: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
     return metric, frozenset(labels.items())
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.timeout(90)
 def test_an_actors_figures_are_on_the_metrics_page_of_its_node(ray_session: Any) -> None:

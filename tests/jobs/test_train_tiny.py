@@ -28,6 +28,7 @@ def toy_config(folder, **changes):
     return TrainConfig.model_validate(parts | values | changes)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_every_stage_end_to_end(tmp_path):
     config = toy_config(tmp_path)

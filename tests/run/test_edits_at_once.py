@@ -48,7 +48,14 @@ def files(out: Path, editing: dict[str, Any], at_once: int | None, task: UnitTas
     return [bytes(picture) for _, picture in read_part(Ledger(out), report)]
 
 
-@pytest.mark.parametrize("editing", [EDITING, KEEPING, CHOOSING], ids=["plain", "keeping", "choosing"])
+@pytest.mark.parametrize(
+    "editing",
+    [
+        pytest.param(EDITING, id="plain", marks=pytest.mark.slow),
+        pytest.param(KEEPING, id="keeping"),
+        pytest.param(CHOOSING, id="choosing", marks=pytest.mark.slow),
+    ],
+)
 def test_edits_and_records_are_the_same_whatever_is_made_together(editing: dict[str, Any], tmp_path: Path) -> None:
     whole = files(tmp_path / "whole", editing, None)
     assert len(whole) == 8 and len(set(whole)) == 8

@@ -222,7 +222,7 @@ def test_ray_gives_the_same_bytes_after_a_worker_and_the_driver_were_killed(undi
 @pytest.mark.parametrize(
     ("signum", "code"),
     [
-        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),  # the other drivers' tests have it too
         pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),  # handled as SIGTERM is
         (signal.SIGKILL, -signal.SIGKILL),
     ],

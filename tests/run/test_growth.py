@@ -90,6 +90,7 @@ def test_pictures_that_stay_are_the_same_bytes(job: GrowingJob) -> None:
     assert len(after) == len(before) + 8
 
 
+@pytest.mark.slow
 def test_one_change_after_the_other_with_kills_between(job: GrowingJob) -> None:
     chance = random.Random(0)
 

@@ -126,6 +126,7 @@ def test_a_unit_that_hangs_is_ended_and_its_input_is_found(tmp_path: Path) -> No
     assert died["begun"] == [source.key for source in SOURCES]
 
 
+@pytest.mark.slow
 def test_a_unit_that_nothing_interrupts_ends_the_process_and_the_next_run_finds_its_input(tmp_path: Path) -> None:
     script = f"""
     import sys, time

@@ -238,6 +238,7 @@ def test_rendered_scenes_are_cached_and_repeatable(tmp_path):
 
 
 @pytest.mark.usefixtures("emoji_font")
+@pytest.mark.slow
 def test_processes_render_what_one_renders(tmp_path, monkeypatch):
     alone = stages.render_scenes(tmp_path / "a", 5, seed=3, sampler="denoiser")
     monkeypatch.setattr(stages, "RENDER_CHUNK", 2)
