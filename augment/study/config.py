@@ -81,7 +81,7 @@ class MoreArmsConfig(_Section):
     arms: Arms = Field(description="what is trained with there, beside the arms of all tracks")
 
 
-class BudgetConfig(_Section):
+class EditBudgetConfig(_Section):
     """Accuracy against the number of edits: some arms again, with fewer synthetic pictures of each real one."""
 
     tracks: Tracks = Field(description="the tracks that ask it")
@@ -99,7 +99,7 @@ class StudyRunConfig(_Section):
         default="local", description="`local`: one after the other in this process; `ray`: side by side on Ray"
     )
     num_workers: PositiveInt | Literal["all"] = Field(
-        default="all", description="CPUs / threads_per_worker of a Ray that is started here"
+        default="all", description="pieces at a time; `all`: as many as Ray has CPUs for"
     )
     threads_per_worker: int = Field(default=1, gt=0, description="CPU threads of torch in each worker")
     max_failures: int = Field(default=3, ge=0, description="times that a piece is begun again whose worker has died")
@@ -128,7 +128,7 @@ class StudyConfig(_Section):
     tracks: Tracks = Field(default=ALL_TRACKS, description="situations, each with its own pictures and prompts")
     arms: Arms = Field(default=ALL_ARMS, description="what is trained with")
     more_arms: MoreArmsConfig | None = Field(default=None, description="further arms of some tracks")
-    budget: BudgetConfig | None = Field(default=None, description="accuracy against the number of edits")
+    budget: EditBudgetConfig | None = Field(default=None, description="accuracy against the number of edits")
     seeds: int = Field(default=3, ge=1, description="runs of every arm, with seeds 0, 1, ...; every arm has the same")
     edits_per_image: int = Field(
         default=4, ge=1, description="synthetic pictures of each real one: every arm that has any has as many"
