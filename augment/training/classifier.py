@@ -15,19 +15,15 @@ from torch import Tensor, nn
 
 
 class ResidualBlock(nn.Module):
-    """Change feature maps [B, C, H, W] by two convolutions with normalisation, and a shortcut.
+    """Halve the sides of feature maps [B, C, H, W]: two convolutions with normalisation, and a shortcut."""
 
-    Args:
-        stride: what the sides are divided by.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 2) -> None:
+    def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
         self.norm1 = nn.GroupNorm(8, out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         self.norm2 = nn.GroupNorm(8, out_channels)
-        self.shortcut = nn.Conv2d(in_channels, out_channels, 1, stride=stride)
+        self.shortcut = nn.Conv2d(in_channels, out_channels, 1, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
         y = torch.relu(self.norm1(self.conv1(x)))

@@ -83,7 +83,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         ("resnet18", 16, "layer4.0.conv1"),
         ("resnet18", 32, ""),  # its last stride meets 2 x 2 positions
         ("mobilenet_v3_small", 16, "features.9.block.1.0"),
-        ("small_resnet", 8, "blocks.2.conv1"),
+        ("small_resnet", 8, "blocks.3.conv1"),
         ("small_resnet", 16, ""),
         ("convnext_tiny", 32, ""),
     ],
