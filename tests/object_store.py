@@ -30,6 +30,7 @@ class Fault:
         carried_out: whether the request is done nevertheless, as when only its answer is lost.
         code: S3's word for the error, in the answer's body.
         ignores: a header of the request (as WSGI names it) that the server does not know; it answers as it will.
+        holds: called before the answer; the client waits for as long as it lasts.
     """
 
     method: str
@@ -39,6 +40,7 @@ class Fault:
     times: int = 1
     carried_out: bool = False
     ignores: str = ""
+    holds: Callable[[], object] = field(default=lambda: None)
 
 
 @dataclass
@@ -58,6 +60,7 @@ class Faults:
         fault = next((f for f in self.wanted if f.method == method and path.endswith(f.path_end) and f.times), None)
         if fault is not None:
             fault.times -= 1
+            fault.holds()
         if fault is None or fault.ignores:
             known = {name: value for name, value in request.items() if fault is None or name != fault.ignores}
             answer = list(self.server(known, start_response))

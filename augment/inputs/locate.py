@@ -18,6 +18,7 @@ import fsspec
 
 from augment.errors import InputError, UnreachableError
 from augment.inputs.transient import may_pass
+from augment.storage.client_errors import how_to_install
 
 # Bytes per request of a remote file that is read in order with gaps, such as a tar's headers: a request takes about as
 # long as reading so many bytes.
@@ -51,9 +52,7 @@ def reaching(place: str) -> Iterator[None]:
     except InputError:
         raise
     except ImportError as error:
-        s3 = place.startswith(("s3://", "s3a://"))
-        remedy = "pip install 'rnri-augment[s3]'" if s3 else "install the package it names"
-        raise InputError(f"{place}: {' '.join(str(error).split())}: {remedy}") from error
+        raise InputError(f"{place}: {' '.join(str(error).split())}: {how_to_install(place)}") from error
     except FileNotFoundError as error:
         # Where a server cannot be reached, some of fsspec's file systems say only that there is no such file.
         cause = f" (or not reachable: {' '.join(str(error.__cause__).split())})" if error.__cause__ else ""
