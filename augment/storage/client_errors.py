@@ -10,6 +10,13 @@ from typing import Any
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az", "abfs": "az", "abfss": "az"}
 
 
+def is_missing_package(error: Exception, url: str) -> bool:
+    """Return whether an error says that the package is not installed that opens such a URL."""
+    # fsspec has heard of abfss:// only once adlfs is there.
+    unknown = url.partition("://")[0] in _EXTRAS and str(error).startswith("Protocol not known")
+    return unknown or isinstance(error, ImportError)
+
+
 def how_to_install(url: str) -> str:
     """Return what to do where the package is missing that opens such a URL."""
     extra = _EXTRAS.get(url.partition("://")[0])

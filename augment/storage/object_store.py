@@ -17,7 +17,7 @@ import fsspec
 
 from augment.errors import StoreError
 from augment.storage.azure_copy import wait_for_copy
-from augment.storage.client_errors import how_to_install, http_status, is_refused
+from augment.storage.client_errors import how_to_install, http_status, is_missing_package, is_refused
 from augment.storage.store import Store
 
 # URL schemes of stores that can create an object on the condition that there is none (fsspec: `mode="create"`).
@@ -53,9 +53,10 @@ class ObjectStore(Store):
         try:
             # Without listings cache: what another process has written since must be seen.
             self._fs, self._root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
-        except ImportError as error:
-            raise StoreError(f"{url}: {error}; {how_to_install(url)}") from error
-        except Exception as error:  # adlfs without an account
+        except Exception as error:
+            if is_missing_package(error, url):
+                raise StoreError(f"{url}: {error}; {how_to_install(url)}") from error
+            # adlfs without an account
             raise StoreError(
                 f"{url}: {type(error).__name__}: {error}. Accounts and keys are taken from the environment: AWS_*, "
                 "GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_CONNECTION_STRING or AZURE_STORAGE_ACCOUNT_NAME and _KEY"

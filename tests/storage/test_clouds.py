@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from augment.dataset.verify import verify
 from augment.errors import OutputError
 from augment.ledger.ledger import Ledger
 from augment.storage.resolve import open_store
 from augment.storage.retry import is_permanent
-from tests.dataset.parts import finished_ledger
+from tests.dataset.parts import finished_ledger, publish
 from tests.emulators import Cloud
 from tests.object_store import Fault, Request
 
@@ -93,6 +94,15 @@ def test_one_driver_at_a_time(cloud: Cloud) -> None:
             pass
     with Ledger(url).lock():
         pass
+
+
+def test_a_dataset_is_published_as_on_a_disk(cloud: Cloud, tmp_path: Path) -> None:
+    publish(finished_ledger(tmp_path), max_shard_samples=3)
+    remote = finished_ledger(cloud.fresh_url())
+    files = publish(remote, max_shard_samples=3).manifest["files"]
+    assert len(files) == 10
+    assert {name: remote.store.read(name) for name in files} == {name: (tmp_path / name).read_bytes() for name in files}
+    assert verify(remote.store.url).ok
 
 
 # ---- Azure only -----------------------------------------------------------------------------------------------------
