@@ -112,7 +112,8 @@ def test_a_missing_package_of_another_cloud_is_named(
 
 
 def test_azure_without_an_account_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("adlfs", reason="needs adlfs: pip install 'rnri-augment[az]'")
+    adlfs = pytest.importorskip("adlfs", reason="needs adlfs: pip install 'rnri-augment[az]'")
+    adlfs.AzureBlobFileSystem.clear_instance_cache()
     for name in [name for name in os.environ if name.startswith("AZURE_")]:
         monkeypatch.delenv(name)
     with pytest.raises(
