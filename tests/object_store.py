@@ -32,6 +32,7 @@ class Fault:
         code: S3's word for the error, in the answer's body.
         ignores: a header of the request (as WSGI names it) that the server does not know; it answers as it will.
         silent: whether the connection is closed without an answer.
+        holds: called before the answer; the client waits for as long as it lasts.
     """
 
     method: str
@@ -42,6 +43,7 @@ class Fault:
     carried_out: bool = False
     ignores: str = ""
     silent: bool = False
+    holds: Callable[[], object] = field(default=lambda: None)
 
 
 @dataclass
@@ -61,6 +63,7 @@ class Faults:
         fault = next((f for f in self.wanted if f.method == method and path.endswith(f.path_end) and f.times), None)
         if fault is not None:
             fault.times -= 1
+            fault.holds()
         if fault is None or fault.ignores:
             known = {name: value for name, value in request.items() if fault is None or name != fault.ignores}
             answer = list(self.server(known, start_response))

@@ -18,6 +18,7 @@ import fsspec
 
 from augment.errors import InputError, UnreachableError
 from augment.inputs.transient import may_pass
+from augment.storage.client_errors import how_to_install, is_missing_package
 
 # Bytes per request of a remote file that is read in order with gaps, such as a tar's headers: a request takes about as
 # long as reading so many bytes.
@@ -50,10 +51,6 @@ def reaching(place: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except ImportError as error:
-        s3 = place.startswith(("s3://", "s3a://"))
-        remedy = "pip install 'rnri-augment[s3]'" if s3 else "install the package it names"
-        raise InputError(f"{place}: {' '.join(str(error).split())}: {remedy}") from error
     except FileNotFoundError as error:
         # Where a server cannot be reached, some of fsspec's file systems say only that there is no such file.
         cause = f" (or not reachable: {' '.join(str(error.__cause__).split())})" if error.__cause__ else ""
@@ -61,6 +58,8 @@ def reaching(place: str) -> Iterator[None]:
     except OSError as error:
         raise _kind(error)(f"{place}: {' '.join(str(error.strerror or error).split())}") from error
     except Exception as error:
+        if is_missing_package(error, place):
+            raise InputError(f"{place}: {' '.join(str(error).split())}: {how_to_install(place)}") from error
         if not is_url(place):
             raise
         # Every store's library has errors of its own: credentials, endpoints, time-outs.

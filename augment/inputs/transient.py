@@ -9,7 +9,8 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Iterator
-from typing import Any
+
+from augment.storage.client_errors import http_status
 
 _ERRNOS = {
     *(errno.EIO, errno.EREMOTEIO, errno.ESTALE, errno.EBUSY, errno.EAGAIN, errno.ENOBUFS, errno.EMFILE, errno.ENFILE),
@@ -33,7 +34,7 @@ def may_pass(error: BaseException) -> bool:
     chain = list(_causes(error))
     if any(isinstance(each, TimeoutError | ConnectionError) for each in chain):
         return True
-    if statuses := [status for each in chain if (status := _http_status(each))]:
+    if statuses := [status for each in chain if (status := http_status(each))]:
         return any(status in _STATUSES for status in statuses)
     return any(map(_is_passing, chain))
 
@@ -48,19 +49,3 @@ def _is_passing(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in _ERRNOS
     return not _NAMES.isdisjoint(each.__name__ for each in type(error).__mro__)
-
-
-def _http_status(error: BaseException) -> int:
-    """Return the HTTP status that an error of a store's client carries; 0 if it carries none."""
-    response: Any = getattr(error, "response", None)
-    if isinstance(response, dict):  # botocore
-        return _as_status(response.get("ResponseMetadata", {}).get("HTTPStatusCode"))
-    for owner, name in ((error, "status"), (error, "status_code"), (error, "code"), (response, "status_code")):
-        if status := _as_status(getattr(owner, name, None)):  # in this order: aiohttp warns of `code`
-            return status
-    return 0
-
-
-def _as_status(value: Any) -> int:
-    text = str(value)
-    return int(text) if len(text) == 3 and text.isdecimal() else 0

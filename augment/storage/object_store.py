@@ -16,10 +16,13 @@ from typing import Any, BinaryIO, TypeVar, cast
 import fsspec
 
 from augment.errors import StoreError
+from augment.storage.azure_copy import wait_for_copy
+from augment.storage.client_errors import how_to_install, http_status, is_missing_package, is_refused
 from augment.storage.store import Store
 
 # URL schemes of stores that can create an object on the condition that there is none (fsspec: `mode="create"`).
-CONDITIONAL_PUT = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory")
+_AZURE = ("az", "abfs", "abfss")
+CONDITIONAL_PUT = ("s3", "s3a", "gs", "gcs", *_AZURE, "memory")
 _AT_ONCE = 32  # requests in parallel
 _CREATE_ATTEMPTS = 8
 _CREATING = threading.Lock()  # fsspec's `memory://` checks and writes in two steps; the others in one
@@ -33,7 +36,8 @@ class ObjectStore(Store):
     truncated object. Errors of the store's client are raised as OSError.
 
     Raises:
-        StoreError: if the URL is of another kind of store or names no bucket, or its client is not installed.
+        StoreError: if the URL is of another kind of store or names no bucket, or its client is not installed or lacks
+            an account.
     """
 
     def __init__(self, url: str) -> None:
@@ -49,9 +53,17 @@ class ObjectStore(Store):
         try:
             # Without listings cache: what another process has written since must be seen.
             self._fs, self._root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
-        except ImportError as error:
-            extra = " pip install 'rnri-augment[s3]'" if scheme.startswith("s3") else ""
-            raise StoreError(f"{url}: {error};{extra or ' install the package it names'}") from error
+        except Exception as error:
+            if is_missing_package(error, url):
+                raise StoreError(f"{url}: {error}; {how_to_install(url)}") from error
+            # adlfs without an account
+            raise StoreError(
+                f"{url}: {type(error).__name__}: {error}. Accounts and keys are taken from the environment: AWS_*, "
+                "GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_CONNECTION_STRING or AZURE_STORAGE_ACCOUNT_NAME and _KEY"
+            ) from error
+        self._copies_late = scheme in _AZURE
+        # gcsfs splits a large read, and reads nothing at all if one of the pieces lies beyond the end.
+        self._reading = {"concurrency": 1} if scheme in ("gs", "gcs") else {}
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}" if name else str(self._root)
@@ -60,9 +72,13 @@ class ObjectStore(Store):
     def _as_os_error(self, name: str) -> Iterator[None]:
         try:
             yield
-        except OSError:
+        except (FileNotFoundError, FileExistsError, PermissionError):
             raise
         except Exception as error:  # no credentials, no connection, ...: every client has classes of its own
+            if is_refused(error):
+                raise PermissionError(f"{self.at(name)}: {' '.join(str(error).split())}") from error
+            if isinstance(error, OSError):
+                raise
             raise OSError(f"{self.at(name)}: {type(error).__name__}: {error}") from error
 
     def _each(self, action: Callable[[str], T], names: Iterable[str]) -> Iterator[T]:
@@ -79,7 +95,7 @@ class ObjectStore(Store):
     def open(self, name: str) -> BinaryIO:
         with self._as_os_error(name):
             # Without read-ahead: readers of columns ask for exactly the ranges they need.
-            return cast(BinaryIO, self._fs.open(self._path(name), "rb", cache_type="none"))
+            return cast(BinaryIO, self._fs.open(self._path(name), "rb", cache_type="none", **self._reading))
 
     def list(self, folder: str = "") -> dict[str, int]:
         try:
@@ -134,6 +150,8 @@ class ObjectStore(Store):
         def copy(old: str) -> None:
             with self._as_os_error(old):
                 self._fs.cp_file(self._path(old), self._path(names[old]))
+                if self._copies_late:
+                    wait_for_copy(self._fs, self._path(names[old]))
 
         list(self._each(copy, names))
         self.remove(names)
@@ -168,7 +186,7 @@ class ObjectStore(Store):
             except FileNotFoundError:
                 return name, None
             except OSError as error:
-                if _error_code(error) == "InvalidRange":  # an empty object has no first byte
+                if http_status(error.__cause__) == 416:  # an empty object has no first byte
                     return name, b""
                 raise
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from augment.distribute.ray_pieces import Piece
 from augment.models.config import ModelConfig
 from augment.models.interface import LatentDiffusion
 from augment.models.load import load_model
@@ -53,25 +56,6 @@ class Point:
         return self.arm if self.fewer is None else f"{self.arm}-{self.fewer:g}"
 
 
-@dataclass(frozen=True)
-class Piece:
-    """A piece of work.
-
-    Attributes:
-        name: unlike any other piece's; a line for people begins with it.
-        track: whose report it is for.
-        work: does it; can be sent to another process.
-        needs: names of pieces that must be done before.
-        uses_model: whether the work runs the model.
-    """
-
-    name: str
-    track: TrackChoice
-    work: Callable[[], Any]
-    needs: tuple[str, ...] = ()
-    uses_model: bool = False
-
-
 def points_of(track: TrackChoice, config: StudyConfig) -> list[Point]:
     """Return the points of a track, those with fewer edits last."""
     fewer = [Point(track, arm, count) for arm, count in config.budgets_of(track)]
@@ -85,11 +69,11 @@ def pieces_of(config: StudyConfig, out: Path) -> Iterator[Piece]:
     def new(piece: Piece) -> Iterator[Piece]:
         if piece.name not in begun:
             begun.add(piece.name)
-            yield piece
+            yield replace(piece, work=functools.partial(_on_threads, config.run.threads_per_worker, piece.work))
 
     for name in config.tracks:
         track = f"{name}: real pictures"
-        yield Piece(track, name, functools.partial(write_track, name, config, out))
+        yield from new(Piece(track, name, functools.partial(write_track, name, config, out)))
         for point in points_of(name, config):
             needed, arm = [track], ARMS[point.arm]
             if arm.maker:
@@ -108,7 +92,7 @@ def pieces_of(config: StudyConfig, out: Path) -> Iterator[Piece]:
                     needed.append(taken)
             for seed in range(config.seeds):
                 trained = functools.partial(train_point, point, seed, config, out)
-                yield Piece(f"{name}: {point.name}, seed {seed}", name, trained, tuple(needed))
+                yield from new(Piece(f"{name}: {point.name}, seed {seed}", name, trained, tuple(needed)))
 
 
 def point_pictures(point: Point, config: StudyConfig, out: Path) -> Path | None:
@@ -171,3 +155,8 @@ def study_model(config: ModelConfig) -> LatentDiffusion:
 def study_judge(kind: str, config: JudgeConfig, out: Path) -> LabelJudge:
     """Return the judge of a kind of classes; a process loads and tests it once."""
     return label_judge(kind, config, out)
+
+
+def _on_threads(threads: int, work: Callable[[], Any]) -> None:
+    torch.set_num_threads(threads)
+    work()

@@ -1,4 +1,4 @@
-"""One folder, three kinds of store, the same promises."""
+"""One folder, five kinds of store, the same promises."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from tests.object_store import BUCKET, Fault, FreshUrl
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(params=["local", "memory", "s3"])
+@pytest.fixture(
+    params=["local", "memory", "s3", *(pytest.param(each, marks=pytest.mark.slow) for each in ("google", "azure"))]
+)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     if request.param == "local":
         yield open_store(tmp_path / "out")
@@ -29,6 +31,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
         memory = open_store("memory://out")
         yield memory
         memory.clear("")
+    elif request.param in ("google", "azure"):
+        yield open_store(request.getfixturevalue(request.param).fresh_url())
     else:
         yield open_store(request.getfixturevalue("object_store")())
 

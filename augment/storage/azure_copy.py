@@ -1,0 +1,34 @@
+"""Copies on Azure, which may go on after the answer to the request."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from fsspec.asyn import sync
+
+_SECONDS = 0.1  # before the first look; each next one comes twice as late, at most 50 times this
+
+
+def wait_for_copy(fs: Any, path: str) -> None:
+    """Return when an object is there that was copied by `fs.cp_file`: its source may be removed only then.
+
+    Args:
+        fs: the file system of adlfs, which tells nobody how far a copy is.
+        path: of the copy, `CONTAINER/NAME`.
+
+    Raises:
+        OSError: if the copy failed or was aborted.
+    """
+    container, _, name = path.partition("/")
+
+    async def properties() -> Any:
+        async with fs.service_client.get_blob_client(container=container, blob=name) as client:
+            return await client.get_blob_properties()
+
+    seconds = _SECONDS
+    while (copy := sync(fs.loop, properties).copy).status == "pending":
+        time.sleep(seconds)
+        seconds = min(2 * seconds, 50 * _SECONDS)
+    if copy.status != "success":
+        raise OSError(f"{path}: the copy ended as {copy.status}: {copy.status_description}")
