@@ -41,6 +41,7 @@ MakerName = Literal[
 ]
 NO_AUGMENTATION = AugmentationConfig()
 MIX = MixRecipe()
+FLIPS_CROPS = AugmentationConfig(flip=0.5, crop=0.6)
 TRIVIAL = AugmentationConfig(trivial_augment=True)
 
 
@@ -63,7 +64,7 @@ class Arm:
 
 ARMS: dict[ArmName, Arm] = {
     "none": Arm(),
-    "flips_crops": Arm(AugmentationConfig(flip=0.5, crop=0.6)),
+    "flips_crops": Arm(FLIPS_CROPS),
     "rand_augment": Arm(AugmentationConfig(rand_augment=RandAugmentConfig())),
     "trivial_augment": Arm(TRIVIAL),
     "cutmix_mixup": Arm(AugmentationConfig(cutmix=1.0, mixup=0.2)),
@@ -76,6 +77,9 @@ ARMS: dict[ArmName, Arm] = {
     "rnri_released": Arm(maker="rnri_released"),
     "default_plain": Arm(maker="default_plain"),
     "default": Arm(maker="default"),
+    "image_to_image_flips_crops": Arm(FLIPS_CROPS, "image_to_image"),
+    "text_to_image_flips_crops": Arm(FLIPS_CROPS, "text_to_image"),
+    "default_flips_crops": Arm(FLIPS_CROPS, "default"),
     "image_to_image_trivial_augment": Arm(TRIVIAL, "image_to_image"),
     "text_to_image_trivial_augment": Arm(TRIVIAL, "text_to_image"),
     "default_trivial_augment": Arm(TRIVIAL, "default"),

@@ -15,11 +15,10 @@ EXCERPT_TRACKS = {
 EXCERPT_ARMS = {
     "none": "the real pictures alone",
     "flips_crops": "with flips and crops",
-    "trivial_augment": "with TrivialAugment",
-    "image_to_image": "and image to image",
-    "text_to_image": "and text to image",
-    "default": "**and edits**",
-    "oracle": "and as many real, unbiased ones",
+    "image_to_image_flips_crops": "and image to image",
+    "text_to_image_flips_crops": "and text to image",
+    "default_flips_crops": "**and edits**",
+    "oracle": "as many more real, unbiased pictures",
 }
 
 

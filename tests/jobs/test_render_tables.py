@@ -192,6 +192,7 @@ STUDY: dict[str, Any] = {
         study_row("unknown", "none", 0.774, 0),
         study_row("unknown", "text_to_image", 0.381, 960, 0.05),
         study_row("unknown", "default", 0.863, 960, 0.932),
+        study_row("unknown", "default_flips_crops", 0.9, 960, 0.932),
         study_row("bias_95", "none", 0.35, 0),
     ],
     "budget": [study_row("unknown", "default", 0.8, 60, 0.9), study_row("unknown", "default", 0.84, 240, 0.9)],
@@ -212,6 +213,7 @@ def test_a_track_of_the_study() -> None:
         "| `none` |  |  | 77.4 (75–79) | 50.0 (48–52) | 40.0 (38–42) |  |",
         "| `text_to_image` | 960 | 5.0 (3–7) | 38.1 (36–40) | 50.0 (48–52) | 40.0 (38–42) |  |",
         "| `default` | 960 | 93.2 (91–95) | 86.3 (84–88) | 50.0 (48–52) | 40.0 (38–42) | +48.2 (+44.0 to +52.0) |",
+        "| `default_flips_crops` | 960 | 93.2 (91–95) | 90.0 (88–92) | 50.0 (48–52) | 40.0 (38–42) |  |",
     ]
 
 
@@ -225,4 +227,4 @@ def test_the_studys_excerpt_has_the_tracks_that_are_there() -> None:
     head, _, *lines = study_tables.excerpt_table(STUDY)
     assert "`unknown`" in head and "`bias_95`" in head and "`marks`" not in head
     assert lines[0] == "| the real pictures alone | 77 (75–79) | 35 (33–37) |"
-    assert "| **and edits** | 86 (84–88) |  |" in lines
+    assert "| **and edits** | 90 (88–92) |  |" in lines
