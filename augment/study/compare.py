@@ -22,7 +22,13 @@ from augment.training.results import read_predictions
 
 MEASURES = ("accuracy", "worst_group")  # of which there are paired differences
 SHOWN = (*MEASURES, "corrupted")
-AGAINST: tuple[ArmName, ...] = ("none", "image_to_image", "text_to_image")
+# What an arm is compared with, by the augmentation of its pictures: nothing made, image to image, text to image.
+OVER = ("nothing_made", "image_to_image", "text_to_image")
+AGAINST: dict[str, tuple[ArmName, ArmName, ArmName]] = {
+    "_flips_crops": ("flips_crops", "image_to_image_flips_crops", "text_to_image_flips_crops"),
+    "_trivial_augment": ("trivial_augment", "image_to_image_trivial_augment", "text_to_image_trivial_augment"),
+    "": ("none", "image_to_image", "text_to_image"),
+}
 SEEDS_FOR_INTERVALS = 3
 RESAMPLES = 2000
 
@@ -79,7 +85,7 @@ def row_of(runs: Sequence[StudyRun], edits: int, label: Estimate | None, out: Pa
 
 
 def differences_of(runs: Sequence[StudyRun], members: Bool[np.ndarray, "G N"]) -> list[dict[str, Any]]:
-    """Return how much better each arm of a track is than those of `AGAINST`: differences of paired runs.
+    """Return how much better each arm of a track is than those of `AGAINST` with its augmentation: of paired runs.
 
     Args:
         runs: of one track, every arm with the same seeds.
@@ -90,12 +96,13 @@ def differences_of(runs: Sequence[StudyRun], members: Bool[np.ndarray, "G N"]) -
         of_arm.setdefault(run.arm, []).append(run)
     rows = []
     for arm, own in of_arm.items():
-        for against in AGAINST:
+        suffix = next(end for end in AGAINST if arm.endswith(end))
+        for over, against in zip(OVER, AGAINST[suffix], strict=True):
             if against == arm or against not in of_arm:
                 continue
             for measure in MEASURES:
                 difference = _difference(own, of_arm[against], measure, members).named("difference")
-                what = {"track": own[0].track, "arm": arm, "against": against, "measure": measure}
+                what = {"track": own[0].track, "arm": arm, "over": over, "against": against, "measure": measure}
                 rows.append(what | difference | {"intervals_over": intervals_over(own)})
     return rows
 

@@ -23,14 +23,14 @@ EXCERPT_ARMS = {
 
 
 def track_table(report: Row, track: str) -> list[str]:
-    """Return the rows of a track: every arm with 95 % intervals, and its paired lead over the other generative arms."""
+    """Return the rows of a track: every arm with 95 % intervals, and its leads over arms with its augmentation."""
     rows = [row for row in report["rows"] if row["track"] == track]
-    against = [name for name in ("image_to_image", "text_to_image") if any(row["arm"] == name for row in rows)]
+    over = ("nothing_made", "image_to_image", "text_to_image")
     head = ["arm", "made", "label true, %", "accuracy, %", "worst group, %", "corrupted, %"]
-    head += [f"over {name.replace('_', ' ')}, points" for name in against]
+    head += [f"over {name.replace('_', ' ')}, points" for name in over]
     lines = []
     for row in rows:
-        leads = [_lead(report, track, row["arm"], name) for name in against]
+        leads = [_lead(report, track, row["arm"], name) for name in over]
         shares = [_share(row, name) for name in ("label_true", "accuracy", "worst_group", "corrupted")]
         lines.append([f"`{row['arm']}`", str(row["edits"] or ""), *shares, *leads])
     return _markdown(head, lines)
@@ -60,9 +60,9 @@ def excerpt_table(report: Row) -> list[str]:
     return _markdown(["trained on", *(f"{EXCERPT_TRACKS[track]} (`{track}`)" for track in tracks)], lines)
 
 
-def _lead(report: Row, track: str, arm: str, against: str) -> str:
+def _lead(report: Row, track: str, arm: str, over: str) -> str:
     for row in report["differences"]:
-        if (row["track"], row["arm"], row["against"], row["measure"]) == (track, arm, against, "accuracy"):
+        if (row["track"], row["arm"], row["over"], row["measure"]) == (track, arm, over, "accuracy"):
             value, low, high = (100 * row[f"difference{end}"] for end in ("", "_low", "_high"))
             return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
     return ""

@@ -6,6 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Row = Mapping[str, Any]
+OVER = (
+    "nothing_made",
+    "image_to_image",
+    "text_to_image",
+)  # as in `augment.study.compare`
 
 
 def study_table(report: Row) -> str:
@@ -21,15 +26,19 @@ def study_table(report: Row) -> str:
 
 
 def _track_lines(rows: Sequence[Row], differences: Sequence[Row]) -> list[str]:
-    against = list(dict.fromkeys(row["against"] for row in differences))
-    over = rows[0]["intervals_over"]
-    head = [f"arm, {rows[0]['seeds']} seeds, intervals over {over}", "edits", "label true, %"]
-    head += ["accuracy, %", "worst group, %", "corrupted, %", *(f"accuracy over {name}, points" for name in against)]
+    over = [name for name in OVER if any(row["over"] == name for row in differences)]
+    head = [f"arm, {rows[0]['seeds']} seeds, intervals over {rows[0]['intervals_over']}", "edits", "label true, %"]
+    head += [
+        "accuracy, %",
+        "worst group, %",
+        "corrupted, %",
+        *(f"accuracy over {name.replace('_', ' ')}, points" for name in over),
+    ]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for row in rows:
         leads = [
             next((_points(d) for d in differences if _is_lead(d, row["arm"], name)), "")  # none over itself
-            for name in against
+            for name in over
         ]
         cells = [f"`{row['arm']}`", str(row["edits"]), _share(row, "label_true")]
         cells += [_share(row, "accuracy"), _share(row, "worst_group"), _share(row, "corrupted"), *leads]
@@ -37,8 +46,8 @@ def _track_lines(rows: Sequence[Row], differences: Sequence[Row]) -> list[str]:
     return lines
 
 
-def _is_lead(difference: Row, arm: str, against: str) -> bool:
-    return (difference["arm"], difference["against"], difference["measure"]) == (arm, against, "accuracy")
+def _is_lead(difference: Row, arm: str, over: str) -> bool:
+    return (difference["arm"], difference["over"], difference["measure"]) == (arm, over, "accuracy")
 
 
 def _share(row: Row, name: str) -> str:

@@ -197,7 +197,7 @@ STUDY: dict[str, Any] = {
     ],
     "budget": [study_row("unknown", "default", 0.8, 60, 0.9), study_row("unknown", "default", 0.84, 240, 0.9)],
     "differences": [
-        {"track": "unknown", "arm": "default", "against": "text_to_image", "measure": measure, **LEAD}
+        {"track": "unknown", "arm": "default", "over": "text_to_image", "measure": measure, **LEAD}
         for measure, LEAD in (
             ("worst_group", {"difference": 0.1, "difference_low": 0.0, "difference_high": 0.2}),
             ("accuracy", {"difference": 0.482, "difference_low": 0.44, "difference_high": 0.52}),
@@ -208,12 +208,13 @@ STUDY: dict[str, Any] = {
 
 def test_a_track_of_the_study() -> None:
     assert study_tables.track_table(STUDY, "unknown") == [
-        "| arm | made | label true, % | accuracy, % | worst group, % | corrupted, % | over text to image, points |",
-        "|---|---|---|---|---|---|---|",
-        "| `none` |  |  | 77.4 (75–79) | 50.0 (48–52) | 40.0 (38–42) |  |",
-        "| `text_to_image` | 960 | 5.0 (3–7) | 38.1 (36–40) | 50.0 (48–52) | 40.0 (38–42) |  |",
-        "| `default` | 960 | 93.2 (91–95) | 86.3 (84–88) | 50.0 (48–52) | 40.0 (38–42) | +48.2 (+44.0 to +52.0) |",
-        "| `default_flips_crops` | 960 | 93.2 (91–95) | 90.0 (88–92) | 50.0 (48–52) | 40.0 (38–42) |  |",
+        "| arm | made | label true, % | accuracy, % | worst group, % | corrupted, % "
+        "| over nothing made, points | over image to image, points | over text to image, points |",
+        "|---|---|---|---|---|---|---|---|---|",
+        "| `none` |  |  | 77.4 (75–79) | 50.0 (48–52) | 40.0 (38–42) |  |  |  |",
+        "| `text_to_image` | 960 | 5.0 (3–7) | 38.1 (36–40) | 50.0 (48–52) | 40.0 (38–42) |  |  |  |",
+        "| `default` | 960 | 93.2 (91–95) | 86.3 (84–88) | 50.0 (48–52) | 40.0 (38–42) |  |  | +48.2 (+44.0 to +52.0) |",
+        "| `default_flips_crops` | 960 | 93.2 (91–95) | 90.0 (88–92) | 50.0 (48–52) | 40.0 (38–42) |  |  |  |",
     ]
 
 

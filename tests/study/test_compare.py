@@ -82,6 +82,32 @@ def test_runs_of_other_seeds_are_no_pairs() -> None:
         differences_of([run_of("none", 0, [1] * 8), run_of("default", 1, [1] * 8)], MEMBERS)
 
 
+def test_an_arm_is_compared_with_those_that_have_its_augmentation() -> None:
+    arms: tuple[ArmName, ...] = (
+        "none",
+        "flips_crops",
+        "image_to_image",
+        "default",
+        "image_to_image_flips_crops",
+        "default_flips_crops",
+        "default_trivial_augment",
+        "oracle",
+    )
+    rows = differences_of([run_of(arm, 0, [1] * 6 + [0] * 2) for arm in arms], MEMBERS)
+    pairs = {(row["arm"], row["over"]): row["against"] for row in rows}
+    assert pairs == {
+        ("flips_crops", "nothing_made"): "none",
+        ("image_to_image", "nothing_made"): "none",
+        ("default", "nothing_made"): "none",
+        ("default", "image_to_image"): "image_to_image",
+        ("image_to_image_flips_crops", "nothing_made"): "flips_crops",
+        ("default_flips_crops", "nothing_made"): "flips_crops",
+        ("default_flips_crops", "image_to_image"): "image_to_image_flips_crops",
+        ("oracle", "nothing_made"): "none",
+        ("oracle", "image_to_image"): "image_to_image",
+    }
+
+
 def test_the_worst_group_is_that_of_the_pictures_that_count() -> None:
     right = np.array([1, 1, 1, 0, 0, 1, 0, 0], bool)
     weights = np.array([[1] * 8, [1] * 4 + [0] * 4, [0, 0, 0, 2, 0, 2, 0, 0]], float)
