@@ -96,7 +96,9 @@ def test_an_arm_is_compared_with_those_that_have_its_augmentation() -> None:
     rows = differences_of([run_of(arm, 0, [1] * 6 + [0] * 2) for arm in arms], MEMBERS)
     pairs = {(row["arm"], row["over"]): row["against"] for row in rows}
     assert pairs == {
+        ("none", "image_to_image"): "image_to_image",
         ("flips_crops", "nothing_made"): "none",
+        ("flips_crops", "image_to_image"): "image_to_image",
         ("image_to_image", "nothing_made"): "none",
         ("default", "nothing_made"): "none",
         ("default", "image_to_image"): "image_to_image",
