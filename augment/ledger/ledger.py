@@ -63,7 +63,7 @@ class Ledger:
             date: seconds since 1970, by the clock of this machine.
 
         Raises:
-            OutputError: if another driver holds it, or the folder cannot be written.
+            OutputError: if another driver holds it, or has taken it over meanwhile, or the folder cannot be written.
         """
         try:
             lease = acquire(self.store, date)
@@ -79,6 +79,12 @@ class Ledger:
             self._lease = lease
             try:
                 yield lease
+                lease.confirm()
+            except Exception:
+                # Whatever went wrong, such as a file that is gone: if the lease is lost, that is why.
+                with contextlib.suppress(OSError):
+                    lease.confirm()
+                raise
             finally:
                 self._lease = None
                 self.log.flush()

@@ -10,8 +10,7 @@ object store only what removes files has no such step; see `Store.withdraw`.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from augment.storage.store import Store
@@ -52,36 +51,26 @@ class Staging:
         """Move staged files to their places, one after the other in this order, each in one step.
 
         Raises:
-            OutputError: if the lease is lost.
+            OutputError: if the lease is lost. FileNotFoundError: if it is lost between the question and the move.
         """
         wanted = list(names)
-        with self._own():
-            for start in range(0, len(wanted), _MOVED_AT_ONCE):
-                self._confirm()
-                self._store.move({self._name(name): name for name in wanted[start : start + _MOVED_AT_ONCE]})
+        for start in range(0, len(wanted), _MOVED_AT_ONCE):
+            self._confirm()
+            self._store.move({self._name(name): name for name in wanted[start : start + _MOVED_AT_ONCE]})
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove files that are in place. Raises as `put_in_place` does."""
         wanted, folder = sorted(names), self._name(".removed")
-        with self._own():
-            for start in range(0, len(wanted), _MOVED_AT_ONCE):
-                self._store.write(f"{folder}/folder", b"")  # before the question: nothing may make the folder anew behind it
-                self._confirm()
-                self._store.withdraw(wanted[start : start + _MOVED_AT_ONCE], folder)
-        self._store.clear(folder)
+        for start in range(0, len(wanted), _MOVED_AT_ONCE):
+            self._store.write(f"{folder}/folder", b"")  # before the question: nothing may make the folder anew behind it
+            self._confirm()
+            self._store.withdraw(wanted[start : start + _MOVED_AT_ONCE], folder)
+        if wanted:
+            self._store.clear(folder)
 
     def clear(self) -> None:
         """Remove what is staged."""
         self._store.clear(self._folder)
-
-    @contextlib.contextmanager
-    def _own(self) -> Iterator[None]:
-        """Explain an error by the loss of the lease, if it is lost."""
-        try:
-            yield
-        except OSError:
-            self._confirm()
-            raise
 
     def _name(self, name: str) -> str:
         return f"{self._folder}/{name}"

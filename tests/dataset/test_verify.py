@@ -216,7 +216,10 @@ def test_missing_and_stale_shards(out: Path) -> None:
 def test_a_manifest_that_counts_wrong(out: Path) -> None:
     manifest = json.loads((out / "manifest.json").read_bytes())
     (out / "manifest.json").write_text(json.dumps(manifest | {"accepted": 5}))
-    assert verify(out).problems == ["manifest.json says accepted 5, found 4"]
+    assert verify(out).problems == [
+        "README.md: not the card of this dataset",
+        "manifest.json says accepted 5, found 4",
+    ]
 
 
 def test_an_unreadable_index(out: Path) -> None:
