@@ -1,6 +1,7 @@
 """The work on the files of a dataset that a process does by itself: read a part, write a shard.
 
-No picture is decoded: a sample's files go from the part into the shard as they are, except for its JSON, which gets the verdict.
+No picture is decoded: a sample's files go from the part into the shard as they are, except for its JSON, which gets
+the verdict.
 """
 
 from __future__ import annotations
@@ -91,7 +92,10 @@ def scan_part(path: str, sha256: str) -> PartScan | None:
         edits.append(
             ScannedEdit(
                 key,
-                *(record[name] for name in ("class_name", "status", "stage", "reason")),
+                record["class_name"],
+                record["status"],
+                record["stage"],
+                record["reason"],
                 scores={name: record[name] for name in (*SCORE_FIELDS, *EXTRA_SCORES)} if edited else {},
                 size=size if edited else 0,
                 files=files if edited else {},

@@ -44,8 +44,8 @@ Mean reconstruction PSNR {manifest["mean_reconstruction_psnr"]:.2f} dB; the auto
 
 - `shards/train-*.tar`: accepted edits as WebDataset: `<key>.png`, `.cls` (label), `.txt` (target prompt), `.json`.
 - `rejected/rejected-*.tar`: what the filters dropped, with the reason in the `.json`.
-- `index.parquet`: one row for every planned edit, with all scores. `manifest.json`: the files of this dataset with their
-  sha256, and counts.
+- `index.parquet`: one row for every planned edit, with all scores. `manifest.json`: the files of this dataset with
+  their sha256, and counts.
 
 ## Classes
 

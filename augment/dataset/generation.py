@@ -4,11 +4,12 @@ Every file that `manifest.json` names has its generation in its name, a hash of 
 
     shards/train-0123456789ab-000000.tar   rejected/rejected-0123456789ab-000000.tar   index/0123456789ab.parquet
 
-So the files of the next generation come beside those of the published one, `manifest.json` changes from one to the other in
-one step, and a reader of a manifest finds exactly the files that it names. The same dataset has the same names.
+So the files of the next generation come beside those of the published one, `manifest.json` changes from one to the
+other in one step, and a reader of a manifest finds exactly the files that it names. The same dataset has the same
+names.
 
-Files that are removed may go late: a driver may be suspended in the middle of it. In an object store nothing can stop it then,
-so it says before which generations it removes, and until it has ended no other driver uses their names again.
+Files that are removed may go late: a driver may be suspended in the middle of it. In an object store nothing can stop
+it then, so it says before which generations it removes, and until it has ended no other driver uses their names again.
 """
 
 from __future__ import annotations

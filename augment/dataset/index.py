@@ -40,7 +40,8 @@ class IndexWriter:
         """Add rows.
 
         Args:
-            columns: the fields of some records, by name, as they are published, and `shard`, the file that each sample is in.
+            columns: the fields of some records, by name, as they are published, and `shard`, the file that each sample
+                is in.
         """
         failed = [status == EditStatus.FAILED for status in columns["status"]]
         known = dict(columns)

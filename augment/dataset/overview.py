@@ -38,7 +38,7 @@ _BINS = 24
 
 
 def overview(ledger: Ledger, manifest: Mapping[str, Any], locators: Mapping[str, str]) -> dict[str, bytes]:
-    """Return `contact_sheet.png` and `report.html` by name, and the sources that are kept for the next time, if they change.
+    """Return `contact_sheet.png` and `report.html` by name; with them the file of the kept sources, if it changes.
 
     Args:
         ledger: of the folder, whose files are in place.
@@ -80,7 +80,7 @@ def _histogram(title: str, values: Any, kept: Any, upper: float) -> Histogram:
 def _rows(
     ledger: Ledger, manifest: Mapping[str, Any], locators: Mapping[str, str]
 ) -> tuple[list[list[Tile]], dict[str, bytes]]:
-    """Return the tiles of a few sources: some spread over the plan, and some of which an edit was dropped; see `_tiles`."""
+    """Return what `_tiles` does of a few sources: some spread over the plan, and some of which an edit was dropped."""
     plan = ledger.read_plan()
     assert plan is not None  # the folder is finalized
     with ledger.store.open(index_of(manifest)) as file:
@@ -137,7 +137,7 @@ def _kept_sources(
     locators: Mapping[str, str],
     settings: Mapping[str, Any],
 ) -> tuple[Mapping[str, bytes], dict[str, bytes]]:
-    """Return the sources as PNG by key, those that are kept and the others, read now; and the file to keep, if it changes.
+    """Return the sources as PNG by key, those kept before and the others, read now; and the new file of them, if any.
 
     Args:
         names: source key -> name under which it is kept.

@@ -124,8 +124,8 @@ def _checked(ledger: Ledger, report: UnitReport) -> bytes:
 
 def _damaged(ledger: Ledger, report: UnitReport) -> OutputError:
     return OutputError(
-        f"{ledger.store.at(f'parts/{report.part}')} is missing or damaged (its sha256 is not the committed one). Delete "
-        f"{ledger.store.at(f'commits/{report.unit_id}.json')} and run `augment expand` again: it redoes it."
+        f"{ledger.store.at(f'parts/{report.part}')} is missing or damaged (its sha256 is not the committed one). "
+        f"Delete {ledger.store.at(f'commits/{report.unit_id}.json')} and run `augment expand` again: it redoes it."
     )
 
 

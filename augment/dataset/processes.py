@@ -1,8 +1,8 @@
 """Processes of this machine that share the work on the files of a dataset.
 
-Each is started anew, with the modules only that its work needs, and is given tasks through a pipe: nothing is forked, so it
-does not matter what the process that asks has loaded or which threads it has. When that ends, however it does, they
-find their pipes closed and end, too.
+Each is started anew, with the modules only that its work needs, and is given tasks through a pipe. Nothing is forked,
+so it does not matter what the process that asks has loaded, or which threads it has. When that ends, however it does,
+they find their pipes closed and end, too.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 _MOST = 8
 _WORTH_ONE = 16 * 2**20  # bytes to work on for which starting one more process pays
 
-P = ParamSpec("P")
 T = TypeVar("T")
 Run = Callable[..., Any]  # calls a function with arguments, in one of the processes, and returns what it returns
 
@@ -47,19 +46,19 @@ class Processes:
         for child in self._children:
             self._idle.put(child)
 
-    def submit(self, task: Callable[Concatenate[Run, P], T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+    def submit(self, task: Callable[..., T], *args: Any) -> Future[T]:
         """Call `task(run, ...)` in a thread; with `run(function, ...)` it has a function called in a process.
 
         The function belongs to a module, and what it is given and returns can be pickled.
         """
-        return self._threads.submit(self._task, task, *args, **kwargs)
+        return self._threads.submit(self._task, task, *args)
 
-    def _task(self, task: Callable[Concatenate[Run, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def _task(self, task: Callable[..., T], *args: Any) -> T:
         if not self._children:
-            return task(_here, *args, **kwargs)
+            return task(_here, *args)
         child = self._idle.get()
         try:
-            return task(child.run, *args, **kwargs)
+            return task(child.run, *args)
         finally:
             self._idle.put(child)
 

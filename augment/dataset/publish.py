@@ -1,11 +1,11 @@
 """Committed parts -> the dataset: judge every edit, publish shards in plan order, account for everything planned.
 
-Needs no GPU and no torch. What is published depends on the parts, the thresholds and the shard limits, to the byte. At every
-moment there is one whole dataset to be read, the old one or the new one:
+Needs no GPU and no torch. What is published depends on the parts, the thresholds and the shard limits, to the byte. At
+every moment there is one whole dataset to be read, the old one or the new one:
 
 1. all files are built and staged; those of the new generation are moved beside those of the published one;
 2. `manifest.json` is replaced, in one step;
-3. the files that people look for under one name are replaced: `README.md`, `index.parquet`, and those that others make;
+3. the files that have one name for all generations are replaced: `README.md`, `index.parquet`, what others make;
 4. the files of the old generation are removed.
 
 A run that ends in between is completed by the next one. What a driver does that has lost its lease fails at the store; see
@@ -72,7 +72,7 @@ def publish(
     judge: Judge,
     judge_settings: Mapping[str, Any],
     limits: ShardLimits,
-    derived: Derived = Derived(),  # noqa: B008: it is immutable
+    derived: Derived = Derived(),
     check_hashes: bool = False,
     processes: int | None = None,
 ) -> Published:

@@ -72,7 +72,7 @@ class Lease:
             self._store.write(_name(self.number), self._content(released=False))
 
     def confirm(self) -> None:
-        """Do as `check` does, but ask the store first. Call it before every change that two drivers must not both make."""
+        """Do as `check` does, but ask the store first: before every change that two drivers must not both make."""
         if max(_numbers(self._store), default=0) > self.number:
             self._lost = True
         self.check()

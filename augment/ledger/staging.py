@@ -2,10 +2,10 @@
 
     run/publishing/<number>/...    files that the holder of the lease of that number has made and not yet put in place
 
-Whoever takes the lease over removes the folders of lower numbers first (`fence`). Files come into place by a move out of the
-folder, and go by a move into it, after the holder has asked the store whether its lease is the last. So of a driver that was
-suspended between that question and the move, the move fails, as there is nothing left to be moved, or nowhere to. In an
-object store only what removes files has no such step; see `Store.withdraw`.
+Whoever takes the lease over removes the folders of lower numbers first (`fence`). Files come into place by a move out
+of the folder, and go by a move into it, after the holder has asked the store whether its lease is the last. So where a
+driver was suspended between that question and the move, the move fails: there is nothing left to be moved, or nowhere
+to. In an object store there is no such step to remove a file; see `Store.withdraw`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ class Staging:
         """Remove files that are in place. Raises as `put_in_place` does."""
         wanted, folder = sorted(names), self._name(".removed")
         for start in range(0, len(wanted), _MOVED_AT_ONCE):
-            self._store.write(f"{folder}/folder", b"")  # before the question: nothing may make the folder anew behind it
+            self._store.write(
+                f"{folder}/folder", b""
+            )  # before the question: nothing may make the folder anew behind it
             self._confirm()
             self._store.withdraw(wanted[start : start + _MOVED_AT_ONCE], folder)
         if wanted:

@@ -85,9 +85,7 @@ def finalize(out: Path | str, overrides: Sequence[str] = (), config_path: Path |
     try:
         resolved = ledger.store.read(RESOLVED)
     except (FileNotFoundError, NotADirectoryError):
-        raise OutputError(
-            f"{out} has no {RESOLVED}: it is no output folder of `augment expand`."
-        ) from None
+        raise OutputError(f"{out} has no {RESOLVED}: it is no output folder of `augment expand`.") from None
     with ledger.store.scratch() as folder:
         own = folder / "config.resolved.yaml"
         own.write_bytes(resolved)

@@ -74,7 +74,11 @@ class MemberReader:
 
     def __init__(self, file: BinaryIO, update: Callable[[bytes], object]) -> None:
         self._file, self._update = file, update
-        self._buffer, self._start, self._place = b"", 0, 0  # `_start`: of the buffer in the tar; `_place`: in the buffer
+        self._buffer, self._start, self._place = (
+            b"",
+            0,
+            0,
+        )  # `_start`: of the buffer in the tar; `_place`: in the buffer
         self._unread = 0  # bytes of content and padding behind the last header
 
     def next(self) -> Member | None:

@@ -130,7 +130,11 @@ def forget_renewal(store: Store) -> None:
 
 def content(store: Store) -> dict[str, bytes]:
     """All that is in a folder but the logs, leases and notes in `run`: name -> bytes."""
-    names = [name for folder in ("", "plan", "parts", "commits", "shards", "rejected", "index") for name in store.list(folder)]
+    names = [
+        name
+        for folder in ("", "plan", "parts", "commits", "shards", "rejected", "index")
+        for name in store.list(folder)
+    ]
     return {name: store.read(name) for name in names}
 
 

@@ -220,7 +220,9 @@ def test_derived_files_are_made_with_the_dataset_and_when_they_are_lost(tmp_path
     settings: dict[str, Any] = {"limits": ShardLimits(), "derived": Derived(("report.html",), make)}
     for times, minimum in enumerate((0.5, 0.9), 1):
         for _ in range(2):
-            manifest = publish_dataset(ledger, judge=at_least(minimum), judge_settings={"min": minimum}, **settings).manifest
+            manifest = publish_dataset(
+                ledger, judge=at_least(minimum), judge_settings={"min": minimum}, **settings
+            ).manifest
             assert (tmp_path / "report.html").read_text() == manifest["generation"] == made[-1]
             assert len(made) == times
     (tmp_path / "report.html").unlink()

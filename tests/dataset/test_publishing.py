@@ -25,9 +25,7 @@ def test_an_object_store_gets_the_bytes_that_a_disk_gets(tmp_path: Path, object_
     assert len(names) == 12
     assert {name: remote.store.read(name) for name in names} == {name: (tmp_path / name).read_bytes() for name in names}
     store = remote.store
-    assert published_files(store) | store.list() == {
-        name: (tmp_path / name).stat().st_size for name in names
-    }
+    assert published_files(store) | store.list() == {name: (tmp_path / name).stat().st_size for name in names}
     assert store.list("run/publishing") == {} and store.folders("run/publishing") == set()
     second = publish(remote, check_hashes=True, max_shard_samples=3)
     assert (first.changed, second.changed, second.manifest) == (True, False, first.manifest)
@@ -127,7 +125,7 @@ def test_a_damaged_part_is_an_error_that_says_what_to_delete(
 def test_on_an_object_store_a_driver_that_lost_its_lock_spoils_nothing(
     object_store: FreshUrl, times: int, minimum: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Suspended between the last look at its lock and the change, long enough for another one to take over and finish."""
+    """Suspended between the last look at its lock and the change, until another one has taken over and finished."""
     ledger, calls = finished_ledger(object_store()), iter(range(10**6))
     other = Ledger(ledger.store.url)
     with other.lock():
@@ -156,7 +154,7 @@ def test_on_an_object_store_a_driver_that_lost_its_lock_spoils_nothing(
 def test_what_a_lost_plan_leaves_is_removed_by_the_holder_of_the_lock_only(
     tmp_path: Path, kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A driver that is suspended while it removes the units of the old plan, and another one that goes back to that plan."""
+    """Suspended while it removes the units of the old plan, until another one has gone back to that plan."""
     out = str(tmp_path / "out") if kind == "local" else request.getfixturevalue("object_store")()
     ledger, other = finished_ledger(out), Ledger(out)
     units = list(ledger.units())

@@ -1,5 +1,5 @@
-"""Every step of publishing: what a reader sees there, what is left of a driver killed there, and what becomes of one that is
-suspended there while another one takes over and publishes."""
+"""Every step of publishing: what a reader sees there, what is left of a driver killed there, and what becomes of one
+that is suspended there while another one takes over and publishes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ class Folder:
         with finished_ledger(self.template).lock():
             publish(Ledger(self.template), OLD, max_shard_samples=3)
         self.files = {
-            str(path.relative_to(self.template)): path.read_bytes() for path in self.template.rglob("*") if path.is_file()
+            str(path.relative_to(self.template)): path.read_bytes()
+            for path in self.template.rglob("*")
+            if path.is_file()
         }
 
     def fresh(self) -> tuple[Store, Store]:
@@ -132,7 +134,7 @@ def test_a_reader_finds_one_whole_dataset_at_every_step(folder: Folder) -> None:
 
 
 def walk(folder: Folder, run: Callable[[Store, Store, Callable[[Callable[[], None]], Step]], None]) -> None:
-    """Do `run` for every step: it is given the folder as two drivers see it, and what makes something happen at the step."""
+    """Do `run` for every step. It is given the folder as two drivers see it, and what makes something happen there."""
     steps: list[str] = []
     for number in range(10_000):
         seen: list[str] = []
@@ -202,7 +204,6 @@ def test_a_driver_suspended_at_any_step_cannot_spoil_what_the_next_one_publishes
             is_good(other)
 
     walk(folder, run)
-
 
 
 # Where the driver is stopped: what it is about to do, as the hook of `before_each_change` says it.

@@ -40,7 +40,10 @@ def out(tmp_path: Path) -> Path:
 def verify(out: Path | str, derived: Sequence[str] = (), processes: int | None = None) -> Verification:
     """Verify; the names in the problems are without the generation."""
     result = verify_dataset(out, derived, processes)
-    result.problems = [re.sub(r"-[0-9a-f]{12}-|(?<=index)/[0-9a-f]{12}(?=\.parquet)", lambda m: "-" * (m[0][0] == "-"), p) for p in result.problems]
+    result.problems = [
+        re.sub(r"-[0-9a-f]{12}-|(?<=index)/[0-9a-f]{12}(?=\.parquet)", lambda m: "-" * (m[0][0] == "-"), p)
+        for p in result.problems
+    ]
     return result
 
 
@@ -168,9 +171,7 @@ def test_a_sample_in_another_shard_than_the_index_says(out: Path) -> None:
     samples = {name: list(iter_tar(at(out, name))) for name in (TRAIN, SECOND)}
     rewrite(out, lambda _: samples[TRAIN][1:])
     rewrite(out, lambda _: [samples[TRAIN][0], *samples[SECOND]], SECOND)
-    assert verify(out).problems == [
-        f"index.parquet: 01_owl-v01 its shard is {TRAIN}, the shards say {SECOND}"
-    ]
+    assert verify(out).problems == [f"index.parquet: 01_owl-v01 its shard is {TRAIN}, the shards say {SECOND}"]
 
 
 def test_files_under_one_name_that_are_of_another_dataset(out: Path) -> None:
