@@ -103,9 +103,8 @@ def publish(
     manifest, changed = read_manifest(store), False
     if manifest is None or manifest.get("inputs") != inputs or not _is_whole(store, manifest, check_hashes):
         staging.clear()
-        size = sum(store.list("parts").values())
-        with Processes(processes or process_count(size)) as shared:
-            manifest, changed = _built(ledger, plan, ordered, judge, dict(judge_settings), limits, inputs, shared), True
+        count = processes or process_count(sum(store.list("parts").values()))
+        manifest, changed = _built(ledger, plan, ordered, judge, dict(judge_settings), limits, inputs, count), True
         staging.write("manifest.json", json_bytes(manifest))  # may raise, so before anything is in place
         staging.put_in_place(manifest["files"])
         staging.put_in_place(["manifest.json"])
@@ -127,11 +126,11 @@ def _built(
     judge_settings: dict[str, Any],
     limits: ShardLimits,
     inputs: str,
-    shared: Processes,
+    processes: int,
 ) -> dict[str, Any]:
     """Build and stage the files of a dataset, and return its manifest."""
     generation = free_generation(ledger.store, inputs)
-    with ledger.store.scratch() as scratch:
+    with ledger.store.scratch() as scratch, Processes(processes) as shared:
         builder = DatasetBuilder(ledger.staging, shared, scratch, generation, limits)
         for scan, part in scan_parts(ledger, ordered, shared, scratch):
             builder.add(scan, part, judge)

@@ -79,12 +79,14 @@ class Ledger:
             self._lease = lease
             try:
                 yield lease
-                lease.confirm()
             except Exception:
                 # Whatever went wrong, such as a file that is gone: if the lease is lost, that is why.
                 with contextlib.suppress(OSError):
                     lease.confirm()
                 raise
+            else:
+                with contextlib.suppress(OSError):
+                    lease.confirm()
             finally:
                 self._lease = None
                 self.log.flush()
