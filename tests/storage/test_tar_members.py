@@ -45,7 +45,9 @@ def test_members_are_those_of_tarfile_and_every_byte_is_hashed(tmp_path: Path) -
     assert sha256 == update.hexdigest() == hashlib.sha256(data).hexdigest()
     with tarfile.open(tmp_path / "a.tar") as tar:
         assert [(name, offset) for name, offset, _ in found] == [(m.name, m.offset_data) for m in tar.getmembers()]
-    assert [content for _, _, content in found][1::2] == [files["png"] for _, files in iter_tar(tmp_path / "a.tar")][1::2]
+    assert [content for _, _, content in found][1::2] == [files["png"] for _, files in iter_tar(tmp_path / "a.tar")][
+        1::2
+    ]
     assert read(data + b"behind the end")[1] == hashlib.sha256(data + b"behind the end").hexdigest()
 
 
