@@ -8,8 +8,8 @@ every moment there is one whole dataset to be read, the old one or the new one:
 3. the files that have one name for all generations are replaced: `README.md`, `index.parquet`, what others make;
 4. the files of the old generation are removed.
 
-A run that ends in between is completed by the next one. What a driver does that has lost its lease fails at the store; see
-`augment.ledger.staging` and `augment.dataset.generation`.
+A run that ends in between is completed by the next one. What a driver does that has lost its lease fails at the store;
+see `augment.ledger.staging` and `augment.dataset.generation`.
 """
 
 from __future__ import annotations
