@@ -96,23 +96,35 @@ def measure(workers: int, units_per_worker: int, trace: Sequence[float], out: Pa
 
 
 def publish_and_verify(out: Path) -> dict[str, Any]:
-    """Measure the seconds after the last unit: reading commit markers, as every start does, publishing, verifying."""
-    ledger, times = Ledger(out), [time.monotonic()]
+    """Measure the seconds after the last unit: reading commit markers, as every start does, publishing, verifying.
+
+    Those of the CPUs are of this process and of those that it has started meanwhile.
+    """
+    ledger, times, cpu = Ledger(out), [time.monotonic()], [_cpu_seconds()]
     units = len(ledger.committed())
     times.append(time.monotonic())
+    cpu.append(_cpu_seconds())
     filters = FilterConfig()
     judge = partial(judge_edit, config=filters)
     with ledger.lock():
         publish(ledger, judge=judge, judge_settings=filters.model_dump(mode="json"), limits=ShardLimits())
     times.append(time.monotonic())
+    cpu.append(_cpu_seconds())
     found = verify(out)
     times.append(time.monotonic())
+    cpu.append(_cpu_seconds())
     if not found.ok:
         raise RuntimeError(f"{out}: {found.problems}")
     size = sum(path.stat().st_size for folder in ("shards", "rejected") for path in (out / folder).glob("*.tar"))
-    names = ("markers_seconds", "finalize_seconds", "verify_seconds")
-    seconds = {name: b - a for name, (a, b) in zip(names, pairwise(times), strict=True)}
+    names = ("markers", "finalize", "verify")
+    seconds = {f"{name}_seconds": b - a for name, (a, b) in zip(names, pairwise(times), strict=True)}
+    seconds |= {f"{name}_cpu_seconds": b - a for name, (a, b) in zip(names, pairwise(cpu), strict=True)}
     return {"units": units, "edits": found.planned, "shard_bytes": size, **seconds}
+
+
+def _cpu_seconds() -> float:
+    """Return the seconds of CPU that this process has used, and the children that have ended."""
+    return sum(os.times()[:4])
 
 
 def _units(out: Path, count: int) -> list[Unit]:
@@ -169,7 +181,8 @@ def main() -> None:
     if published:
         print(
             "{units} units, {edits} edits, {shard_bytes} bytes of shards: markers read in {markers_seconds:.2f} s, "
-            "published in {finalize_seconds:.1f} s, verified in {verify_seconds:.1f} s".format_map(published)
+            "published in {finalize_seconds:.1f} s ({finalize_cpu_seconds:.1f} s of CPU), verified in "
+            "{verify_seconds:.1f} s ({verify_cpu_seconds:.1f} s of CPU)".format_map(published)
         )
     for row in waits:
         print(f"one wait over {row['in_flight']} units in flight: {row['driver_cpu_ms']:.2f} ms of driver CPU")

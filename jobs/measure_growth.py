@@ -33,7 +33,7 @@ from augment.tiny.world import CLASSES
 
 CONFIG = Path(__file__).parents[1] / "configs" / "expand" / "emoji.yaml"
 KILL_AFTER = (4.0, 30.0)  # seconds; starting takes some five of them
-PUBLISHED = ("shards/*", "rejected/*", "manifest.json", "index.parquet", "README.md", "report.html")
+PUBLISHED = ("shards/*", "rejected/*", "index/*", "manifest.json", "index.parquet", "README.md", "report.html")
 
 
 @dataclass

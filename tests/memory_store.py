@@ -40,6 +40,10 @@ class MemoryStore(Store):
         # Names that end in something random in the order they were made: the same test does the same twice.
         return dict(sorted(found.items(), key=lambda item: item[0].partition("-")[0]))
 
+    def folders(self, folder: str) -> set[str]:
+        below = (name.removeprefix(f"{folder}/") for name in self.files if name.startswith(f"{folder}/"))
+        return {name.partition("/")[0] for name in below if "/" in name}
+
     def exists(self, name: str) -> bool:
         return name in self.files
 
@@ -67,6 +71,13 @@ class MemoryStore(Store):
         for name in names:
             self.files.pop(name, None)
 
+    def withdraw(self, names: Iterable[str], folder: str) -> None:
+        self.remove(names)
+
+    @property
+    def withdraws_at_once(self) -> bool:
+        return False
+
     def clear(self, folder: str) -> None:
         self.remove([name for name in self.files if name.startswith(f"{folder}/")])
 
@@ -76,7 +87,7 @@ class MemoryStore(Store):
         with tempfile.TemporaryDirectory(dir=memory if os.path.isdir(memory) else None) as folder:
             yield Path(folder)
 
-    def sweep(self) -> None:
+    def sweep(self, confirm: Callable[[], None] = lambda: None) -> None:
         """Do nothing: no write is ever half done."""
 
 
@@ -124,6 +135,9 @@ class Client(Store):
     def list(self, folder: str = "") -> dict[str, int]:
         return self._call(lambda: self._store.list(folder))
 
+    def folders(self, folder: str) -> set[str]:
+        return self._call(lambda: self._store.folders(folder))
+
     def exists(self, name: str) -> bool:
         return self._call(lambda: self._store.exists(name))
 
@@ -142,11 +156,18 @@ class Client(Store):
     def remove(self, names: Iterable[str]) -> None:
         self._call(lambda: self._store.remove(names))
 
+    def withdraw(self, names: Iterable[str], folder: str) -> None:
+        self._call(lambda: self._store.withdraw(names, folder))
+
+    @property
+    def withdraws_at_once(self) -> bool:
+        return self._store.withdraws_at_once
+
     def clear(self, folder: str) -> None:
         self._call(lambda: self._store.clear(folder))
 
     def scratch(self) -> contextlib.AbstractContextManager[Path]:
         return self._store.scratch()
 
-    def sweep(self) -> None:
-        self._call(self._store.sweep)
+    def sweep(self, confirm: Callable[[], None] = lambda: None) -> None:
+        self._call(lambda: self._store.sweep(confirm))

@@ -11,7 +11,7 @@ configs:
 - config_name: default
   data_files:
   - split: train
-    path: shards/*.tar
+    path: shards/train-{generation}-*.tar
 tags:
 - image-classification
 - synthetic
@@ -26,7 +26,7 @@ def dataset_card(manifest: Mapping[str, Any]) -> str:
         f"| {name} | {c['accepted']} | {c['rejected']} | {c['failed']} |" for name, c in manifest["classes"].items()
     )
     reasons = "\n".join(f"| {_cell(kind)} | {count} |" for kind, count in manifest["reasons"].items()) or "| none | 0 |"
-    return f"""{_HEAD}
+    return f"""{_HEAD.format(generation=manifest["generation"])}
 # Edited images
 
 {manifest["accepted"]} images made from {sources} real ones: each source was inverted with a
@@ -44,7 +44,8 @@ Mean reconstruction PSNR {manifest["mean_reconstruction_psnr"]:.2f} dB; the auto
 
 - `shards/train-*.tar`: accepted edits as WebDataset: `<key>.png`, `.cls` (label), `.txt` (target prompt), `.json`.
 - `rejected/rejected-*.tar`: what the filters dropped, with the reason in the `.json`.
-- `index.parquet`: one row for every planned edit, with all scores. `manifest.json`: sha256 of every file, and counts.
+- `index.parquet`: one row for every planned edit, with all scores. `manifest.json`: the files of this dataset with
+  their sha256, and counts.
 
 ## Classes
 

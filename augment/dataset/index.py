@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -33,26 +33,38 @@ class IndexWriter:
         self._path = path
         with naming(path):
             self._writer = pq.ParquetWriter(path, SCHEMA, compression="zstd")
-        self._rows: list[dict[str, Any]] = []
+        self._batches: list[pa.RecordBatch] = []
+        self._rows = 0  # in these
 
-    def add(self, record: EditRecord, shard: str) -> None:
-        """Add the row of an edit; `shard` is the file that its sample is in, "" for a failed edit."""
-        row: dict[str, Any] = vars(record) | {"shard": shard}
-        if record.status == EditStatus.FAILED:
-            row |= dict.fromkeys(_MEASURED)
-        self._rows.append(row)
-        if len(self._rows) == _ROWS_PER_GROUP:
-            self._flush()
+    def add(self, columns: Mapping[str, list[Any]]) -> None:
+        """Add rows.
 
-    def _flush(self) -> None:
-        if self._rows:
-            with naming(self._path):
-                self._writer.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA))
-            self._rows = []
+        Args:
+            columns: the fields of some records, by name, as they are published, and `shard`, the file that each sample
+                is in.
+        """
+        failed = [status == EditStatus.FAILED for status in columns["status"]]
+        known = dict(columns)
+        if any(failed):
+            for name in _MEASURED:
+                known[name] = [None if lost else value for value, lost in zip(known[name], failed, strict=True)]
+        with naming(self._path):
+            self._batches.append(pa.RecordBatch.from_pydict(known, schema=SCHEMA))
+        self._rows += len(failed)
+        while self._rows >= _ROWS_PER_GROUP:
+            self._write(_ROWS_PER_GROUP)
+
+    def _write(self, count: int) -> None:
+        table = pa.Table.from_batches(self._batches, SCHEMA)
+        with naming(self._path):
+            self._writer.write_table(table.slice(0, count).combine_chunks())
+        self._batches = table.slice(count).to_batches()
+        self._rows -= count
 
     def close(self) -> None:
         """Write the rows that are left and complete the file."""
-        self._flush()
+        if self._rows:
+            self._write(self._rows)
         with naming(self._path):
             self._writer.close()
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
+from augment.dataset.generation import index_of, read_manifest
 from augment.dataset.index import read_columns, read_rows
 from augment.dataset.parts import read_samples
 from augment.dataset.record import RECONSTRUCTION_SUFFIX, edit_key
@@ -36,20 +37,23 @@ _ROWS, _DROPPED_ROWS, _EDITS_PER_ROW = 12, 3, 8
 _BINS = 24
 
 
-def write_overview(ledger: Ledger, manifest: Mapping[str, Any], locators: Mapping[str, str]) -> None:
-    """Write `contact_sheet.png` and `report.html`, each whole or not at all.
+def overview(ledger: Ledger, manifest: Mapping[str, Any], locators: Mapping[str, str]) -> dict[str, bytes]:
+    """Return `contact_sheet.png` and `report.html` by name; with them the file of the kept sources, if it changes.
 
     Args:
+        ledger: of the folder, whose files are in place.
+        manifest: of the published dataset.
         locators: where the sources are now, by key; one that is not named is where the plan says. Sources that were
             shown before are not read again; one that never could be read leaves an empty tile.
     """
+    rows, kept_sources = _rows(ledger, manifest, locators)
     sheet = contact_sheet(
-        _rows(ledger, locators),
+        rows,
         f"{manifest['planned']} planned = {manifest['accepted']} accepted + {manifest['rejected']} rejected "
         f"+ {manifest['failed']} failed; reconstruction {manifest['mean_reconstruction_psnr']:.2f} dB, "
         f"VAE {manifest['mean_vae_psnr']:.2f} dB",
     )
-    with ledger.store.open("index.parquet") as file:
+    with ledger.store.open(index_of(manifest)) as file:
         columns = read_columns(file, ["status", "reconstruction_psnr", "vae_psnr", "label_probability"])
     judged = columns.filter(pc.field("status") != EditStatus.FAILED.value)
     kept = pc.equal(judged["status"], EditStatus.ACCEPTED.value).to_numpy()
@@ -62,8 +66,7 @@ def write_overview(ledger: Ledger, manifest: Mapping[str, Any], locators: Mappin
         _histogram("Label probability (CLIP, zero-shot)", label, kept, 1.0),
     ]
     page = html_report(manifest, histograms, sheet)
-    ledger.store.write(CONTACT_SHEET, sheet)
-    ledger.store.write(REPORT, page.encode())
+    return {CONTACT_SHEET: sheet, REPORT: page.encode(), **kept_sources}
 
 
 def _histogram(title: str, values: Any, kept: Any, upper: float) -> Histogram:
@@ -74,39 +77,51 @@ def _histogram(title: str, values: Any, kept: Any, upper: float) -> Histogram:
     return Histogram(title, edges.tolist(), accepted, rejected)
 
 
-def _rows(ledger: Ledger, locators: Mapping[str, str]) -> list[list[Tile]]:
-    """Return the tiles of a few sources: some spread over the plan, and some of which an edit was dropped."""
+def _rows(
+    ledger: Ledger, manifest: Mapping[str, Any], locators: Mapping[str, str]
+) -> tuple[list[list[Tile]], dict[str, bytes]]:
+    """Return what `_tiles` does of a few sources: some spread over the plan, and some of which an edit was dropped."""
     plan = ledger.read_plan()
     assert plan is not None  # the folder is finalized
-    with ledger.store.open("index.parquet") as file:
+    with ledger.store.open(index_of(manifest)) as file:
         edits = read_columns(file, ["source_key", "status"])
     dropped = edits.filter(pc.field("status") != EditStatus.ACCEPTED.value)["source_key"].unique().to_pylist()
     shown_dropped = set(spread(dropped, _DROPPED_ROWS, "overview"))
     wanted = set(spread(range(plan.sources), _ROWS - len(shown_dropped), "overview"))
     places = enumerate(planned.source.key for unit in ledger.units() for planned in unit.sources)
-    return rows_of(ledger, {key for place, key in places if place in wanted} | shown_dropped, locators)
+    return _tiles(ledger, manifest, {key for place, key in places if place in wanted} | shown_dropped, locators)
 
 
 def rows_of(ledger: Ledger, keys: Container[str], locators: Mapping[str, str]) -> list[list[Tile]]:
     """Return the tiles of some sources of a finalized folder, in the order of its plan: source, reconstruction, edits.
 
     Args:
+        ledger: of the folder.
         keys: of the sources.
-        locators: as for `write_overview`.
+        locators: as for `overview`.
     """
+    manifest = read_manifest(ledger.store)
+    assert manifest is not None  # the folder is finalized
+    return _tiles(ledger, manifest, keys, locators)[0]
+
+
+def _tiles(
+    ledger: Ledger, manifest: Mapping[str, Any], keys: Container[str], locators: Mapping[str, str]
+) -> tuple[list[list[Tile]], dict[str, bytes]]:
+    """Return what `rows_of` does, and by name the file of the sources that are kept, if it changes."""
     plan = ledger.read_plan()
     assert plan is not None  # the folder is finalized
     chosen = [(unit.unit_id, [p for p in unit.sources if p.source.key in keys]) for unit in ledger.units()]
     sources = [planned for _, some in chosen for planned in some]
-    with ledger.store.open("index.parquet") as file:
+    with ledger.store.open(index_of(manifest)) as file:
         index = read_rows(file, [edit_key(p.source.key, v.index) for p in sources for v in p.variants])
     names = {p.source.key: _kept_name(p, index) for p in sources}
-    originals = _keep_sources(ledger.store, [p.source for p in sources], names, locators, plan.fingerprint)
+    originals, files = _kept_sources(ledger.store, [p.source for p in sources], names, locators, plan.fingerprint)
     rows = []
     for unit_id, some in chosen:
         samples = dict(read_samples(ledger, ledger.report_of(unit_id))) if some else {}
         rows += [_row(planned, originals, samples, index) for planned in some]
-    return rows
+    return rows, files
 
 
 def _kept_name(planned: PlannedSource, index: Mapping[str, dict[str, Any]]) -> str:
@@ -115,14 +130,14 @@ def _kept_name(planned: PlannedSource, index: Mapping[str, dict[str, Any]]) -> s
     return f"{planned.source.key}-{row.get('source_sha256', '')[:16]}"
 
 
-def _keep_sources(
+def _kept_sources(
     store: Store,
     sources: Sequence[Source],
     names: Mapping[str, str],
     locators: Mapping[str, str],
     settings: Mapping[str, Any],
-) -> Mapping[str, bytes]:
-    """Return the sources as PNG by key: those kept by an earlier call, and the others, read now and kept.
+) -> tuple[Mapping[str, bytes], dict[str, bytes]]:
+    """Return the sources as PNG by key, those kept before and the others, read now; and the new file of them, if any.
 
     Args:
         names: source key -> name under which it is kept.
@@ -135,11 +150,12 @@ def _keep_sources(
     for source in sources:
         if names[source.key] not in kept and (png := _read_source(source, locators, settings)):
             kept[names[source.key]] = png
-    if kept != before:
-        with store.scratch() as folder:
-            write_tar(folder / "sources.tar", [(name, {"png": png}) for name, png in sorted(kept.items())])
-            store.put(folder / "sources.tar", KEPT_SOURCES)
-    return {key: kept[name] for key, name in names.items() if name in kept}
+    found = {key: kept[name] for key, name in names.items() if name in kept}
+    if kept == before:
+        return found, {}
+    with store.scratch() as folder:
+        write_tar(folder / "sources.tar", [(name, {"png": png}) for name, png in sorted(kept.items())])
+        return found, {KEPT_SOURCES: (folder / "sources.tar").read_bytes()}
 
 
 def _read_source(source: Source, locators: Mapping[str, str], settings: Mapping[str, Any]) -> bytes:

@@ -124,24 +124,53 @@ class EditRecord:
         Raises:
             RecordError: if it is no JSON object, a field is missing, unknown, null or of another type.
         """
-        try:
-            record = json.loads(data)
-        except ValueError as error:
-            raise RecordError(f"not JSON: {error}") from error
-        if not isinstance(record, dict):
-            raise RecordError(f"a record is a JSON object, not {type(record).__name__}")
-        if missing := sorted(_FIELD_TYPES.keys() - record.keys()):
-            raise RecordError(f"fields missing: {', '.join(missing)}")
-        if unknown := sorted(record.keys() - _FIELD_TYPES.keys()):
-            raise RecordError(f"unknown fields: {', '.join(unknown)}")
-        for name, kind in _FIELD_TYPES.items():
-            if type(record[name]) is not kind:
-                raise RecordError(f"{name} is {record[name]!r}, which is no {kind.__name__}")
-        return cls(**record)
+        return cls(**fields_of_record(data))
 
 
 _TYPES_BY_NAME: dict[str, type] = {"str": str, "int": int, "float": float}
 _FIELD_TYPES: dict[str, type] = {f.name: _TYPES_BY_NAME[str(f.type)] for f in fields(EditRecord)}
+_TYPES = tuple(_FIELD_TYPES.values())
+
+
+def fields_of_record(data: bytes) -> dict[str, Any]:
+    """Return the fields of an `EditRecord` from its JSON. Raises as `EditRecord.from_json` does."""
+    try:
+        record = json.loads(data)
+    except ValueError as error:
+        raise RecordError(f"not JSON: {error}") from error
+    if not isinstance(record, dict):
+        raise RecordError(f"a record is a JSON object, not {type(record).__name__}")
+    if missing := sorted(_FIELD_TYPES.keys() - record.keys()):
+        raise RecordError(f"fields missing: {', '.join(missing)}")
+    if len(record) > len(_FIELD_TYPES):
+        raise RecordError(f"unknown fields: {', '.join(sorted(record.keys() - _FIELD_TYPES.keys()))}")
+    if tuple(map(type, map(record.__getitem__, _FIELD_TYPES))) != _TYPES:
+        name, kind = next((name, kind) for name, kind in _FIELD_TYPES.items() if type(record[name]) is not kind)
+        raise RecordError(f"{name} is {record[name]!r}, which is no {kind.__name__}")
+    return record
+
+
+def with_verdict(data: bytes, status: str, reason: str) -> bytes:
+    """Return the JSON of a part's edit with its verdict in the place of `edited` and of no reason.
+
+    As `to_json` would write it, but without reading the rest: quotes inside a text are escaped, so that only the two
+    fields look like this.
+    """
+    if data.count(_EDITED) != 1 or data.count(_NO_REASON) != 1:  # not as `to_json` writes it
+        return replace(EditRecord.from_json(data), status=status, reason=reason).to_json()
+    return data.replace(_EDITED, f'"status": "{status}"'.encode()).replace(_NO_REASON, _reason(reason).encode())
+
+
+def verdict_bytes(status: str, reason: str) -> int:
+    """Return by how many bytes `with_verdict` makes a record longer."""
+    return len(status) - len(EDITED) + len(_reason(reason)) - len(_NO_REASON)
+
+
+_EDITED, _NO_REASON = b'"status": "edited"', b'"reason": ""'
+
+
+def _reason(reason: str) -> str:
+    return f'"reason": {json.dumps(reason)}'
 
 
 def as_json_text(value: Mapping[str, Any]) -> str:

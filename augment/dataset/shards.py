@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from augment.dataset.card import dataset_card
+from augment.dataset.assembly import EXTRA_SCORES, PartScan, PlacedSample, ScannedEdit, write_shard
+from augment.dataset.generation import index_name, shard_name
 from augment.dataset.index import IndexWriter
-from augment.dataset.record import EDITED, EditRecord, edit_files
-from augment.ledger.ledger import Ledger
+from augment.dataset.parts import LocalPart
+from augment.dataset.processes import Processes, Run
+from augment.dataset.record import EDITED, SCORE_FIELDS, verdict_bytes
 from augment.ledger.plan import Plan
-from augment.storage.tar import sha256_file, write_tar
+from augment.ledger.staging import Staging
+from augment.storage.tar import sha256_file
 from augment.types import EditStatus, UnitReport, Verdict
 
-MANIFEST_FORMAT = 1
-STAGING = ".finalize"
+MANIFEST_FORMAT = 2
 Judge = Callable[[Mapping[str, float]], Verdict]
+Entry = dict[str, Any]  # of the manifest, for one file
 
 
 class ShardLimits(BaseModel):
@@ -36,115 +39,128 @@ class ShardLimits(BaseModel):
     )
 
 
-def staged_name(ledger: Ledger, name: str) -> str:
-    """Return the name under which a file waits to be published.
-
-    The fencing token is part of it: a driver that has lost its lock without knowing uses another folder than the next
-    one.
-    """
-    return f"{STAGING}/{ledger.fencing_token}/{name}"
-
-
-class _Staging:
-    """Files built in the scratch folder and put beside the published ones, with the manifest's entry for each."""
-
-    def __init__(self, ledger: Ledger, scratch: Path) -> None:
-        self.ledger, self.scratch = ledger, scratch
-        self.files: dict[str, dict[str, Any]] = {}
-
-    def take(self, path: Path, name: str, **known: Any) -> None:
-        """Move a finished file of the scratch folder to the staged ones."""
-        self.files[name] = {"sha256": sha256_file(path), "bytes": path.stat().st_size} | known
-        self.ledger.confirm_lock()
-        self.ledger.store.put(path, staged_name(self.ledger, name))
-
-    def write(self, name: str, data: bytes) -> None:
-        """Write a small file to the staged ones."""
-        self.files[name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-        self.ledger.confirm_lock()
-        self.ledger.store.write(staged_name(self.ledger, name), data)
-
-
 class _ShardSeries:
-    """`<folder>/<name>-000000.tar` and its statistics, one after the other, each within the limits."""
+    """The shards of one folder, one after the other, each within the limits; with a file of statistics beside each.
 
-    def __init__(self, staging: _Staging, folder: str, name: str, limits: ShardLimits) -> None:
-        self.staging, self.folder, self.name, self.limits = staging, folder, name, limits
-        self.pending: list[tuple[str, dict[str, bytes]]] = []
-        self.records: list[EditRecord] = []
+    Args:
+        folder: in which they will be.
+        generation: of the dataset.
+        limits: of each shard.
+        scratch: a folder on this machine.
+    """
+
+    def __init__(self, folder: str, generation: str, limits: ShardLimits, scratch: Path) -> None:
+        self.folder, self.generation, self.limits, self.scratch = folder, generation, limits, scratch
+        self.samples: list[PlacedSample] = []
+        self.edits: list[ScannedEdit] = []
         self.bytes = 0
         self.count = 0
 
-    def add(self, record: EditRecord, png: bytes) -> str:
-        """Add a sample and return the name of the shard that it will be in."""
-        files = edit_files(record, png)
-        size = sum(map(len, files.values()))
-        if self.pending and (
-            len(self.pending) == self.limits.max_shard_samples or self.bytes + size > self.limits.max_shard_bytes
-        ):
-            self.flush()
-        self.pending.append((record.key, files))
-        self.records.append(record)
+    @property
+    def name(self) -> str:
+        """Return the name of the shard that is being filled."""
+        return shard_name(self.folder, self.generation, self.count)
+
+    def is_full(self, size: int) -> bool:
+        """Return whether a sample of so many bytes belongs to the next shard."""
+        return bool(self.samples) and (
+            len(self.samples) == self.limits.max_shard_samples or self.bytes + size > self.limits.max_shard_bytes
+        )
+
+    def add(self, edit: ScannedEdit, sample: PlacedSample, part: LocalPart, size: int) -> None:
+        """Add a sample of a part. What is in a file that does not stay is copied."""
+        if part.temporary:
+            with self._kept().open("ab") as file:
+                sample = part.copy(sample, file)
+        self.samples.append(sample)
+        self.edits.append(edit)
         self.bytes += size
-        return self._path("tar")
 
-    def _path(self, extension: Literal["tar", "json"]) -> str:
-        stem = f"{self.folder}/{self.name}-{self.count:06d}"
-        return f"{stem}.tar" if extension == "tar" else f"{stem}_stats.json"
+    def _kept(self) -> Path:
+        return self.scratch / f"{Path(self.name).stem}.files"
 
-    def flush(self) -> None:
-        """Stage the samples taken so far as one shard with its statistics."""
-        if not self.pending:
-            return
-        path = self.staging.scratch / f"{self.name}.tar"
-        samples = write_tar(path, self.pending)
-        self.pending = []  # freed before the upload, which may hold the whole shard in memory
-        self.staging.take(path, self._path("tar"), samples=samples)
-        self.staging.write(self._path("json"), json_bytes(_statistics(self.records)))
-        self.records, self.bytes, self.count = [], 0, self.count + 1
+    def take(self) -> tuple[str, list[PlacedSample], bytes, Path]:
+        """Return name, samples, statistics and the file of copies of the shard, and begin the next one."""
+        taken = (self.name, self.samples, json_bytes(_statistics(self.edits)), self._kept())
+        self.samples, self.edits, self.bytes, self.count = [], [], 0, self.count + 1
+        return taken
 
 
 class DatasetBuilder:
-    """Judges edits one by one, and stages their samples and a row of the index for each."""
+    """Judges edits one by one, and stages their samples and a row of the index for each.
 
-    def __init__(self, ledger: Ledger, scratch: Path, limits: ShardLimits) -> None:
-        self.staging = _Staging(ledger, scratch)
+    Args:
+        staging: where finished files go.
+        processes: that write the shards.
+        scratch: a folder on this machine.
+        generation: of the dataset, which is in the names of its files.
+        limits: of each shard.
+    """
+
+    def __init__(
+        self, staging: Staging, processes: Processes, scratch: Path, generation: str, limits: ShardLimits
+    ) -> None:
+        self.staging, self.processes, self.scratch, self.generation = staging, processes, scratch, generation
         self.series: dict[EditStatus, _ShardSeries] = {
-            EditStatus.ACCEPTED: _ShardSeries(self.staging, "shards", "train", limits),
-            EditStatus.REJECTED: _ShardSeries(self.staging, "rejected", "rejected", limits),
+            EditStatus.ACCEPTED: _ShardSeries("shards", generation, limits, scratch),
+            EditStatus.REJECTED: _ShardSeries("rejected", generation, limits, scratch),
         }
         self.index = IndexWriter(scratch / "index.parquet")
+        self.files: dict[str, Entry] = {}
         self.counts: Counter[str] = Counter()
         self.by_class: dict[str, Counter[str]] = {}
         self.reasons: Counter[str] = Counter()
+        self._written: deque[Future[dict[str, Entry]]] = deque()
 
-    def add(self, record: EditRecord, png: bytes, judge: Judge) -> None:
-        """Judge an edit, stage its sample if it has a picture, and count it."""
-        shard = ""
-        if record.status == EDITED:
-            verdict = judge(record.scores())
-            status = EditStatus.ACCEPTED if verdict.keep else EditStatus.REJECTED
-            record = replace(record, status=status.value, reason=verdict.reason)
-            shard = self.series[status].add(record, png)
-        else:
-            status = EditStatus.FAILED
-        self.index.add(record, shard)
-        self.counts[status] += 1
-        self.by_class.setdefault(record.class_name, Counter())[status] += 1
-        if status is not EditStatus.ACCEPTED:
-            self.reasons[reason_kind(record)] += 1
+    def add(self, scan: PartScan, part: LocalPart, judge: Judge) -> None:
+        """Judge the edits of a part, give each that has a picture a place in a shard, and count it."""
+        statuses, reasons, shards = [], [], []
+        for edit in scan.edits:
+            status, reason, shard = EditStatus.FAILED, edit.reason, ""
+            if edit.status == EDITED:
+                verdict = judge({name: edit.scores[name] for name in SCORE_FIELDS})
+                status = EditStatus.ACCEPTED if verdict.keep else EditStatus.REJECTED
+                reason, shard = verdict.reason, self._place(edit, status, verdict.reason, part)
+            statuses.append(status.value)
+            reasons.append(reason)
+            shards.append(shard)
+            self.counts[status] += 1
+            self.by_class.setdefault(edit.class_name, Counter())[status] += 1
+            if status is not EditStatus.ACCEPTED:
+                self.reasons[f"failed: {edit.stage}" if status is EditStatus.FAILED else reason.split()[0]] += 1
+        if scan.edits:
+            self.index.add(scan.columns | {"status": statuses, "reason": reasons, "shard": shards})
+
+    def _place(self, edit: ScannedEdit, status: EditStatus, reason: str, part: LocalPart) -> str:
+        series, size = self.series[status], edit.size + verdict_bytes(status.value, reason)
+        if series.is_full(size):
+            self._write(series)
+        series.add(edit, PlacedSample(edit.key, str(part.path), edit.files, status.value, reason), part, size)
+        return series.name
+
+    def _write(self, series: _ShardSeries) -> None:
+        """Let a process write a shard; wait if all of them are far behind."""
+        self._written.append(self.processes.submit(_written_shard, self.staging, self.scratch, *series.take()))
+        while len(self._written) > 2 * self.processes.count:
+            self.files |= self._written.popleft().result()
 
     def close(
         self, plan: Plan, reports: list[UnitReport], judge_settings: dict[str, Any], inputs: str
     ) -> dict[str, Any]:
         """Stage what is left and return the manifest."""
         for series in self.series.values():
-            series.flush()
+            if series.samples:
+                self._write(series)
         self.index.close()
-        self.staging.take(self.staging.scratch / "index.parquet", "index.parquet")
+        index, name = self.scratch / "index.parquet", index_name(self.generation)
+        self.files[name] = {"sha256": sha256_file(index), "bytes": index.stat().st_size}
+        self.staging.put(index, name)
+        for written in self._written:
+            self.files |= written.result()
         inverted = sum(r.inverted for r in reports)
-        manifest: dict[str, Any] = {
+        return {
             "format": MANIFEST_FORMAT,
+            "generation": self.generation,
             "inputs": inputs,
             "plan": plan.digest,
             "settings": plan.settings,
@@ -160,29 +176,37 @@ class DatasetBuilder:
             "inverted": inverted,
             "mean_reconstruction_psnr": sum(r.psnr_sum for r in reports) / max(1, inverted),
             "mean_vae_psnr": sum(r.vae_psnr_sum for r in reports) / max(1, inverted),
+            "files": dict(sorted(self.files.items())),
         }
-        self.staging.write("README.md", dataset_card(manifest).encode())
-        return manifest | {"files": dict(sorted(self.staging.files.items()))}
 
 
-def reason_kind(record: EditRecord) -> str:
-    """Return what a dropped edit is counted under: the stage of a failure, the score of a rejection."""
-    return f"failed: {record.stage}" if record.status == EditStatus.FAILED else record.reason.split()[0]
+def _written_shard(
+    run: Run, staging: Staging, scratch: Path, name: str, samples: list[PlacedSample], statistics: bytes, kept: Path
+) -> dict[str, Entry]:
+    """Write and stage a shard with its statistics; return their entries of the manifest."""
+    path, beside = scratch / Path(name).name, f"{name.removesuffix('.tar')}_stats.json"
+    sha256, size = run(write_shard, str(path), samples)
+    kept.unlink(missing_ok=True)
+    staging.put(path, name)
+    staging.write(beside, statistics)
+    return {
+        name: {"sha256": sha256, "bytes": size, "samples": len(samples)},
+        beside: {"sha256": hashlib.sha256(statistics).hexdigest(), "bytes": len(statistics)},
+    }
 
 
-def _statistics(records: list[EditRecord]) -> dict[str, Any]:
+def _statistics(edits: list[ScannedEdit]) -> dict[str, Any]:
     """Return what a shard holds, for people and for loaders that want counts."""
 
     def mean(name: str) -> float:
-        return sum(float(getattr(r, name)) for r in records) / len(records)
+        return sum(edit.scores[name] for edit in edits) / len(edits)
 
-    scores = [*records[0].scores(), "inversion_residual", "inversion_evaluations"]
     return {
-        "samples": len(records),
-        "first_key": records[0].key,
-        "last_key": records[-1].key,
-        "classes": dict(sorted(Counter(r.class_name for r in records).items())),
-        "mean": {name: mean(name) for name in scores},
+        "samples": len(edits),
+        "first_key": edits[0].key,
+        "last_key": edits[-1].key,
+        "classes": dict(sorted(Counter(edit.class_name for edit in edits).items())),
+        "mean": {name: mean(name) for name in (*SCORE_FIELDS, *EXTRA_SCORES)},
     }
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from augment.dataset.publish import read_manifest
+from augment.dataset.card import dataset_card
+from augment.dataset.generation import index_of, read_manifest
+from augment.dataset.processes import Processes, process_count
+from augment.dataset.publish import CARD, INDEX
 from augment.dataset.verification import Verification
 from augment.dataset.verify_index import check_index, planned_keys
 from augment.dataset.verify_shards import PublishedShards
@@ -17,11 +21,12 @@ from augment.errors import OutputError
 from augment.ledger.ledger import Ledger
 
 
-def verify(out: Path | str, derived: Sequence[str] = ()) -> Verification:
+def verify(out: Path | str, derived: Sequence[str] = (), processes: int | None = None) -> Verification:
     """Check tars, hashes, schema, pictures, labels, unique keys, and that planned = accepted + rejected + failed.
 
     Args:
         derived: names of files that others make from the dataset, and that are to be there.
+        processes: that share the work; as many as there are cores, if there is much of it.
 
     Raises:
         OutputError: if the folder is no output of this job at all, or its plan is not readable.
@@ -38,9 +43,12 @@ def verify(out: Path | str, derived: Sequence[str] = ()) -> Verification:
     if manifest.get("plan") != plan.digest:
         result.problems.append(f"manifest.json is of the plan {manifest.get('plan')}, plan/ is {plan.digest}")
     result.problems += [f"{name}: missing" for name in derived if not ledger.store.exists(name)]
-    shards = PublishedShards(ledger.store, plan, manifest["files"], result)
-    check_index(ledger, shards, result)
-    shards.close()
+    files = manifest["files"]
+    with Processes(processes or process_count(sum(entry["bytes"] for entry in files.values()))) as shared:
+        shards = PublishedShards(ledger.store, plan, files, result, shared)
+        check_index(ledger, index_of(manifest), shards, result)
+        shards.close()
+    _check_copies(ledger, manifest, result)
     _check_plan(ledger, result)
     total = result.accepted + result.rejected + result.failed
     if total != result.planned:
@@ -52,6 +60,20 @@ def verify(out: Path | str, derived: Sequence[str] = ()) -> Verification:
         if manifest.get(name) != getattr(result, name):
             result.problems.append(f"manifest.json says {name} {manifest.get(name)}, found {getattr(result, name)}")
     return result
+
+
+def _check_copies(ledger: Ledger, manifest: Mapping[str, Any], result: Verification) -> None:
+    """Check the files that are found under one name, whatever the generation."""
+    if index_of(manifest) == INDEX:
+        return  # of an earlier release, which has the one and only file under this name
+    try:
+        if ledger.store.sha256(INDEX) != manifest["files"][index_of(manifest)]["sha256"]:
+            result.problems.append(f"{INDEX}: not the same as {index_of(manifest)}")
+    except FileNotFoundError:
+        result.problems.append(f"{INDEX}: missing")
+    card = ledger.store.read_if_there(CARD)
+    if card != dataset_card(manifest).encode():
+        result.problems.append(f"{CARD}: " + ("missing" if card is None else "not the card of this dataset"))
 
 
 def _check_plan(ledger: Ledger, result: Verification) -> None:

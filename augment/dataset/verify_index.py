@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from augment.dataset.index import read_index, read_rows
 from augment.dataset.record import SCORE_FIELDS, edit_key
 from augment.dataset.verification import Verification
-from augment.dataset.verify_shards import FOLDERS, PublishedShards, Row
+from augment.dataset.verify_samples import Row
+from augment.dataset.verify_shards import STATUS_OF_FOLDER, PublishedShards
 from augment.ledger.ledger import Ledger
 from augment.types import EditStatus
 
@@ -20,13 +21,20 @@ _COLUMNS = ["key", "status", "stage", "reason", "shard", "label", *SCORE_FIELDS]
 _NOT_SHOWN: Row = {"status": EditStatus.FAILED.value, "shard": ""}
 
 
-def check_index(ledger: Ledger, shards: PublishedShards, result: Verification) -> None:
-    """Check that every planned edit has its row, and that the row says what the shards say."""
+def check_index(ledger: Ledger, index: str, shards: PublishedShards, result: Verification) -> None:
+    """Check that every planned edit has its row, and that the row says what the shards say.
+
+    Args:
+        ledger: of the folder.
+        index: name of the index.
+        shards: of the same dataset.
+        result: takes the problems and the counts.
+    """
     join = _Join(shards, result)
     balance: Counter[str] = Counter()  # planned keys minus keys of the index; empty but for a few, as they go along
     planned = planned_keys(ledger)
     try:
-        with ledger.store.open("index.parquet") as file:
+        with ledger.store.open(index) as file:
             for row in read_index(file, _COLUMNS):
                 join.add(row)
                 if (key := next(planned, None)) != row["key"]:
@@ -72,7 +80,7 @@ class _Join:
         self.shards, self.result = shards, result
         self.samples: dict[str, Row] = {}
         self._rows: dict[str, Row] = {}  # those that say they are in a shard, but have found no sample there
-        self._current: dict[str, dict[str, Row]] = {folder: {} for folder in FOLDERS}
+        self._current: dict[str, dict[str, Row]] = {folder: {} for folder in STATUS_OF_FOLDER}
 
     def add(self, row: Row) -> None:
         """Compare a row with its sample if that is read, or keep it until the sample is."""

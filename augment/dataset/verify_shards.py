@@ -2,71 +2,88 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import tarfile
+import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable
+from concurrent.futures import Future
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
-from augment.dataset.record import SAMPLE_FILES, EditRecord
+from augment.dataset.generation import FOLDERS
+from augment.dataset.processes import Processes, Run
 from augment.dataset.verification import Verification
-from augment.errors import ImageError, RecordError
+from augment.dataset.verify_samples import CheckedShard, Expected, Row, check_shard
 from augment.inputs.fit import fit_of
-from augment.inputs.images import decode_image
 from augment.ledger.plan import Plan
 from augment.storage.store import Store
-from augment.storage.tar import iter_tar
 from augment.types import EditStatus
 
-FOLDERS = {"shards": EditStatus.ACCEPTED, "rejected": EditStatus.REJECTED}
-Row = dict[str, Any]  # what the index is to say about a sample: `status` and `shard`; more if it can be read
+STATUS_OF_FOLDER = {"shards": EditStatus.ACCEPTED, "rejected": EditStatus.REJECTED}
 
 
 class PublishedShards:
-    """The published files. Each tar is read once: its hash, its samples, and what the index is to say about them."""
+    """The published files. Each tar is read once: its hash, its samples, and what the index is to say about them.
 
-    def __init__(self, store: Store, plan: Plan, files: dict[str, Any], result: Verification) -> None:
-        self.store, self.plan, self.files, self.result = store, plan, files, result
+    Args:
+        store: the output folder.
+        plan: of the folder.
+        files: what the manifest says about each file, by name.
+        result: takes the problems and the counts.
+        processes: that read the tars, the next ones while the last one is compared.
+
+    Attributes:
+        unread: names of the tars that were not asked for yet.
+    """
+
+    def __init__(
+        self, store: Store, plan: Plan, files: dict[str, Any], result: Verification, processes: Processes
+    ) -> None:
+        self.store, self.plan, self.files, self.result, self.processes = store, plan, files, result, processes
         self.sizes: Counter[tuple[int, int]] = Counter()
+        self._expected = Expected(plan.class_names, plan.config_hash)
         found = {folder: store.list(folder) for folder in FOLDERS}
-        self.unread = dict.fromkeys(name for listed in found.values() for name in listed if name.endswith(".tar"))
-        result.shards = sum(name.startswith("shards/") for name in self.unread)
+        tars = [name for folder in STATUS_OF_FOLDER for name in found[folder] if name.endswith(".tar")]
+        self.unread = dict.fromkeys(tars)
+        self._coming: dict[str, Future[CheckedShard]] = {}
+        result.shards = sum(name.startswith("shards/") for name in tars)
         for name in (name for listed in found.values() for name in listed if name not in files):
             result.problems.append(f"{name}: not in manifest.json; a stale or foreign file")
         for name in files:
             if name in self.unread:
                 continue
             try:
-                self._check_hash(name, store.sha256(name))
+                self.check_hash(name, store.sha256(name))
             except FileNotFoundError:
                 result.problems.append(f"{name}: missing")
 
-    def _check_hash(self, name: str, sha256: str) -> None:
+    def check_hash(self, name: str, sha256: str) -> None:
+        """Note a file that has another hash than the manifest says."""
         if name in self.files and sha256 != self.files[name]["sha256"]:
             self.result.problems.append(f"{name}: its sha256 is not the one in manifest.json")
 
     def read(self, name: str) -> dict[str, Row]:
         """Check every sample of a tar that was not read yet, and return what the index is to say, by key."""
+        folder = name.partition("/")[0]
+        self._let_come([name])
         del self.unread[name]
-        status = FOLDERS[name.partition("/")[0]]
-        data = self.store.read(name)
-        self._check_hash(name, hashlib.sha256(data).hexdigest())
-        shown: dict[str, Row] = {}
-        try:
-            for key, files in iter_tar(io.BytesIO(data)):
-                if key in shown:
-                    self.result.problems.append(f"{name}: the key {key} occurs a second time")
-                shown[key] = {"status": status.value, "shard": name}
-                problems = _sample_problems(key, files, status, self.plan, self.sizes, shown[key])
-                self.result.problems += [f"{name}: {key}: {problem}" for problem in problems]
-        except (tarfile.TarError, OSError) as error:
-            self.result.problems.append(f"{name}: not a readable tar ({error})")
-        if status is EditStatus.ACCEPTED:
-            self.result.accepted += len(shown)
+        ahead = (other for other in self.unread if other.startswith(f"{folder}/"))
+        self._let_come(islice(ahead, self.processes.count))
+        shard = self._coming.pop(name).result()
+        self.check_hash(name, shard.sha256)
+        self.result.problems += shard.problems
+        self.sizes += shard.sizes
+        if STATUS_OF_FOLDER[folder] is EditStatus.ACCEPTED:
+            self.result.accepted += len(shard.rows)
         else:
-            self.result.rejected += len(shown)
-        return shown
+            self.result.rejected += len(shard.rows)
+        return shard.rows
+
+    def _let_come(self, names: Iterable[str]) -> None:
+        for name in names:
+            if name not in self._coming:
+                status = STATUS_OF_FOLDER[name.partition("/")[0]]
+                self._coming[name] = self.processes.submit(_checked, self.store, name, status, self._expected)
 
     def close(self) -> None:
         """Note the problems that are known only when all tars are read."""
@@ -80,34 +97,11 @@ class PublishedShards:
             self.result.problems.append(f"pictures have different sizes: {sizes}")
 
 
-def _sample_problems(
-    key: str, files: dict[str, bytes], status: EditStatus, plan: Plan, sizes: Counter[tuple[int, int]], row: Row
-) -> Iterator[str]:
-    """Yield the problems of one sample; also count its picture's size, and add to `row` what its record says."""
-    if files.keys() != SAMPLE_FILES:
-        yield f"has {', '.join(sorted(files))} instead of {', '.join(sorted(SAMPLE_FILES))}"
-        return
-    try:
-        sizes[decode_image(files["png"]).size] += 1
-    except ImageError as error:
-        yield f"png: {error}"
-    try:
-        record = EditRecord.from_json(files["json"])
-    except RecordError as error:
-        yield f"json: {error}"
-        return
-    row |= {"reason": record.reason, "label": record.label} | record.scores()
-    if record.key != key:
-        yield f"json: key is {record.key}"
-    if record.status != status:
-        yield f"json: status is {record.status} in a shard of {status} edits"
-    if bool(record.reason) != (status is EditStatus.REJECTED):
-        yield f"json: an edit that was {status} has the reason {record.reason!r}"
-    if files["cls"] != str(record.label).encode():
-        yield f"cls is {files['cls']!r}, the label in json {record.label}"
-    if plan.class_names.get(record.label) != record.class_name:
-        yield f"json: label {record.label} is not the class {record.class_name!r} of the plan"
-    if files["txt"] != record.target_prompt.encode():
-        yield "txt is not the target prompt in json"
-    if record.config_hash != plan.config_hash:
-        yield f"json: config_hash is {record.config_hash}, the plan's {plan.config_hash}"
+def _checked(run: Run, store: Store, name: str, status: EditStatus, expected: Expected) -> CheckedShard:
+    with tempfile.TemporaryDirectory(prefix="augment-") as folder:
+        path = store.local_path(name)
+        if path is None:
+            path = Path(folder) / "shard.tar"
+            store.download(name, path)
+        shard: CheckedShard = run(check_shard, str(path), name, status, expected)
+    return shard

@@ -10,7 +10,7 @@ from augment.types import Source
 # Kinds of what is left out because of where it is; kinds of files are in `augment.inputs.formats`.
 BROKEN_LINK, LOOP, LINKED_TWICE, NO_FILE = "broken link", "link that leads back up", "folder linked twice", "no file"
 FOLDER, LINK, MORE_IMAGES, OTHER_SPLIT = "folder", "link", "further image of a sample", "row of another split"
-NOT_LOOKED_AT, UNREADABLE = "not looked at", "not readable"
+NOT_LOOKED_AT, UNREADABLE, NOT_PUBLISHED = "not looked at", "not readable", "shard that manifest.json does not name"
 
 
 @dataclass(frozen=True)

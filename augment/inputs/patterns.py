@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,9 +13,11 @@ from braceexpand import braceexpand
 
 from augment.errors import InputError
 from augment.inputs.formats import HIDDEN, UNKNOWN, is_hidden, kind_of_name
-from augment.inputs.listing import FOLDER
-from augment.inputs.locate import below, filesystem, is_url, join, missing, plain, reaching
+from augment.inputs.listing import FOLDER, NOT_PUBLISHED
+from augment.inputs.locate import below, filesystem, is_url, join, missing, plain, reaching, read_file
 from augment.inputs.walk import list_folder, what_is_in
+
+PUBLISHED = ("shards", "rejected")  # folders in the output of `augment expand`
 
 
 def expand_shards(path: Path | str | Sequence[str]) -> list[str]:
@@ -78,11 +81,14 @@ def _expand_url(url: str, extensions: tuple[str, ...]) -> tuple[list[str], Count
 
 def _directly_in(folder: str, extensions: tuple[str, ...]) -> tuple[list[str], Counter[str]]:
     names, left_out = [], Counter[str]()
+    published = _published(folder) if ".tar" in extensions else None
     for name, size in list_folder(folder).items():
         if is_hidden(name):
             left_out[HIDDEN] += 1
         elif size is None:
             left_out[FOLDER] += 1
+        elif published is not None and name.endswith(extensions) and name not in published:
+            left_out[NOT_PUBLISHED] += 1
         elif name.endswith(extensions):
             names.append(join(folder.rstrip("/"), name))
         else:
@@ -91,6 +97,21 @@ def _directly_in(folder: str, extensions: tuple[str, ...]) -> tuple[list[str], C
         what = what_is_in(folder, extensions)
         raise InputError(f"no {' or '.join(extensions)} file in the folder {folder}: {what}")
     return names, left_out
+
+
+def _published(folder: str) -> set[str] | None:
+    """Return the names of the files in a folder of `augment expand` that its manifest names; None for any other folder.
+
+    While such a folder is published anew, the shards of two datasets lie in it.
+    """
+    above, _, name = folder.rstrip("/").rpartition("/")
+    if name not in PUBLISHED:
+        return None
+    try:
+        manifest = json.loads(read_file(join(above or ("/" if folder.startswith("/") else "."), "manifest.json")))
+        return {file.partition("/")[2] for file in dict(manifest["files"]) if file.startswith(f"{name}/")}
+    except (InputError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _expand_braces(pattern: str) -> Iterator[str]:

@@ -43,20 +43,17 @@ class Lease:
     Args:
         store: the folder.
         number: the fencing token.
-        clock: this process's own, in seconds; goes on while the process is suspended.
         date: seconds since 1970, by the clock of this machine.
     """
 
-    def __init__(self, store: Store, number: int, clock: Seconds = time.monotonic, date: Seconds = time.time) -> None:
-        self._store, self.number, self._clock, self._date = store, number, clock, date
-        self._renewed = 0.0
+    def __init__(self, store: Store, number: int, date: Seconds = time.time) -> None:
+        self._store, self.number, self._date = store, number, date
         self._token = uuid.uuid4().hex
         self._lost = False
 
     def take(self) -> bool:
         """Create the file of this number; return whether this driver is the holder now."""
-        name, self._renewed = _name(self.number), self._clock()
-        if not self._store.create(name, self._content(released=False)):
+        if not self._store.create(_name(self.number), self._content(released=False)):
             # The file may be this lease's own: a store may have carried out a call that was then repeated.
             held = _read(self._store, self.number)
             if held is None or held.get("token") != self._token:
@@ -72,17 +69,12 @@ class Lease:
         if max(_numbers(self._store), default=0) > self.number:
             self._lost = True
         else:
-            now = self._clock()
             self._store.write(_name(self.number), self._content(released=False))
-            self._renewed = now
 
     def confirm(self) -> None:
-        """Do as `check` does, but ask the store first, unless the lease was renewed less than `SECONDS` / 3 ago.
-
-        Call it before every change that two drivers must not both make.
-        """
-        if self._clock() - self._renewed > SECONDS / 3:
-            self.renew()
+        """Do as `check` does, but ask the store first: before every change that two drivers must not both make."""
+        if max(_numbers(self._store), default=0) > self.number:
+            self._lost = True
         self.check()
 
     def check(self) -> None:
@@ -106,12 +98,11 @@ class Lease:
         return self._store.at(_name(self.number))
 
 
-def acquire(store: Store, clock: Seconds = time.monotonic, date: Seconds = time.time) -> Lease:
+def acquire(store: Store, date: Seconds = time.time) -> Lease:
     """Take the lease of a folder; waits for up to `SECONDS` where that of another machine may or may not be old.
 
     Args:
         store: the folder.
-        clock: this process's own, in seconds; goes on while the process is suspended.
         date: seconds since 1970, by the clock of this machine.
 
     Raises:
@@ -123,7 +114,7 @@ def acquire(store: Store, clock: Seconds = time.monotonic, date: Seconds = time.
             f"{store} is being written by another run ({holder}). Wait for it, stop it, or choose another output.path. "
             f"(Should its machine be gone: the lease ends {SECONDS:.0f} s after it was renewed last.)"
         )
-    lease = Lease(store, number + 1, clock, date)
+    lease = Lease(store, number + 1, date)
     if not lease.take():
         raise OutputError(f"{store} was taken by another run at this moment. Choose another output.path, or wait.")
     if store.create(_name(number + 1), b""):

@@ -26,8 +26,9 @@ from augment.errors import OutputError
 from augment.ledger.events import EventLog
 from augment.ledger.lease import Lease, acquire, kept_alive
 from augment.ledger.plan import Plan, fingerprint_difference, pixel_settings
-from augment.ledger.plan_files import read_plan, read_units, remove_other_plans, write_plan
+from augment.ledger.plan_files import files_of_other_plans, read_plan, read_units, write_plan
 from augment.ledger.report import report_from_json, report_to_json
+from augment.ledger.staging import Staging, fence
 from augment.storage.resolve import open_store
 from augment.storage.store import Store
 from augment.storage.tar import sha256_file, write_tar
@@ -55,20 +56,17 @@ class Ledger:
 
     # ---- who may write --------------------------------------------------------------------------------------------
     @contextlib.contextmanager
-    def lock(
-        self, clock: Callable[[], float] = time.monotonic, date: Callable[[], float] = time.time
-    ) -> Iterator[Lease]:
+    def lock(self, date: Callable[[], float] = time.time) -> Iterator[Lease]:
         """Hold the lease of this folder for as long as the block lasts, so that there is one driver only.
 
         Args:
-            clock: this process's own, in seconds.
             date: seconds since 1970, by the clock of this machine.
 
         Raises:
-            OutputError: if another driver holds it, or the folder cannot be written.
+            OutputError: if another driver holds it, or has taken it over meanwhile, or the folder cannot be written.
         """
         try:
-            lease = acquire(self.store, clock, date)
+            lease = acquire(self.store, date)
         except OutputError:
             raise
         except Exception as error:  # object stores have errors of their own for missing buckets and credentials
@@ -77,9 +75,18 @@ class Ledger:
                 f"output.path: {self.store} cannot be written ({reason}). Name a folder you can write to."
             ) from error
         with kept_alive(lease):
+            fence(self.store, lease.number)
             self._lease = lease
             try:
                 yield lease
+            except Exception:
+                # Whatever went wrong, such as a file that is gone: if the lease is lost, that is why.
+                with contextlib.suppress(OSError):
+                    lease.confirm()
+                raise
+            else:
+                with contextlib.suppress(OSError):
+                    lease.confirm()
             finally:
                 self._lease = None
                 self.log.flush()
@@ -93,6 +100,11 @@ class Ledger:
         """Raise OutputError if another driver has taken the lease over, which a suspended process learns of late."""
         if self._lease:
             self._lease.confirm()
+
+    @property
+    def staging(self) -> Staging:
+        """Return where files wait that only the holder of the lease may put in place, or remove."""
+        return Staging(self.store, self.fencing_token, self.confirm_lock)
 
     # ---- plan -----------------------------------------------------------------------------------------------------
     def read_plan(self) -> Plan | None:
@@ -211,7 +223,6 @@ class Ledger:
         Raises:
             OutputError: if all parts of a published dataset are gone; then nothing is touched.
         """
-        self.confirm_lock()  # a part without a commit may belong to a new driver
         reports, parts = self.committed(), self.store.list("parts")
         if reports and not parts and self.store.exists("manifest.json"):
             raise OutputError(
@@ -219,9 +230,10 @@ class Ledger:
                 "would make everything again. Restore parts/; if that is wanted, delete commits/ and manifest.json."
             )
         done = {u: r for u, r in reports.items() if f"parts/{r.part}" in parts}
-        self.store.remove(f"commits/{unit_id}.json" for unit_id in reports.keys() - done.keys())
-        self.store.remove(parts.keys() - {f"parts/{report.part}" for report in done.values()})
-        self.store.sweep()
+        self.staging.remove(f"commits/{unit_id}.json" for unit_id in reports.keys() - done.keys())
+        # Listed before the lease is confirmed: what a new driver's workers write is not among them.
+        self.staging.remove(parts.keys() - {f"parts/{report.part}" for report in done.values()})
+        self.store.sweep(self.confirm_lock)
         return done
 
     def forget_other_plans(self, plan: Plan) -> None:
@@ -229,14 +241,13 @@ class Ledger:
 
         Call it under the lock, once all units of the plan are done and published.
         """
-        self.confirm_lock()
         wanted = {f"commits/{unit_id}.json" for unit_id in plan.unit_ids}
         others = [name for name in self.store.list("commits") if name.endswith(".json") and name not in wanted]
         dropped = [report_from_json(self.store.at(name), data) for name, data in self.store.read_many(others)]
         # Commits first: a part without a commit is swept by the next run, a commit without its part is a loss.
-        self.store.remove(others)
-        self.store.remove(f"parts/{report.part}" for report in dropped)
-        remove_other_plans(self.store, plan)
+        self.staging.remove(others)
+        self.staging.remove(f"parts/{report.part}" for report in dropped)
+        self.staging.remove(files_of_other_plans(self.store, plan))
 
     def has_part(self, report: UnitReport) -> bool:
         """Return whether the part of a report exists."""

@@ -46,7 +46,7 @@ def write_plan(
 ) -> Plan:
     """Write the units, then the head, which makes the plan valid; return the plan.
 
-    Another plan is replaced. Its units, and what is done of them, stay; see `remove_other_plans`.
+    Another plan is replaced. Its units, and what is done of them, stay; see `files_of_other_plans`.
 
     Args:
         store: the output folder.
@@ -110,11 +110,10 @@ def read_units(store: Store, plan: Plan | None = None) -> Iterator[Unit]:
             yield unit
 
 
-def remove_other_plans(store: Store, plan: Plan) -> None:
-    """Remove the units of all plans but one."""
+def files_of_other_plans(store: Store, plan: Plan) -> list[str]:
+    """Return the names of the files with the units of all plans but one."""
     prefix = _prefix(plan.fingerprint)
-    listed = store.list("plan")
-    store.remove(name for name in listed if name.startswith(_UNITS) and not name.startswith(prefix))
+    return [name for name in store.list("plan") if name.startswith(_UNITS) and not name.startswith(prefix)]
 
 
 def _prefix(fingerprint: Mapping[str, Any]) -> str:

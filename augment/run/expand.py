@@ -231,7 +231,7 @@ def _run(
             raise
         finally:
             with contextlib.suppress(OutputError):
-                lease.check()  # once the lease is lost, the status belongs to the new driver
+                lease.confirm()  # once the lease is lost, the status belongs to the new driver
                 watch.write_status(state)
 
 

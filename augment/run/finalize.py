@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from augment.config import load_config, resolved_yaml
-from augment.dataset.overview import CONTACT_SHEET, FILES, write_overview
-from augment.dataset.publish import publish
+from augment.dataset.overview import CONTACT_SHEET, FILES, overview
+from augment.dataset.publish import Derived, publish
 from augment.dataset.shards import ShardLimits
 from augment.errors import ConfigError, OutputError
 from augment.filters import judge_edit
 from augment.ledger.ledger import Ledger
 from augment.run.config import ExpandConfig
 from augment.run.findings import Findings, filter_problems
+
+RESOLVED = "run/config.resolved.yaml"
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,9 @@ def finalize(out: Path | str, overrides: Sequence[str] = (), config_path: Path |
         reason = "finalize changes filters.* and output.max_* only; all else needs `augment expand`"
         raise ConfigError("the overrides", [f"-o {o}: {reason}" for o in foreign])
     try:
-        resolved = ledger.store.read("run/config.resolved.yaml")
+        resolved = ledger.store.read(RESOLVED)
     except (FileNotFoundError, NotADirectoryError):
-        raise OutputError(
-            f"{out} has no run/config.resolved.yaml: it is no output folder of `augment expand`."
-        ) from None
+        raise OutputError(f"{out} has no {RESOLVED}: it is no output folder of `augment expand`.") from None
     with ledger.store.scratch() as folder:
         own = folder / "config.resolved.yaml"
         own.write_bytes(resolved)
@@ -93,7 +93,7 @@ def finalize(out: Path | str, overrides: Sequence[str] = (), config_path: Path |
             config = load_config(own, ExpandConfig)
             changed = load_config(config_path or own, ExpandConfig, overrides)
         except ConfigError as error:
-            known = ledger.store.at("run/config.resolved.yaml")
+            known = ledger.store.at(RESOLVED)
             raise ConfigError(
                 error.source.replace(str(own), known), [p.replace(str(own), known) for p in error.problems]
             ) from None
@@ -103,7 +103,9 @@ def finalize(out: Path | str, overrides: Sequence[str] = (), config_path: Path |
         Findings(tuple(filter_problems(config.filters, plan.class_names))).raise_any()
     with ledger.lock():
         manifest = publish_run(ledger, config, {}, check_hashes=True)
-        ledger.write_run_file("config.resolved.yaml", resolved_yaml(config))
+        ledger.staging.write(RESOLVED, resolved_yaml(config).encode())
+        ledger.staging.put_in_place([RESOLVED])
+        ledger.staging.clear()
     return Summary(ledger.store.url, manifest, 0, 0.0)
 
 
@@ -123,11 +125,9 @@ def publish_run(
         judge=partial(judge_edit, config=config.filters),
         judge_settings=config.filters.model_dump(mode="json"),
         limits=ShardLimits(**config.output.model_dump(exclude={"path"})),
-        derived=FILES,
+        derived=Derived(FILES, partial(overview, ledger, locators=locators)),
         check_hashes=check_hashes,
     )
-    if result.changed or not all(ledger.store.exists(name) for name in FILES):
-        write_overview(ledger, result.manifest, locators)
     if (plan := ledger.read_plan()) is not None:
         ledger.forget_other_plans(plan)
     return result.manifest

@@ -31,7 +31,7 @@ from augment.seeding import spread
 from augment.types import Source
 
 # What a run writes into its folder, besides run/.
-_FOLDERS = ("plan", "parts", "commits", "shards", "rejected")
+_FOLDERS = ("plan", "parts", "commits", "shards", "rejected", "index")
 _FILES = (PREVIEW_FILE, "manifest.json", "index.parquet", "README.md", *FILES)
 
 

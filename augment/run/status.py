@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from augment.dataset.publish import read_manifest
+from augment.dataset.generation import read_manifest
 from augment.errors import OutputError
 from augment.ledger.in_flight import DEATHS_ALONE
 from augment.ledger.lease import holder

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -75,6 +75,12 @@ class LocalStore(Store):
                         found[f"{prefix}{entry.name}"] = entry.stat().st_size
         return dict(sorted(found.items()))
 
+    def folders(self, folder: str) -> set[str]:
+        try:
+            return {path.name for path in (self.root / folder).iterdir() if path.is_dir()}
+        except (FileNotFoundError, NotADirectoryError):
+            return set()
+
     def exists(self, name: str) -> bool:
         return (self.root / name).is_file()
 
@@ -120,9 +126,23 @@ class LocalStore(Store):
         for name in names:
             (self.root / name).unlink(missing_ok=True)
 
+    def withdraw(self, names: Iterable[str], folder: str) -> None:
+        for name in names:
+            try:
+                os.rename(self.root / name, self.root / folder / uuid.uuid4().hex)
+            except FileNotFoundError:
+                if not (self.root / folder).is_dir():
+                    raise
+
+    @property
+    def withdraws_at_once(self) -> bool:
+        return True
+
     def clear(self, folder: str) -> None:
+        gone = self.root / f".removed-{uuid.uuid4().hex}.tmp"
         with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(self.root / folder)
+            os.rename(self.root / folder, gone)  # at once, whatever is written into it meanwhile
+            shutil.rmtree(gone, ignore_errors=True)
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -134,7 +154,12 @@ class LocalStore(Store):
         finally:
             shutil.rmtree(path, ignore_errors=True)
 
-    def sweep(self) -> None:
-        for folder in ("", "run", "run/in_flight", "plan", "commits", "parts", "shards", "rejected"):
-            for path in (self.root / folder).glob(".*.tmp"):
-                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    def sweep(self, confirm: Callable[[], None] = lambda: None) -> None:
+        folders = ("", "run", "run/in_flight", "plan", "commits", "parts", "shards", "rejected", "index")
+        paths = [path for folder in folders for path in (self.root / folder).glob(".*.tmp")]
+        confirm()
+        for path in paths:
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+    def local_path(self, name: str) -> Path | None:
+        return self.root / name

@@ -107,6 +107,12 @@ class ObjectStore(Store):
         files = (entry for entry in entries if entry["type"] == "file" and not entry["name"].endswith("/"))
         return dict(sorted((entry["name"][cut:], int(entry["size"])) for entry in files))
 
+    def folders(self, folder: str) -> set[str]:
+        with self._as_os_error(folder):
+            paths: list[str] = self._fs.find(self._path(folder))
+        cut = len(self._path(folder)) + 1
+        return {path[cut:].partition("/")[0] for path in paths if "/" in path[cut:]}
+
     def exists(self, name: str) -> bool:
         with self._as_os_error(name):
             return bool(self._fs.isfile(self._path(name)))
@@ -163,6 +169,13 @@ class ObjectStore(Store):
         with contextlib.suppress(FileNotFoundError), self._as_os_error(name):
             self._fs.rm_file(self._path(name))
 
+    def withdraw(self, names: Iterable[str], folder: str) -> None:
+        self.remove(names)
+
+    @property
+    def withdraws_at_once(self) -> bool:
+        return False
+
     def clear(self, folder: str) -> None:
         with self._as_os_error(folder):
             paths: list[str] = self._fs.find(self._path(folder))
@@ -174,7 +187,7 @@ class ObjectStore(Store):
         with tempfile.TemporaryDirectory(prefix="augment-") as folder:
             yield Path(folder)
 
-    def sweep(self) -> None:
+    def sweep(self, confirm: Callable[[], None] = lambda: None) -> None:
         """Do nothing: an upload that did not end leaves no visible object."""
 
     def read_many(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:

@@ -57,6 +57,9 @@ class RetryingStore(Store):
     def list(self, folder: str = "") -> dict[str, int]:
         return self._retried(lambda: self._store.list(folder))
 
+    def folders(self, folder: str) -> set[str]:
+        return self._retried(lambda: self._store.folders(folder))
+
     def exists(self, name: str) -> bool:
         return self._retried(lambda: self._store.exists(name))
 
@@ -79,14 +82,25 @@ class RetryingStore(Store):
         wanted = list(names)
         self._retried(lambda: self._store.remove(wanted))
 
+    def withdraw(self, names: Iterable[str], folder: str) -> None:
+        wanted = list(names)
+        self._retried(lambda: self._store.withdraw(wanted, folder))
+
+    @property
+    def withdraws_at_once(self) -> bool:
+        return self._store.withdraws_at_once
+
     def clear(self, folder: str) -> None:
         self._retried(lambda: self._store.clear(folder))
 
     def scratch(self) -> AbstractContextManager[Path]:
         return self._store.scratch()
 
-    def sweep(self) -> None:
-        self._retried(self._store.sweep)
+    def sweep(self, confirm: Callable[[], None] = lambda: None) -> None:
+        self._retried(lambda: self._store.sweep(confirm))
+
+    def local_path(self, name: str) -> Path | None:
+        return self._store.local_path(name)
 
     def read_many(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         return self._store.read_many(names)

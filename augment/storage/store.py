@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -65,6 +66,10 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def folders(self, folder: str) -> set[str]:
+        """Return the names, without those of their folders, of the folders directly in a folder that hold files."""
+
+    @abstractmethod
     def exists(self, name: str) -> bool:
         """Return whether a file exists."""
 
@@ -93,6 +98,22 @@ class Store(ABC):
         """Delete files; a file that does not exist is no error."""
 
     @abstractmethod
+    def withdraw(self, names: Iterable[str], folder: str) -> None:
+        """Delete files, on condition that a folder exists; one that does not exist is no error.
+
+        On a disk each is moved into the folder, which fails in the moment in which the folder has gone. An object store
+        has no such step, see `withdraws_at_once`, and deletes without the condition.
+
+        Raises:
+            FileNotFoundError: if there is no such folder.
+        """
+
+    @property
+    @abstractmethod
+    def withdraws_at_once(self) -> bool:
+        """Return whether the condition of `withdraw` and its deed are one step."""
+
+    @abstractmethod
     def clear(self, folder: str) -> None:
         """Delete a folder with all its files, if it exists."""
 
@@ -101,8 +122,21 @@ class Store(ABC):
         """Return a new local folder to build files in, from which `put` is cheap; deleted after the block."""
 
     @abstractmethod
-    def sweep(self) -> None:
-        """Remove unfinished files of writers that were killed. Only call it while nobody writes."""
+    def sweep(self, confirm: Callable[[], None] = lambda: None) -> None:
+        """Remove unfinished files of writers that were killed. Only call it while nobody writes.
+
+        Args:
+            confirm: called when it is known what to remove, and before it is; raises to prevent it.
+        """
+
+    def local_path(self, name: str) -> Path | None:
+        """Return the path of a file that can be opened as it lies there; None in an object store."""
+        return None
+
+    def download(self, name: str, local: Path) -> None:
+        """Copy a file to this machine, in pieces. Raises FileNotFoundError if there is none."""
+        with self.open(name) as file, local.open("wb") as copy:
+            shutil.copyfileobj(file, copy, _PIECE)
 
     def sha256(self, name: str) -> str:
         """Return the hexadecimal SHA-256 of a file, read in pieces. Raises FileNotFoundError if there is none."""

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import os
 import re
 import tarfile
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, Self
 
+from augment.storage.tar_members import BLOCK, member_header, padding
+
 KEY_PATTERN = re.compile(r"[A-Za-z0-9_/-]+")
 EXTENSION_PATTERN = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+_BUFFER = 2**18  # bytes
 
 
 @contextlib.contextmanager
@@ -28,7 +30,7 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
     try:
-        with naming(path), beside.open("xb") as file:
+        with naming(path), beside.open("xb", buffering=_BUFFER) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -68,12 +70,17 @@ def write_bytes_atomic(path: Path | str, data: bytes) -> None:
         file.write(data)
 
 
-def write_tar(path: Path | str, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> int:
+def write_tar(
+    path: Path | str,
+    samples: Iterable[tuple[str, Mapping[str, bytes]]],
+    update: Callable[[bytes], object] = lambda data: None,
+) -> int:
     """Write samples, in the order given, as one tar, atomically; its bytes depend on the samples only.
 
     Args:
         path: the tar; its folder is created. Nothing appears there before the last sample is written and synced.
         samples: pairs of key and files by extension (lower case, no leading dot). Consumed one at a time.
+        update: called with all bytes of the tar in turn, such as the `update` of a hash.
 
     Returns:
         the number of samples written.
@@ -83,7 +90,13 @@ def write_tar(path: Path | str, samples: Iterable[tuple[str, Mapping[str, bytes]
             sample has no files.
     """
     seen: set[str] = set()
-    with _replacing(Path(path)) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as tar:
+    size = 0
+    with _replacing(Path(path)) as file:
+
+        def write(data: bytes) -> int:
+            update(data)
+            return file.write(data)
+
         for key, files in samples:
             if not KEY_PATTERN.fullmatch(key):
                 raise ValueError(f"{path}: the key {key!r} has characters other than A-Z a-z 0-9 _ / -")
@@ -95,10 +108,10 @@ def write_tar(path: Path | str, samples: Iterable[tuple[str, Mapping[str, bytes]
             for extension, data in sorted(files.items()):
                 if not EXTENSION_PATTERN.fullmatch(extension):
                     raise ValueError(f"{path}: {extension!r} of {key!r} is no lower-case extension like 'png'")
-                member = tarfile.TarInfo(f"{key}.{extension}")
-                member.size, member.mtime, member.mode = len(data), 0, 0o644
-                member.uid = member.gid = 0
-                tar.addfile(member, io.BytesIO(data))
+                pieces = (member_header(f"{key}.{extension}", len(data)), data, padding(len(data)))
+                size += sum(map(write, pieces))
+        size += write(bytes(2 * BLOCK))  # the end-of-archive mark
+        write(bytes(-size % tarfile.RECORDSIZE))
     return len(seen)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from augment.dataset.generation import read_manifest, shard_name
 from augment.dataset.publish import Published
 from augment.dataset.publish import publish as publish_dataset
 from augment.dataset.record import (
@@ -22,6 +23,7 @@ from augment.dataset.shards import Judge, ShardLimits
 from augment.inputs.images import encode_png
 from augment.ledger.ledger import Ledger
 from augment.ledger.plan import Plan, cut_units
+from augment.storage.resolve import open_store
 from augment.types import (
     PlannedSource,
     Source,
@@ -104,6 +106,14 @@ def finished_ledger(out: Path | str, count: int = 5, unit_size: int = 2, **setti
     return ledger
 
 
+def shard_of(out: Ledger | Path | str, number: int = 0, folder: str = "shards") -> str:
+    """The name of a published shard."""
+    store = out.store if isinstance(out, Ledger) else open_store(out)
+    manifest = read_manifest(store)
+    assert manifest is not None
+    return shard_name(folder, manifest["generation"], number)
+
+
 def at_least(minimum: float) -> Judge:
     """Keeps edits by their label probability alone."""
 
@@ -114,7 +124,9 @@ def at_least(minimum: float) -> Judge:
     return judge
 
 
-def publish(ledger: Ledger, minimum: float = 0.35, check_hashes: bool = False, **limits: int) -> Published:
+def publish(
+    ledger: Ledger, minimum: float = 0.35, check_hashes: bool = False, processes: int | None = None, **limits: int
+) -> Published:
     """Finalize with `at_least(minimum)`; `limits` are those of the shards."""
     return publish_dataset(
         ledger,
@@ -122,4 +134,5 @@ def publish(ledger: Ledger, minimum: float = 0.35, check_hashes: bool = False, *
         judge_settings={"min": minimum},
         limits=ShardLimits(**limits),
         check_hashes=check_hashes,
+        processes=processes,
     )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from augment.dataset.overview import FILES, KEPT_SOURCES, write_overview
+from augment.dataset.generation import read_manifest
+from augment.dataset.overview import FILES, KEPT_SOURCES, overview
+from augment.dataset.publish import Derived
 from augment.dataset.publish import publish as publish_dataset
-from augment.dataset.publish import read_manifest
 from augment.dataset.shards import ShardLimits
 from augment.inputs.images import encode_png
 from augment.ledger.ledger import Ledger
@@ -18,11 +20,16 @@ from tests.dataset.parts import finished_ledger
 from tests.object_store import FreshUrl
 
 
-def overview(ledger: Ledger, locators: dict[str, str]) -> list[bytes]:
-    published = publish_dataset(
-        ledger, judge=lambda scores: Verdict(True, "", 1.0), judge_settings={}, limits=ShardLimits(), derived=FILES
+def shown(ledger: Ledger, locators: dict[str, str]) -> list[bytes]:
+    """Publish, and return what is there for people then."""
+    ledger.store.remove([FILES[0]])  # so that they are made again
+    publish_dataset(
+        ledger,
+        judge=lambda scores: Verdict(True, "", 1.0),
+        judge_settings={},
+        limits=ShardLimits(),
+        derived=Derived(FILES, partial(overview, ledger, locators=locators)),
     )
-    write_overview(ledger, published.manifest, locators)
     return [ledger.store.read(name) for name in FILES]
 
 
@@ -37,16 +44,16 @@ def locators(tmp_path: Path) -> dict[str, str]:
 
 def test_sources_that_were_shown_stay_when_their_folder_is_gone(tmp_path: Path, locators: dict[str, str]) -> None:
     ledger = finished_ledger(tmp_path / "out")
-    empty = overview(finished_ledger(tmp_path / "other"), {})
-    first = overview(ledger, locators)
+    empty = shown(finished_ledger(tmp_path / "other"), {})
+    first = shown(ledger, locators)
     assert first[0] != empty[0]
-    assert overview(ledger, {}) == first
+    assert shown(ledger, {}) == first
 
 
 def test_a_source_that_was_not_there_is_shown_once_it_is(tmp_path: Path, locators: dict[str, str]) -> None:
     ledger = finished_ledger(tmp_path / "out")
-    without = overview(ledger, {})
-    assert overview(ledger, locators) != without
+    without = shown(ledger, {})
+    assert shown(ledger, locators) != without
 
 
 def test_on_an_object_store(
@@ -55,16 +62,16 @@ def test_on_an_object_store(
     object_store: FreshUrl,
 ) -> None:
     local, remote = finished_ledger(tmp_path / "out"), finished_ledger(object_store())
-    files = overview(local, locators)
-    assert overview(remote, locators) == files
-    assert overview(remote, {}) == files  # from the sources that it has kept
+    files = shown(local, locators)
+    assert shown(remote, locators) == files
+    assert shown(remote, {}) == files  # from the sources that it has kept
     assert remote.store.read(KEPT_SOURCES) == local.store.read(KEPT_SOURCES)
 
 
 def test_only_what_is_shown_is_read(tmp_path: Path, locators: dict[str, str]) -> None:
     """Of 25 sources 12 are shown: parts of the others, and their sources, may be gone."""
     ledger = finished_ledger(tmp_path, count=25, unit_size=1)
-    files = overview(
+    files = shown(
         ledger, dict.fromkeys((p.source.key for u in ledger.units() for p in u.sources), next(iter(locators.values())))
     )
     kept = {name.rpartition("-")[0] for name, _ in iter_tar(tmp_path / KEPT_SOURCES)}
@@ -74,5 +81,4 @@ def test_only_what_is_shown_is_read(tmp_path: Path, locators: dict[str, str]) ->
             ledger.store.remove([f"parts/{ledger.report_of(unit.unit_id).part}"])
     manifest = read_manifest(ledger.store)
     assert manifest is not None
-    write_overview(ledger, manifest, {})
-    assert [ledger.store.read(name) for name in FILES] == files
+    assert [overview(ledger, manifest, {})[name] for name in FILES] == files

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from augment.dataset.generation import FOLDERS, index_of, read_manifest
 from augment.dataset.index import IndexWriter, read_index, read_rows
 from augment.dataset.parts import read_part, read_reconstructions
+from augment.dataset.publish import Derived
 from augment.dataset.publish import publish as publish_dataset
-from augment.dataset.publish import read_manifest
 from augment.dataset.record import SCORE_FIELDS, EditRecord, planned_record
 from augment.dataset.shards import ShardLimits
 from augment.errors import OutputError
@@ -22,12 +24,13 @@ from tests.dataset.parts import (
     finished_ledger,
     planned_sources,
     publish,
+    shard_of,
 )
 
 
 def tree(out: Path) -> dict[str, tuple[str, int, int]]:
     """Published files -> hash, inode and time of change: equal only if nothing was written."""
-    paths = [*out.glob("*"), *out.glob("shards/*"), *out.glob("rejected/*")]
+    paths = [*out.glob("*"), *(path for folder in FOLDERS for path in out.glob(f"{folder}/*"))]
     return {
         str(p.relative_to(out)): (sha256_file(p), p.stat().st_ino, p.stat().st_mtime_ns) for p in paths if p.is_file()
     }
@@ -56,14 +59,16 @@ def test_everything_planned_is_accounted_for(tmp_path: Path) -> None:
 def test_manifest_names_every_published_file_with_its_hash(tmp_path: Path) -> None:
     manifest = publish(finished_ledger(tmp_path)).manifest
     assert json.loads((tmp_path / "manifest.json").read_bytes()) == manifest
+    generation = manifest["inputs"][:12]
+    assert generation == manifest["generation"]
     assert sorted(manifest["files"]) == [
-        "README.md",
-        "index.parquet",
-        "rejected/rejected-000000.tar",
-        "rejected/rejected-000000_stats.json",
-        "shards/train-000000.tar",
-        "shards/train-000000_stats.json",
+        f"index/{generation}.parquet",
+        f"rejected/rejected-{generation}-000000.tar",
+        f"rejected/rejected-{generation}-000000_stats.json",
+        f"shards/train-{generation}-000000.tar",
+        f"shards/train-{generation}-000000_stats.json",
     ]
+    assert (tmp_path / "index.parquet").read_bytes() == (tmp_path / index_of(manifest)).read_bytes()
     for name, entry in manifest["files"].items():
         assert sha256_file(tmp_path / name) == entry["sha256"]
         assert (tmp_path / name).stat().st_size == entry["bytes"]
@@ -71,8 +76,8 @@ def test_manifest_names_every_published_file_with_its_hash(tmp_path: Path) -> No
 
 def test_published_record_has_its_verdict(tmp_path: Path) -> None:
     publish(finished_ledger(tmp_path))
-    accepted = dict(iter_tar(tmp_path / "shards" / "train-000000.tar"))["01_owl-v01"]
-    rejected = dict(iter_tar(tmp_path / "rejected" / "rejected-000000.tar"))["00_fox-v00"]
+    accepted = dict(iter_tar(tmp_path / shard_of(tmp_path)))["01_owl-v01"]
+    rejected = dict(iter_tar(tmp_path / shard_of(tmp_path, folder="rejected")))["00_fox-v00"]
     assert sorted(accepted) == ["cls", "json", "png", "txt"]
     record = EditRecord.from_json(accepted["json"])
     assert (record.status, record.reason, record.label_probability) == ("accepted", "", 0.4)
@@ -84,8 +89,8 @@ def test_index_has_a_row_per_planned_edit(tmp_path: Path) -> None:
     publish(finished_ledger(tmp_path))
     rows = {row["key"]: row for row in read_index(tmp_path / "index.parquet")}
     assert len(rows) == 10
-    assert rows["01_owl-v01"]["shard"] == "shards/train-000000.tar"
-    assert rows["00_fox-v00"]["shard"] == "rejected/rejected-000000.tar"
+    assert rows["01_owl-v01"]["shard"] == shard_of(tmp_path)
+    assert rows["00_fox-v00"]["shard"] == shard_of(tmp_path, folder="rejected")
     failed = rows["02_broken-v01"]
     assert (failed["status"], failed["stage"], failed["reason"]) == ("failed", "decode", "the file has zero bytes")
     assert (failed["shard"], failed["vae_psnr"]) == ("", None)
@@ -111,7 +116,7 @@ def test_another_threshold_leaves_no_stale_shard(tmp_path: Path) -> None:
     assert strict.changed
     assert keys_in(tmp_path, "shards") == [["03_owl-v01", "04_fox-v00"]]
     assert sum(map(len, keys_in(tmp_path, "rejected"))) == 6
-    assert not (tmp_path / ".finalize").exists()
+    assert not list((tmp_path / "run").rglob("*.tar"))
 
 
 def test_bytes_depend_on_parts_and_thresholds_only(tmp_path: Path) -> None:
@@ -130,21 +135,25 @@ def test_shards_are_bounded_by_samples_and_by_bytes(tmp_path: Path) -> None:
     publish(ledger, 0.0, max_shard_bytes=1)  # one sample always fits
     assert [len(keys) for keys in keys_in(tmp_path, "shards")] == [1] * 8
     names = sorted(p.name for p in (tmp_path / "shards").iterdir())
-    assert names[:2] == ["train-000000.tar", "train-000000_stats.json"]
+    first = Path(shard_of(tmp_path)).stem
+    assert first.endswith("-000000")
+    assert names[:2] == [f"{first}.tar", f"{first}_stats.json"]
 
 
 def test_statistics_of_a_shard(tmp_path: Path) -> None:
     publish(finished_ledger(tmp_path))
-    statistics = json.loads((tmp_path / "shards" / "train-000000_stats.json").read_bytes())
+    statistics = json.loads((tmp_path / shard_of(tmp_path).replace(".tar", "_stats.json")).read_bytes())
     assert statistics["samples"] == 4
     assert statistics["classes"] == {"fox": 1, "owl": 3}
     assert statistics["mean"]["label_probability"] == pytest.approx((0.4 + 0.7 + 0.8 + 0.9) / 4)
 
 
-@pytest.mark.parametrize("lost", ["shards/train-000000.tar", "index.parquet", "manifest.json"])
+@pytest.mark.parametrize("lost", ["shards/*.tar", "index/*.parquet", "index.parquet", "README.md", "manifest.json"])
 def test_a_lost_file_is_published_again(tmp_path: Path, lost: str) -> None:
     ledger = finished_ledger(tmp_path)
     publish(ledger)
+    (path,) = tmp_path.glob(lost)
+    lost = str(path.relative_to(tmp_path))
     before = sha256_file(tmp_path / lost)
     (tmp_path / lost).unlink()
     assert publish(ledger).changed
@@ -154,7 +163,7 @@ def test_a_lost_file_is_published_again(tmp_path: Path, lost: str) -> None:
 def test_changed_bytes_are_published_again_when_hashes_are_checked(tmp_path: Path) -> None:
     ledger = finished_ledger(tmp_path)
     publish(ledger)
-    shard = tmp_path / "shards" / "train-000000.tar"
+    shard = tmp_path / shard_of(tmp_path)
     good = shard.read_bytes()
     shard.write_bytes(good[:600] + bytes([good[600] ^ 1]) + good[601:])
     assert not publish(ledger).changed  # looking at every byte costs too much for a run that has nothing to do
@@ -193,22 +202,33 @@ def test_settings_of_a_failed_edit_stay_in_the_index(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"strength": 0.7, "guidance_scale": 3.0, "inversion_guidance_scale": 1.0}
     record = replace(planned_record(planned, planned.variants[0], "hash"), stage="invert", reason="NaN", **settings)
     writer = IndexWriter(tmp_path / "index.parquet")
-    writer.add(record, "")
+    writer.add({name: [value] for name, value in vars(record).items()} | {"shard": [""]})
     writer.close()
     (row,) = read_index(tmp_path / "index.parquet")
     assert {name: row[name] for name in settings} == settings
     assert {row[name] for name in (*SCORE_FIELDS, "inversion_residual", "inversion_iterations")} == {None}
 
 
-def test_derived_files_go_when_the_dataset_changes(tmp_path: Path) -> None:
-    ledger = finished_ledger(tmp_path)
-    (tmp_path / "report.html").write_text("old")
-    settings = {"judge_settings": {}, "limits": ShardLimits(), "derived": ("report.html",)}
-    publish_dataset(ledger, judge=at_least(0.5), **settings)
-    assert not (tmp_path / "report.html").exists()
-    (tmp_path / "report.html").write_text("new")
-    publish_dataset(ledger, judge=at_least(0.5), **settings)
-    assert (tmp_path / "report.html").read_text() == "new"
+def test_derived_files_are_made_with_the_dataset_and_when_they_are_lost(tmp_path: Path) -> None:
+    ledger, made = finished_ledger(tmp_path), list[str]()
+
+    def make(manifest: Mapping[str, Any]) -> dict[str, bytes]:
+        assert read_manifest(ledger.store) == manifest  # it may look at what is published
+        made.append(manifest["generation"])
+        return {"report.html": manifest["generation"].encode(), "run/kept": b"x"}
+
+    settings: dict[str, Any] = {"limits": ShardLimits(), "derived": Derived(("report.html",), make)}
+    for times, minimum in enumerate((0.5, 0.9), 1):
+        for _ in range(2):
+            manifest = publish_dataset(
+                ledger, judge=at_least(minimum), judge_settings={"min": minimum}, **settings
+            ).manifest
+            assert (tmp_path / "report.html").read_text() == manifest["generation"] == made[-1]
+            assert len(made) == times
+    (tmp_path / "report.html").unlink()
+    publish_dataset(ledger, judge=at_least(0.9), judge_settings={"min": 0.9}, **settings)
+    assert (tmp_path / "report.html").exists() and (tmp_path / "run" / "kept").read_bytes() == b"x"
+    assert len(made) == 3
 
 
 def test_unfinished_runs_are_not_published(tmp_path: Path) -> None:
@@ -236,7 +256,7 @@ def test_card_has_the_counts_and_no_path_of_this_machine(tmp_path: Path) -> None
     card = (tmp_path / "README.md").read_text()
     assert "| 10 | 4 | 4 | 2 |" in card
     assert "| label_probability | 4 |" in card
-    assert "path: shards/*.tar" in card
+    assert f"path: {shard_of(tmp_path).replace('000000', '*')}" in card
     for path in [tmp_path / "README.md", tmp_path / "manifest.json", *tmp_path.glob("*/*_stats.json")]:
         assert str(tmp_path) not in path.read_text()
         assert "/nowhere" not in path.read_text()

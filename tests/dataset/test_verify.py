@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,16 @@ import pytest
 from augment.dataset.index import SCHEMA, read_index
 from augment.dataset.publish import publish as publish_dataset
 from augment.dataset.shards import ShardLimits
-from augment.dataset.verify import verify
+from augment.dataset.verification import Verification
+from augment.dataset.verify import verify as verify_dataset
 from augment.errors import OutputError
 from augment.inputs.images import encode_png
 from augment.storage.tar import iter_tar, sha256_file, write_tar
 from augment.types import Verdict
-from tests.dataset.parts import finished_ledger
+from tests.dataset.parts import finished_ledger, shard_of
 from tests.object_store import FreshUrl
 
-TRAIN = "shards/train-000000.tar"
+TRAIN, SECOND = "shards/train-000000.tar", "shards/train-000001.tar"  # without the generation
 Samples = list[tuple[str, dict[str, bytes]]]
 
 
@@ -34,11 +37,32 @@ def out(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def verify(out: Path | str, derived: Sequence[str] = (), processes: int | None = None) -> Verification:
+    """Verify; the names in the problems are without the generation."""
+    result = verify_dataset(out, derived, processes)
+    result.problems = [
+        re.sub(r"-[0-9a-f]{12}-|(?<=index)/[0-9a-f]{12}(?=\.parquet)", lambda m: "-" * (m[0][0] == "-"), p)
+        for p in result.problems
+    ]
+    return result
+
+
+def at(out: Path, name: str) -> Path:
+    """The file of a shard."""
+    return out / shard_of(out, int(name[-10:-4]))
+
+
+def index_at(out: Path) -> Path:
+    (path,) = (out / "index").glob("*.parquet")
+    return path
+
+
 def rewrite(out: Path, change: Callable[[Samples], Samples], name: str = TRAIN) -> None:
     """Change the samples of a shard, and its hash in the manifest, so that only what is inside can give it away."""
-    write_tar(out / name, change(list(iter_tar(out / name))))
+    path = at(out, name)
+    write_tar(path, change(list(iter_tar(path))))
     manifest = json.loads((out / "manifest.json").read_bytes())
-    manifest["files"][name]["sha256"] = sha256_file(out / name)
+    manifest["files"][str(path.relative_to(out))]["sha256"] = sha256_file(path)
     (out / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -114,20 +138,20 @@ def test_a_lost_sample_breaks_the_sum(out: Path) -> None:
 
 
 def test_a_key_in_two_shards(out: Path) -> None:
-    first = list(iter_tar(out / TRAIN))
-    rewrite(out, lambda samples: [*samples, first[0]], "shards/train-000001.tar")
-    assert "shards/train-000001.tar: the key 01_owl-v01 occurs a second time" in verify(out).problems
+    first = list(iter_tar(at(out, TRAIN)))
+    rewrite(out, lambda samples: [*samples, first[0]], SECOND)
+    assert f"{SECOND}: the key 01_owl-v01 occurs a second time" in verify(out).problems
 
 
 def test_changed_bytes(out: Path) -> None:
-    data = bytearray((out / TRAIN).read_bytes())
+    data = bytearray((at(out, TRAIN)).read_bytes())
     data[600] ^= 1
-    (out / TRAIN).write_bytes(data)
+    (at(out, TRAIN)).write_bytes(data)
     assert f"{TRAIN}: its sha256 is not the one in manifest.json" in verify(out).problems
 
 
 def test_a_truncated_tar(out: Path) -> None:
-    (out / TRAIN).write_bytes((out / TRAIN).read_bytes()[:700])
+    (at(out, TRAIN)).write_bytes((at(out, TRAIN)).read_bytes()[:700])
     assert any(p.startswith(f"{TRAIN}: not a readable tar") for p in verify(out).problems)
 
 
@@ -144,12 +168,19 @@ def test_an_index_that_says_something_else(out: Path, name: str, value: float, p
 
 
 def test_a_sample_in_another_shard_than_the_index_says(out: Path) -> None:
-    samples = {name: list(iter_tar(out / name)) for name in (TRAIN, "shards/train-000001.tar")}
+    samples = {name: list(iter_tar(at(out, name))) for name in (TRAIN, SECOND)}
     rewrite(out, lambda _: samples[TRAIN][1:])
-    rewrite(out, lambda _: [samples[TRAIN][0], *samples["shards/train-000001.tar"]], "shards/train-000001.tar")
-    assert verify(out).problems == [
-        f"index.parquet: 01_owl-v01 its shard is {TRAIN}, the shards say shards/train-000001.tar"
-    ]
+    rewrite(out, lambda _: [samples[TRAIN][0], *samples[SECOND]], SECOND)
+    assert verify(out).problems == [f"index.parquet: 01_owl-v01 its shard is {TRAIN}, the shards say {SECOND}"]
+
+
+def test_files_under_one_name_that_are_of_another_dataset(out: Path) -> None:
+    (out / "index.parquet").write_bytes(b"old")
+    (out / "README.md").unlink()
+    assert verify(out).problems == ["index.parquet: not the same as index.parquet", "README.md: missing"]
+    (out / "README.md").write_text("old")
+    (out / "index.parquet").unlink()
+    assert verify(out).problems == ["index.parquet: missing", "README.md: not the card of this dataset"]
 
 
 def test_a_manifest_of_another_plan(out: Path) -> None:
@@ -172,12 +203,12 @@ def test_a_ruined_manifest(out: Path, content: str) -> None:
 def test_an_index_without_a_column(out: Path) -> None:
     import pyarrow.parquet as pq
 
-    pq.write_table(pq.read_table(out / "index.parquet").drop_columns(["label", "shard"]), out / "index.parquet")
+    pq.write_table(pq.read_table(index_at(out)).drop_columns(["label", "shard"]), index_at(out))
     assert any(p.startswith("index.parquet: not readable") and "shard" in p for p in verify(out).problems)
 
 
 def test_missing_and_stale_shards(out: Path) -> None:
-    (out / TRAIN).rename(out / "shards" / "train-000009.tar")
+    (at(out, TRAIN)).rename(out / "shards" / "train-000009.tar")
     problems = verify(out).problems
     assert f"{TRAIN}: missing" in problems
     assert "shards/train-000009.tar: not in manifest.json; a stale or foreign file" in problems
@@ -186,11 +217,14 @@ def test_missing_and_stale_shards(out: Path) -> None:
 def test_a_manifest_that_counts_wrong(out: Path) -> None:
     manifest = json.loads((out / "manifest.json").read_bytes())
     (out / "manifest.json").write_text(json.dumps(manifest | {"accepted": 5}))
-    assert verify(out).problems == ["manifest.json says accepted 5, found 4"]
+    assert verify(out).problems == [
+        "README.md: not the card of this dataset",
+        "manifest.json says accepted 5, found 4",
+    ]
 
 
 def test_an_unreadable_index(out: Path) -> None:
-    (out / "index.parquet").write_bytes(b"PAR1")
+    index_at(out).write_bytes(b"PAR1")
     problems = verify(out).problems
     assert any(p.startswith("index.parquet: not readable") for p in problems)
 
@@ -207,9 +241,11 @@ def change_index(out: Path, change: Callable[[list[dict[str, Any]]], list[dict[s
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    pq.write_table(pa.Table.from_pylist(change(list(read_index(out / "index.parquet"))), SCHEMA), out / "index.parquet")
+    path = index_at(out)
+    pq.write_table(pa.Table.from_pylist(change(list(read_index(path))), SCHEMA), path)
+    shutil.copy(path, out / "index.parquet")
     manifest = json.loads((out / "manifest.json").read_bytes())
-    manifest["files"]["index.parquet"]["sha256"] = sha256_file(out / "index.parquet")
+    manifest["files"][str(path.relative_to(out))]["sha256"] = sha256_file(path)
     (out / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -224,8 +260,8 @@ def with_row(key: str, **values: Any) -> Callable[[list[dict[str, Any]]], list[d
         (with_row("02_broken-v00", reason=""), ["index.parquet: 02_broken-v00 is failed without a reason"]),
         (with_row("01_owl-v01", stage="score"), ["index.parquet: 01_owl-v01 is accepted in the stage 'score'"]),
         (
-            with_row("02_broken-v00", shard=TRAIN),
-            [f"index.parquet: 02_broken-v00 its shard is {TRAIN}, the shards say "],
+            with_row("02_broken-v00", shard="shards/another.tar"),
+            ["index.parquet: 02_broken-v00 its shard is shards/another.tar, the shards say "],
         ),
         (
             with_row("01_owl-v01", status="failed", stage="edit", reason="NaN", shard=""),
@@ -290,11 +326,12 @@ def test_an_object_store_is_checked_as_a_disk_is(object_store: FreshUrl) -> None
     good = verify(ledger.store.url)
     assert good.ok
     assert (good.planned, good.accepted, good.rejected, good.failed, good.shards) == (10, 4, 4, 2, 2)
-    shard = ledger.store.read(TRAIN)
+    train = shard_of(ledger)
+    shard = ledger.store.read(train)
     for damaged in (shard[:600] + bytes([shard[600] ^ 1]) + shard[601:], shard[:700]):
-        ledger.store.write(TRAIN, damaged)
+        ledger.store.write(train, damaged)
         assert f"{TRAIN}: its sha256 is not the one in manifest.json" in verify(ledger.store.url).problems
-    ledger.store.remove([TRAIN])
+    ledger.store.remove([train])
     ledger.store.write("shards/notes.txt", b"x")
     problems = verify(ledger.store.url, ["report.html"]).problems
     for problem in (f"{TRAIN}: missing", "shards/notes.txt: not in manifest.json; a stale or foreign file"):

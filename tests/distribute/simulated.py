@@ -128,7 +128,7 @@ class Driver:
         self.client.calls_left = calls_left
         self.ledger = Ledger(self.client)
         self.workers = [SimulatedWorker() for _ in range(1 if kind == "local" else 2)]
-        self._lock = self.ledger.lock(clock, clock)
+        self._lock = self.ledger.lock(clock)
         self._lock.__enter__()
         try:
             self._begin(retry_failed)

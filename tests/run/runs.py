@@ -25,6 +25,7 @@ SMALL = (
 PUBLISHED = (
     "shards/*",
     "rejected/*",
+    "index/*",
     "manifest.json",
     "index.parquet",
     "README.md",

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from augment.dataset.generation import published_files
 from augment.dataset.verification import Verification
 from augment.dataset.verify import verify
 from augment.inputs.images import encode_png
@@ -135,7 +136,7 @@ def finish(driver: subprocess.Popen[str], seconds: float = 200.0) -> str:
 def published(out: str) -> dict[str, bytes]:
     """What training reads, and what says what it is."""
     store = open_store(out)
-    names = [*store.list("shards"), *store.list("rejected"), "manifest.json", "index.parquet", "README.md"]
+    names = [*published_files(store), "manifest.json", "index.parquet", "README.md"]
     return {name: store.read(name) for name in names}
 
 

@@ -131,6 +131,49 @@ def test_move_replaces(store: Store) -> None:
     assert (store.read("a"), store.read("deep/down/b"), store.list("staged")) == (b"new a", b"new b", {})
 
 
+def test_what_is_gone_cannot_be_moved(store: Store) -> None:
+    """A driver that lost its lease is stopped by this."""
+    store.write("staged/a", b"new")
+    store.write("a", b"old")
+    store.clear("staged")
+    with pytest.raises(FileNotFoundError):
+        store.move({"staged/a": "a"})
+    assert store.read("a") == b"old"
+
+
+def test_folders_that_hold_files(store: Store) -> None:
+    for name in ("run/a/1", "run/b/c/2", "run/3"):
+        store.write(name, b"x")
+    assert store.folders("run") == {"a", "b"}
+    assert store.folders("run/a") == store.folders("nowhere") == set()
+
+
+def test_files_are_withdrawn_on_condition_of_a_folder(store: Store) -> None:
+    for name in ("a/1", "a/2", "kept/folder"):
+        store.write(name, b"x")
+    store.withdraw(["a/1", "a/missing"], "kept")
+    assert store.list("a") == {"a/2": 1}
+    store.clear("kept")
+    if store.withdraws_at_once:
+        with pytest.raises(FileNotFoundError):
+            store.withdraw(["a/2"], "kept")
+        assert store.list("a") == {"a/2": 1}
+    else:
+        store.withdraw(["a/2"], "kept")
+        assert store.list("a") == {}
+
+
+def test_a_file_is_copied_to_this_machine(store: Store, tmp_path: Path) -> None:
+    data = bytes(range(256)) * 1000
+    store.write("parts/u0.tar", data)
+    store.download("parts/u0.tar", tmp_path / "copy.tar")
+    assert (tmp_path / "copy.tar").read_bytes() == data
+    here = store.local_path("parts/u0.tar")
+    assert here is None or here.read_bytes() == data
+    with pytest.raises(FileNotFoundError):
+        store.download("parts/missing.tar", tmp_path / "missing.tar")
+
+
 def test_a_file_is_read_in_pieces(store: Store) -> None:
     data = bytes(range(256)) * 100
     store.write("index.parquet", data)
@@ -186,6 +229,25 @@ def test_unfinished_files_are_not_listed_and_are_swept(tmp_path: Path) -> None:
     store.sweep()
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "commits" / "u0.json"]
     assert not list(tmp_path.rglob(".*.tmp"))
+
+
+def test_sweeping_is_prevented_by_who_asks_before(tmp_path: Path) -> None:
+    """What is unfinished is listed first: files of a driver that takes over after the question are not among it."""
+    store = LocalStore(tmp_path)
+    (tmp_path / ".old.tmp").write_bytes(b"half")
+
+    def confirm() -> None:
+        (tmp_path / ".new.tmp").write_bytes(b"half")
+
+    store.sweep(confirm)
+    assert [path.name for path in tmp_path.iterdir()] == [".new.tmp"]
+
+    def lost() -> None:
+        raise StoreError("the lease is lost")
+
+    with pytest.raises(StoreError):
+        store.sweep(lost)
+    assert [path.name for path in tmp_path.iterdir()] == [".new.tmp"]
 
 
 def test_a_file_that_goes_while_others_are_listed(tmp_path: Path) -> None:

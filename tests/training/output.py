@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from augment.dataset.index import IndexWriter
-from augment.dataset.record import edit_files, planned_record
+from augment.dataset.record import EditRecord, edit_files, planned_record
 from augment.storage.tar import write_tar
 from augment.types import EditStatus, PlannedSource, Source, Variant
 from tests.training.toy import BACKGROUNDS, NAMES, picture
@@ -24,18 +24,22 @@ def write_output(folder: Path, sources: list[bytes], count: int = 6, per_shard: 
         sha256 = hashlib.sha256(sources[number % len(sources)]).hexdigest()
         record = replace(record, source_sha256=sha256, label_probability=number / 100)
         if number == 3:
-            index.add(replace(record, stage="decode"), "")
+            _add(index, replace(record, stage="decode"), "")
         elif number == 5:
-            index.add(replace(record, status=EditStatus.REJECTED), "rejected/rejected-000000.tar")
+            _add(index, replace(record, status=EditStatus.REJECTED.value), "rejected/rejected-000000.tar")
         else:
             record = replace(record, status=EditStatus.ACCEPTED.value)
-            index.add(record, f"shards/train-{len(accepted) // per_shard:06d}.tar")
+            _add(index, record, f"shards/train-{len(accepted) // per_shard:06d}.tar")
             accepted.append((record.key, edit_files(record, picture(label, number, "edit"))))
     index.close()
     for first in range(0, len(accepted), per_shard):
         write_tar(folder / "shards" / f"train-{first // per_shard:06d}.tar", accepted[first : first + per_shard])
     (folder / "manifest.json").write_text("{}")
     return folder
+
+
+def _add(index: IndexWriter, record: EditRecord, shard: str) -> None:
+    index.add({name: [value] for name, value in vars(record).items()} | {"shard": [shard]})
 
 
 def _index(folder: Path) -> IndexWriter:

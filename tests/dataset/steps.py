@@ -1,0 +1,150 @@
+"""Publishing step by step: something happens to the driver before each of its calls to the disk, or to the store."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from augment.ledger.ledger import Ledger
+from augment.storage.store import Store
+from tests.memory_store import MemoryStore
+
+Step = Callable[[str], None]  # is told what the driver is about to do
+_CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "shutil.rmtree"}
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+
+class _Watch:
+    """What is called before each change of a file below a folder; one hook for all tests, as hooks stay for ever."""
+
+    def __init__(self) -> None:
+        self.folder, self.step, self.installed = "", None, False
+
+    def __call__(self, event: str, args: tuple[Any, ...]) -> None:
+        if self.step is None or (event not in _CHANGES and event != "open"):
+            return
+        if event == "open" and not (isinstance(args[2], int) and args[2] & _WRITES):
+            return
+        if not (isinstance(args[0], str | os.PathLike) and os.fspath(args[0]).startswith(self.folder)):
+            return
+        step, self.step = self.step, None  # not before what itself does
+        try:
+            step(f"{event} {' '.join(os.fspath(a) for a in args[:2] if isinstance(a, str | os.PathLike))}")
+        finally:
+            self.step = step
+
+
+_watch = _Watch()
+
+
+@contextlib.contextmanager
+def before_each_change(folder: Path, step: Step) -> Iterator[None]:
+    """Call `step` before each system call of this process that changes something below a folder."""
+    if not _watch.installed:
+        sys.addaudithook(_watch)
+        _watch.installed = True
+    _watch.folder, _watch.step = f"{folder}/", step
+    try:
+        yield
+    finally:
+        _watch.step = None
+
+
+class SteppingStore(MemoryStore):
+    """An object store in memory, as one driver sees it: `step` is called before each request that changes something."""
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        super().__init__()
+        self.files = files
+        self.step: Step | None = None
+
+    def _before(self, what: str) -> None:
+        if self.step is not None:
+            step, self.step = self.step, None
+            try:
+                step(what)
+            finally:
+                self.step = step
+
+    def write(self, name: str, data: bytes) -> None:
+        self._before(f"write {name}")
+        super().write(name, data)
+
+    def create(self, name: str, data: bytes) -> bool:
+        self._before(f"create {name}")
+        return super().create(name, data)
+
+    def put(self, local: Path, name: str) -> None:
+        self._before(f"put {name}")
+        super().put(local, name)
+
+    def move(self, names: Any) -> None:
+        for old, new in names.items():  # a copy fails if there is nothing to be copied
+            self._before(f"copy {old} {new}")
+            if old not in self.files:
+                raise FileNotFoundError(self.at(old))
+            self.files[new] = self.files[old]
+        self.remove(names)
+
+    def remove(self, names: Any) -> None:
+        for name in list(names):
+            self._before(f"remove {name}")
+            self.files.pop(name, None)
+
+
+class InLine:
+    """`augment.dataset.processes.Processes` without any: each task is done at once, so that steps have an order."""
+
+    count = 1
+
+    def __init__(self, count: int) -> None:
+        pass
+
+    def submit(self, task: Callable[..., Any], *args: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        try:
+            done.set_result(task(lambda function, *given: function(*given), *args))
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
+    def __enter__(self) -> InLine:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+
+def forget_renewal(store: Store) -> None:
+    """Let the holder of the lease have renewed it long ago."""
+    name = max(name for name in store.list("run") if "lease" in name)
+    store.write(name, json.dumps(json.loads(store.read(name)) | {"renewed": 0.0}).encode())
+
+
+def content(store: Store) -> dict[str, bytes]:
+    """All that is in a folder but the logs, leases and notes in `run`: name -> bytes."""
+    names = [
+        name
+        for folder in ("", "plan", "parts", "commits", "shards", "rejected", "index")
+        for name in store.list(folder)
+    ]
+    return {name: store.read(name) for name in names}
+
+
+def memory() -> Path:
+    """A new folder in memory, where syncing is free."""
+    return Path(tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
+
+
+def take_over(ledger: Ledger, publish: Callable[[Ledger], Any]) -> None:
+    """Publish as another driver that finds the lease long not renewed."""
+    forget_renewal(ledger.store)
+    with ledger.lock():
+        publish(ledger)
