@@ -45,7 +45,7 @@ def run_study(
         ModelError: if the model cannot be loaded, or cannot run the settings of an arm; before anything is made.
         TrainingError: if the folder holds runs with other settings.
     """
-    report = _empty(config)
+    report, out = _empty(config), out.absolute()  # runs note their paths: the same from any executor
     for place, name in enumerate(config.tracks, start=1):
         tell(f"track {place} of {len(config.tracks)}: {name}")
         wait(name)
