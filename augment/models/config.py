@@ -32,10 +32,19 @@ class ModelConfig(BaseModel):
         default="", description="commit, tag or branch of a Hugging Face model; empty for the default"
     )
     variant: str = Field(default="", description="of the weight files, for example `fp16`; empty for none")
-    device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="`cpu`, `cuda` or `cuda:N`")
+    device: str = Field(
+        default="cpu",
+        pattern=r"^(cpu|cuda(:(\d+|all))?)$",
+        description="`cpu`, `cuda`, `cuda:N`, or `cuda:all` for workers on every GPU; one process takes `cuda` then",
+    )
     dtype: Literal["float32", "float16", "bfloat16"] = Field(
         default="float32", description="of the network; latents and residuals are float32 throughout"
     )
+
+    @property
+    def torch_device(self) -> str:
+        """Return the device of one process, as torch names it."""
+        return "cuda" if self.device == "cuda:all" else self.device
 
 
 class ClipConfig(BaseModel):

@@ -28,6 +28,7 @@ from augment.models.files import BASES, PIPELINES, check_pipeline
 from augment.models.flux import Flux
 from augment.models.interface import LatentDiffusion
 from augment.models.packaged import packaged_model
+from augment.models.precision import warn_of_emulation
 from augment.models.sd3 import StableDiffusion3
 from augment.models.sdxl import StableDiffusionXL
 from augment.models.stable_diffusion import StableDiffusion
@@ -71,6 +72,7 @@ def load_model(config: ModelConfig) -> LatentDiffusion:
             configs, or the device is not there.
     """
     _check_device(config.device)
+    warn_of_emulation(config.torch_device, config.dtype, "model.dtype")
     packaged = packaged_model(config.name)
     local = packaged is not None or Path(config.name).is_dir()
     if not (local and config.revision):  # a folder's weights are not hashed again in every worker
@@ -156,7 +158,7 @@ def _wrapped(family: Callable[..., DiffusersModel], pipeline: Any, config: Model
         # Without accelerate diffusers 0.42 leaves SD3's network in its file's dtype: it looks at a float32 buffer.
         if isinstance(part, ModelMixin) and any(tensor.dtype != DTYPES[config.dtype] for tensor in part.parameters()):
             part.to(DTYPES[config.dtype])
-    pipeline = pipeline.to(config.device)
+    pipeline = pipeline.to(config.torch_device)
     with explained(f"model {config.name!r}", "pipeline"):
         return family(pipeline, model_id=config.name, revision=config.revision)
 

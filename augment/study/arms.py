@@ -42,6 +42,8 @@ MakerName = Literal[
 NO_AUGMENTATION = AugmentationConfig()
 MIX = MixRecipe()
 FLIPS_CROPS = AugmentationConfig(flip=0.5, crop=0.6)
+TWO_STAGE = TwoStageRecipe(name="two_stage", balance=(CLASS, "background"))
+TARGETED = TargetedRecipe(name="targeted")
 TRIVIAL = AugmentationConfig(trivial_augment=True)
 
 
@@ -85,10 +87,13 @@ ARMS: dict[ArmName, Arm] = {
     "default_trivial_augment": Arm(TRIVIAL, "default"),
     "default_filtered": Arm(maker="default", scored="filtered"),
     "default_weighted": Arm(maker="default", recipe=WeightedRecipe(name="weighted"), scored="scored"),
-    "default_targeted": Arm(maker="default", recipe=TargetedRecipe(name="targeted")),
-    "default_two_stage": Arm(maker="default", recipe=TwoStageRecipe(name="two_stage", balance=(CLASS, "background"))),
+    "default_targeted": Arm(maker="default", recipe=TARGETED),
+    "default_two_stage": Arm(maker="default", recipe=TWO_STAGE),
     "default_repeated_real": Arm(maker="default", recipe=RepeatedRealRecipe(name="repeated_real")),
+    "default_two_stage_flips_crops": Arm(FLIPS_CROPS, "default", TWO_STAGE),
+    "default_targeted_flips_crops": Arm(FLIPS_CROPS, "default", TARGETED),
     "oracle": Arm(maker="oracle"),
+    "oracle_flips_crops": Arm(FLIPS_CROPS, "oracle"),
 }
 
 # As published, each with two evaluations of the network at every step: two forward passes, or one and a derivative.

@@ -48,7 +48,10 @@ ArmName = Literal[
     "default_targeted",
     "default_two_stage",
     "default_repeated_real",
+    "default_two_stage_flips_crops",
+    "default_targeted_flips_crops",
     "oracle",
+    "oracle_flips_crops",
 ]
 ALL_TRACKS: tuple[TrackChoice, ...] = get_args(TrackChoice)
 ALL_ARMS: tuple[ArmName, ...] = get_args(ArmName)
@@ -161,7 +164,9 @@ class StudyConfig(_Section):
     select_by: Literal["accuracy", "worst_group"] = Field(
         default="accuracy", description="what chooses the checkpoint, on val"
     )
-    dtype: Literal["bfloat16", "float32"] = Field(default="bfloat16", description="of the classifier's arithmetic")
+    dtype: Literal["auto", "bfloat16", "float32"] = Field(
+        default="auto", description="of the classifier's arithmetic; `auto`: bfloat16 where the CPU has units for it"
+    )
     judge: JudgeConfig = JudgeConfig()
     run: StudyRunConfig = StudyRunConfig()
     quick: QuickConfig = Field(default=QuickConfig(), description="what `--quick` takes instead")

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from augment.inputs.tensors import to_images
+from augment.models.precision import fast_autocast
 from augment.scoring.intervals import Estimate, share_of
 from augment.storage.tar import write_bytes_atomic
 from augment.study.config import JudgeConfig
@@ -103,7 +104,7 @@ def train_label_judge(kind: str, config: JudgeConfig) -> AttributeClassifier:
         batch = torch.where(mirrored, images[chosen].flip(-1), images[chosen])
         level = 0.15 * torch.rand(BATCH_SIZE, 1, 1, 1, generator=random)
         batch = batch + level * torch.randn(batch.shape, generator=random)
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast_autocast():
             logits = network(batch.contiguous(memory_format=torch.channels_last))[LABEL]
         loss = F.cross_entropy(logits.float(), labels[chosen])
         optimizer.zero_grad(set_to_none=True)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
 from augment.inputs.tensors import to_images
+from augment.models.precision import fast_autocast
 from augment.tiny.glyphs import sprite
 from augment.tiny.marks import MARK_COLOURS, MARKS, Mark
 from augment.tiny.sampling import sample_training_scene
@@ -164,7 +165,7 @@ def train_reader(*, steps: int = 2400, batch_size: int = 64, count: int = 12000,
         wanted = (torch.where(mirror[:, None], mirrored, wanted) - torch.tensor(MEANS)) / torch.tensor(SCALES)
         side = torch.where(mirror, 1 - truth.flipped[chosen], truth.flipped[chosen])
         batch = _disturbed(batch, random)
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast_autocast():
             numbers, side_logit, mask_logit = network(batch.contiguous(memory_format=torch.channels_last))
         of_side = F.binary_cross_entropy_with_logits(side_logit.float(), side, reduction="none") * sided[chosen]
         loss = F.smooth_l1_loss(numbers.float(), wanted, beta=0.1) + 0.5 * of_side.mean()

@@ -16,6 +16,7 @@ from torch import Tensor
 from augment.editing import EditConfig, Objects, edit
 from augment.inputs.tensors import to_images
 from augment.models.interface import LatentDiffusion
+from augment.models.precision import fast_autocast
 from augment.seeding import seed_for
 from augment.tiny.captions import ANYTHING, canonical_caption
 from augment.tiny.evaluate import accuracy
@@ -73,7 +74,7 @@ def train_recogniser(
         images = torch.where(torch.rand(batch_size, 1, 1, 1, generator=random) < 0.5, images, images.flip(-1))
         level = 0.15 * torch.rand(batch_size, 1, 1, 1, generator=random)
         images = images + level * torch.randn(images.shape, generator=random)
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast_autocast():
             logits = network(images.contiguous(memory_format=torch.channels_last))[kind]
         loss = F.cross_entropy(logits.float(), labels[kind][chosen])
         optimizer.zero_grad(set_to_none=True)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from augment.inputs.tensors import to_images
+from augment.models.precision import fast_autocast
 from augment.tiny.caption_tokens import CaptionTable
 from augment.tiny.glyphs import glyph_names
 from augment.tiny.marks import MARKS
@@ -213,7 +214,7 @@ def encode_scenes(
     means, stds = [], []
     for start in range(0, len(cache.images), batch_size):
         pixels = cache.pixels(slice(start, start + batch_size))
-        with torch.autocast(pixels.device.type, torch.bfloat16):
+        with fast_autocast(pixels.device.type):
             posterior = vae.encode(pixels).latent_dist
         means.append(posterior.mean.float())
         stds.append(posterior.std.float())

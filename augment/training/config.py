@@ -252,7 +252,10 @@ class TrainingConfig(_Section):
     )
     patience: int | None = Field(default=None, gt=0, description="stop after so many looks at val without a better one")
     device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="`cpu`, `cuda` or `cuda:N`")
-    dtype: Literal["bfloat16", "float32"] = Field(default="bfloat16", description="of the network's arithmetic")
+    dtype: Literal["auto", "bfloat16", "float32"] = Field(
+        default="auto",
+        description="of the network's arithmetic; `auto`: bfloat16 where the device has units for it, else float32",
+    )
     log: tuple[Literal["tensorboard", "wandb"], ...] = Field(
         default=("tensorboard",), description="where curves go; TensorBoard is left out where it is not installed"
     )

@@ -28,7 +28,7 @@ from augment.training.look import look_at
 from augment.training.networks import build_network, check_bfloat16_on_cpu
 from augment.training.order import MixedOrder
 from augment.training.process_group import check_gpu
-from augment.training.step import logits_of, make_optimizer, take_step
+from augment.training.step import in_bfloat16, logits_of, make_optimizer, take_step
 from augment.types import Source
 
 # What of a run's settings its first steps on the real pictures depend on.
@@ -84,7 +84,7 @@ def _losses_after(config: TrainingConfig, sets: TrainingSets, steps: int) -> np.
     with torch.random.fork_rng(devices), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
         torch.manual_seed(seed_for(config.seed, "weights"))
         network = build_network(config.network, len(sets.class_names), data.image_size)
-        if config.device == "cpu" and config.dtype == "bfloat16":
+        if config.device == "cpu" and in_bfloat16(config):
             check_bfloat16_on_cpu(network, config.network.name, data.image_size)
         network = network.to(config.device).to(memory_format=torch.channels_last)
         average = copy.deepcopy(network).requires_grad_(False)

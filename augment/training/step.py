@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from augment.errors import TrainingError
+from augment.models.precision import has_bfloat16
 from augment.seeding import seed_for
 from augment.training.batches import BatchPart
 from augment.training.checkpoint import TrainingState
@@ -35,8 +36,12 @@ def make_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.A
 
 def arithmetic(config: TrainingConfig) -> torch.autocast:
     """Return the context in which the network computes in the config's dtype."""
-    device = torch.device(config.device).type
-    return torch.autocast(device, torch.bfloat16, enabled=config.dtype == "bfloat16")
+    return torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=in_bfloat16(config))
+
+
+def in_bfloat16(config: TrainingConfig) -> bool:
+    """Return whether the network computes in bfloat16."""
+    return config.dtype == "bfloat16" or (config.dtype == "auto" and has_bfloat16(config.device))
 
 
 def logits_of(network: nn.Module, config: TrainingConfig) -> Callable[[Tensor], Tensor]:

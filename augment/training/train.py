@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 
 from augment.errors import TrainingError
 from augment.inputs.fit import Fit
+from augment.models.precision import warn_of_emulation
 from augment.seeding import seed_for
 from augment.training.augmentations import Augmentation
 from augment.training.batches import BatchPart, NumberedBatches
@@ -36,7 +37,7 @@ from augment.training.networks import build_network, check_bfloat16_on_cpu
 from augment.training.process_group import Ranks, check_gpu, joined_ranks
 from augment.training.recipes import samples_of, used_sets
 from augment.training.results import read_report, write_results
-from augment.training.step import learning_rate_at, logits_of, make_optimizer, take_step
+from augment.training.step import in_bfloat16, learning_rate_at, logits_of, make_optimizer, take_step
 
 Tell = Callable[[str], None]
 
@@ -113,9 +114,10 @@ class _Run:
         """Return the state to go on from: that of the checkpoint, or a new one."""
         config = self.config
         check_gpu(config.device)
+        warn_of_emulation(config.device, config.dtype, "dtype")
         torch.manual_seed(seed_for(config.seed, "weights"))
         network = build_network(config.network, len(self.sets.class_names), config.data.image_size)
-        if config.device == "cpu" and config.dtype == "bfloat16":
+        if config.device == "cpu" and in_bfloat16(config):
             check_bfloat16_on_cpu(network, config.network.name, config.data.image_size)
         network = network.to(config.device).to(memory_format=torch.channels_last)
         network = self.ranks.prepare(network, config.network.name)
