@@ -29,7 +29,7 @@ from augment.dataset.publish import publish
 from augment.dataset.shards import ShardLimits
 from augment.dataset.verify import verify
 from augment.distribute.config import RunConfig
-from augment.distribute.pool import run_ray
+from augment.distribute.ray_workers import run_ray
 from augment.distribute.wait_cost import wait_cost
 from augment.editing.config import EditConfig
 from augment.filters import FilterConfig, judge_edit

@@ -20,10 +20,10 @@ logger = logging.getLogger(__name__)
 
 
 def usable_workers(run: RunConfig, device: str, resources: Mapping[str, float], key: str = "model.device") -> int:
-    """Return how many workers to start on a Ray with these resources; each GPU gets one.
+    """Return how many workers to start on a Ray with these resources.
 
-    A configured number is returned even if the cluster has room for fewer: actors that wait make an autoscaler add
-    machines.
+    Each takes `run.gpus_per_worker` of a GPU. A configured number is returned even if the cluster has room for fewer:
+    actors that wait make an autoscaler add machines.
 
     Args:
         run: the `run` section.
@@ -35,14 +35,16 @@ def usable_workers(run: RunConfig, device: str, resources: Mapping[str, float], 
         WorkerError: if workers need GPUs, and a Ray on this machine alone, which cannot grow, has none.
     """
     gpu = device.startswith("cuda")
-    have = int(resources.get("GPU" if gpu else "CPU", 0))
+    have = int(resources.get("GPU" if gpu else "CPU", 0)) * (run.workers_per_gpu if gpu else 1)
     if run.address == "local" and gpu:
         if have == 0:
             raise WorkerError(
                 f"{key} is {device!r}, but Ray has no GPU; set {key}: cpu, or run.address to a cluster that has GPUs"
             )
         if run.num_workers != "all" and have < run.num_workers:
-            logger.warning("run.num_workers is %d, but Ray has %d GPU(s): one worker on each", run.num_workers, have)
+            share = f"{run.workers_per_gpu} workers" if run.workers_per_gpu > 1 else "one worker"
+            gpus = have // run.workers_per_gpu
+            logger.warning("run.num_workers is %d, but Ray has %d GPU(s): %s on each", run.num_workers, gpus, share)
             return have
     if run.num_workers != "all":
         return run.num_workers

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from augment.types import UnitReport, UnitTask
 
+ALL_GPUS = "cuda:all"  # the device of workers on every GPU of a machine
 AUTO_LARGEST, AUTO_ON_CPU = 64, 4  # images inverted together where `run.batch_size` is auto
 
 
@@ -17,9 +18,20 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    executor: Literal["local", "ray"] = Field(default="ray", description="`local`: in this process; `ray`: on workers")
+    executor: Literal["local", "ray"] = Field(
+        default="ray",
+        description="`ray`: on workers of a Ray; `local`: without Ray, in this process, or with "
+        "`model.device: cuda:all` in a process for each GPU of this machine",
+    )
     num_workers: PositiveInt | Literal["all"] = Field(
-        default="all", description="Ray workers, one GPU each (one CPU each without GPUs); `all` that the cluster has"
+        default="all",
+        description="workers, one GPU each (`threads_per_worker` CPUs each without GPUs); `all` that there is room for",
+    )
+    gpus_per_worker: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="share of a GPU that a worker takes: with 0.5 two share one, which must have memory for both",
     )
     batch_size: PositiveInt | Literal["auto"] = Field(
         default=4,
@@ -71,26 +83,39 @@ class RunConfig(BaseModel):
         # A CPU gains nothing by more, and its memory does not run out with an error that a worker could catch.
         return min(self.unit_size, AUTO_LARGEST) if device.startswith("cuda") else AUTO_ON_CPU
 
+    @property
+    def workers_per_gpu(self) -> int:
+        """Return how many workers share a GPU."""
+        return int(1 / self.gpus_per_worker + 1e-9)
+
+
+def in_one_process(run: RunConfig, device: str) -> bool:
+    """Return whether the driver's own process is the worker."""
+    return run.executor == "local" and device != ALL_GPUS
+
 
 def ignored_settings(run: RunConfig, device: str = "cpu") -> list[str]:
     """Return what of the section, or of `model.device`, the executor does not use although it was set, as warnings."""
     if run.executor != "local":
-        if not device.startswith("cuda:"):
+        if not device.startswith("cuda:") or device == ALL_GPUS:
             return []
         return [
             f"model.device is {device}, but a worker on Ray sees one GPU only, the one that Ray has given it, and uses "
             "that; write cuda, and choose GPUs by CUDA_VISIBLE_DEVICES where Ray is started"
         ]
+    one = in_one_process(run, device)
+    unused = [*(["num_workers", "units_in_flight", "gpus_per_worker"] if one else []), "address", "wait_for_workers"]
     ignored = [
         f"run.{name} {getattr(run, name)}"
-        for name in ("num_workers", "units_in_flight", "address", "wait_for_workers")
+        for name in unused
         if getattr(run, name) not in (1, RunConfig.model_fields[name].default)
     ]
     if not ignored:
         return []
+    where = "one worker in this process" if one else "workers on this machine"
     return [
-        f"run.executor is local, one worker in this process, which does not use {', '.join(ignored)}; set "
-        "run.executor: ray for several workers, or leave them out"
+        f"run.executor is local, {where}, which does not use {', '.join(ignored)}; set run.executor: ray, or leave "
+        "them out"
     ]
 
 

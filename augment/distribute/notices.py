@@ -1,7 +1,7 @@
 """Warnings of workers on their way to the user: collected in the worker's process, told once by the driver.
 
-Ray keeps what a worker prints in files on the worker's machine. Forwarding all of it would drown the progress of a run
-with many workers, so only warnings travel, beside the reports of units, each distinct one once.
+Forwarding all that a worker prints would drown the progress of a run with many workers. Ray keeps it in files on the
+worker's machine; only warnings travel, beside the reports of units, each distinct one once.
 """
 
 from __future__ import annotations
@@ -9,12 +9,8 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable
-from typing import Any
-
-import ray
 
 LIBRARIES = ("", "diffusers", "transformers", "huggingface_hub")  # "" is the root: those with handlers of their own
-FETCH_SECONDS = 10.0  # within which an actor whose worker failed must say what it was warned about
 MOST = 50  # distinct warnings of one worker, or of a run, that are told
 
 logger = logging.getLogger(__name__)
@@ -46,27 +42,17 @@ class WarningCollector(logging.Handler):
 
 
 def collect_warnings() -> WarningCollector:
-    """Return a collector of all warnings of this process, Python's own among them; they go on to stderr as well."""
+    """Return a collector of all warnings of this process, Python's own among them."""
     collector = WarningCollector()
     logging.captureWarnings(True)
     for name in LIBRARIES:
         logging.getLogger(name).addHandler(collector)
-    logging.getLogger().addHandler(logging.StreamHandler(sys.stderr))  # into Ray's file of this worker
     return collector
 
 
-def fetch_warnings(actor: Any) -> tuple[str, ...]:
-    """Return what an actor has not told yet; nothing if it does not answer.
-
-    Reports carry warnings along, but a call that raises returns none, and its warnings are what explains it best.
-
-    Args:
-        actor: handle of an actor with a method `take_warnings`.
-    """
-    try:
-        return tuple(ray.get(actor.take_warnings.remote(), timeout=FETCH_SECONDS))
-    except ray.exceptions.RayError:  # it has died meanwhile; Ray's file of the worker has them
-        return ()
+def warnings_to_stderr() -> None:
+    """Let what is logged go to stderr as well, although a collector is there."""
+    logging.getLogger().addHandler(logging.StreamHandler(sys.stderr))
 
 
 class Teller:

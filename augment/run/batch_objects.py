@@ -20,7 +20,7 @@ def segmenter_of(config: BatchConfig) -> Segmenter | None:
     """Return the model that finds the objects, loaded; None where none is wanted."""
     if config.segmentation is None or config.editing.preserve != "mask":
         return None
-    return load_segmenter(config.segmentation, config.model.device)
+    return load_segmenter(config.segmentation, config.model.torch_device)
 
 
 def objects_of(

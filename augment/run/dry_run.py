@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from augment.distribute.config import in_one_process
 from augment.inputs.listing import left_out_text
 from augment.inputs.locate import absolute
 from augment.ledger.ledger import Ledger
@@ -53,7 +54,7 @@ class PlanReport:
         measured: the preview with these settings; None if there is none, then no time is known.
         work: time of the run; None if it is not known.
         price: of the worker-hours, in the currency of the price per hour; None if one of the two is not known.
-        has_gpu: whether each worker has a GPU.
+        has_gpu: whether each worker has a GPU to itself.
         notes: what else to know, and what to do next.
         left_out: kind -> number of the files of the dataset that are not among its images.
     """
@@ -159,10 +160,11 @@ def dry_run(config: ExpandConfig, price_per_hour: float | None = None) -> PlanRe
     growth = Growth(new=planned, units=units)
     if config.reuse or ledger.store.list("commits"):
         growth = _growth(ledger, config, lambda: planned_units(config, planner, sources, wanted), wanted)
-    workers = 1 if run.executor == "local" else None if run.num_workers == "all" else run.num_workers
+    alone = in_one_process(run, config.model.device)
+    workers = 1 if alone else None if run.num_workers == "all" else run.num_workers
     todo = work_estimate(growth.new, growth.units, workers, measured) if measured else None
     if todo and todo.hours is None:
-        notes.append("run.num_workers is `all`: divide the hours by the number of workers that the cluster gives")
+        notes.append("run.num_workers is `all`: divide the hours by the number of workers that there will be")
     counts = Counter(source.class_name for source in sources)
     return PlanReport(
         sources=len(sources),
@@ -176,7 +178,7 @@ def dry_run(config: ExpandConfig, price_per_hour: float | None = None) -> PlanRe
         measured=measured,
         work=todo,
         price=todo.worker_hours * price_per_hour if todo and price_per_hour is not None else None,
-        has_gpu=config.model.device.startswith("cuda"),
+        has_gpu=config.model.device.startswith("cuda") and run.gpus_per_worker == 1,
         notes=tuple(notes),
         left_out=left_out,
     )

@@ -7,16 +7,18 @@ import dataclasses
 import logging
 import platform
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 from augment.config import resolved_yaml
-from augment.distribute.config import MakeWorker
+from augment.distribute.config import MakeWorker, in_one_process
 from augment.distribute.local import run_local
-from augment.distribute.pool import run_ray
+from augment.distribute.process_workers import run_processes
+from augment.distribute.ray_workers import run_ray
 from augment.errors import OutputError
 from augment.inputs.locate import absolute
 from augment.ledger.in_flight import Suspects
@@ -206,8 +208,7 @@ def _run(
     budget.check()
     if todo.again and todo.with_quarantined:
         Suspects(ledger.store).reset(unit for unit in ledger.units() if unit.unit_id in todo.again)
-    runner = run_ray if config.run.executor == "ray" else run_local
-    workers, units = worker_config(config, todo.plan), todo.units()
+    run, workers, units = _runner(config), worker_config(config, todo.plan), todo.units()
     progress = RunProgress(todo.plan.planned, todo.kept.values(), to_keep=todo.to_keep)
     with display(progress) as show:
         watch = RunWatch(ledger, lease, progress, show)
@@ -215,7 +216,7 @@ def _run(
         state = "failed"
         try:
             # Closed explicitly: after an exception in this loop, a signal included, the runner must stop its workers.
-            with closing(runner(workers, units, config.run, make_worker, replaces=todo.again, watch=watch)) as reports:
+            with closing(run(workers, units, config.run, make_worker, replaces=todo.again, watch=watch)) as reports:
                 for report in reports:
                     progress.observe(report)
                     ledger.log.add("unit", dataclasses.asdict(report))
@@ -233,6 +234,17 @@ def _run(
             with contextlib.suppress(OutputError):
                 lease.confirm()  # once the lease is lost, the status belongs to the new driver
                 watch.write_status(state)
+
+
+def _runner(config: ExpandConfig) -> Callable[..., Generator[UnitReport, None, None]]:
+    """Return what does the units: on a Ray, on processes of this machine, or in this process."""
+    if config.run.executor == "ray":
+        return run_ray
+    if in_one_process(config.run, config.model.device):
+        return run_local
+    from augment.run.devices import places_here  # noqa: PLC0415  # imports torch
+
+    return partial(run_processes, places=places_here(config.run))
 
 
 def _environment() -> dict[str, Any]:

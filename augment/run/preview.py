@@ -147,7 +147,7 @@ def _measure(ledger: Ledger, config: ExpandConfig, summary: Summary) -> Measured
         setup_seconds=max(0.0, summary.seconds - seconds),
         part_bytes_per_edit=sum(store.list("parts").values()) / edits,
         shard_bytes_per_edit=sum(published) / edits,
-        device=_device_name(config.model.device),
+        device=_device_name(config.model.torch_device),
         settings=relevant_settings(plan.fingerprint, config),
     )
 

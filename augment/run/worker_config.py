@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from augment.distribute.config import in_one_process
 from augment.editing.config import EditConfig
 from augment.filters import FilterConfig
 from augment.inputs.colour import ColourName
@@ -69,8 +70,8 @@ def batch_fields(config: ExpandConfig, class_names: Mapping[int, str]) -> dict[s
 def worker_config(config: ExpandConfig, plan: Plan) -> WorkerConfig:
     """Return the settings of the job's workers."""
     fields = batch_fields(config, plan.class_names)
-    if config.run.executor == "ray" and config.model.device.startswith("cuda:"):
-        fields["model"] = config.model.model_copy(update={"device": "cuda"})  # Ray shows a worker one GPU only
+    if config.model.device != "cpu" and not in_one_process(config.run, config.model.device):
+        fields["model"] = config.model.model_copy(update={"device": "cuda"})  # a worker sees one GPU only
     return WorkerConfig(
         **fields,
         config_hash=plan.config_hash,

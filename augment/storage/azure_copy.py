@@ -8,6 +8,7 @@ from typing import Any
 from fsspec.asyn import sync
 
 _SECONDS = 0.1  # before the first look; each next one comes twice as late, at most 50 times this
+LIMIT_SECONDS = 600.0  # a copy within an account is a matter of seconds; Azure itself gives one up after two weeks
 
 
 def wait_for_copy(fs: Any, path: str) -> None:
@@ -18,7 +19,7 @@ def wait_for_copy(fs: Any, path: str) -> None:
         path: of the copy, `CONTAINER/NAME`.
 
     Raises:
-        OSError: if the copy failed or was aborted.
+        OSError: if the copy failed, was aborted, or is not there within `LIMIT_SECONDS`.
     """
     container, _, name = path.partition("/")
 
@@ -26,8 +27,10 @@ def wait_for_copy(fs: Any, path: str) -> None:
         async with fs.service_client.get_blob_client(container=container, blob=name) as client:
             return await client.get_blob_properties()
 
-    seconds = _SECONDS
+    seconds, began = _SECONDS, time.monotonic()
     while (copy := sync(fs.loop, properties).copy).status == "pending":
+        if time.monotonic() - began > LIMIT_SECONDS:
+            raise TimeoutError(f"{path}: Azure has not ended the copy within {LIMIT_SECONDS:.0f} s")
         time.sleep(seconds)
         seconds = min(2 * seconds, 50 * _SECONDS)
     if copy.status != "success":

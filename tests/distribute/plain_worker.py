@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import signal
 import time
@@ -35,8 +36,8 @@ UNITS = list(
 RAY_RUN = RunConfig(executor="ray", num_workers=2, max_attempts=2, units_in_flight=1)
 
 
-def plain_worker(behaviour: str = "") -> MakeWorker:
-    """A worker class, made in a function so that it travels to other processes by value.
+class PlainWorker:
+    """A worker that does as it is told.
 
     `behaviour`: "fail": die once at unit 1, and raise at unit 3 always; "disk full" at unit 1, "die when told" by a
     file at it; "outage": no unit can be written twice; "no setup" or "bad config"; "bad machine": the first worker is
@@ -44,63 +45,66 @@ def plain_worker(behaviour: str = "") -> MakeWorker:
     processes have begun one; "hang" once at unit 1; "unread": the inputs of no unit can be read at first.
     """
 
-    class PlainWorker:
-        def __init__(self, config: WorkerConfig) -> None:
-            self.config, self.ledger = config, Ledger(config.output)
+    def __init__(self, config: WorkerConfig, behaviour: str) -> None:
+        self.config, self.behaviour, self.ledger = config, behaviour, Ledger(config.output)
 
-        def setup(self) -> None:
-            if behaviour == "no setup":
-                raise OSError("the model's file is unreadable")
-            if behaviour == "hanging setup":
-                self.ledger.store.create(f"failed/{os.getpid()}", b"")
-                if len(self.ledger.store.list("failed")) == 1:
-                    time.sleep(1000)
-            if behaviour == "bad machine":
-                store = self.ledger.store
-                if not store.create("failed/first", b""):
-                    store.write(f"failed/{os.getpid()}", b"")
-                    raise OSError("no such device")
-                deadline = time.monotonic() + 60
-                while len(store.list("failed")) < 4 and time.monotonic() < deadline:
-                    time.sleep(0.01)
-            if behaviour == "bad config":
-                raise ModelError("model.name: no such model")
-
-        def run_unit(self, task: UnitTask) -> UnitReport:
-            unit, log = task.unit, Path(self.config.output) / "attempts"
-            log.mkdir(parents=True, exist_ok=True)
-            attempt = len(list(log.glob(f"{unit.unit_id}-*")))
-            (log / f"{unit.unit_id}-{attempt}-{os.getpid()}").touch()
-            deadline = time.monotonic() + 60
-            while behaviour == "together" and len({p.name.split("-")[2] for p in log.iterdir()}) < 2:
-                if time.monotonic() > deadline:
-                    raise RuntimeError("no second worker came")
-                time.sleep(0.01)
-            if unit.unit_id == "u000001" and behaviour == "die when told":
-                while not (log / "told").exists():
-                    if time.monotonic() > deadline:
-                        raise RuntimeError("nobody told")
-                    time.sleep(0.01)
-                os.kill(os.getpid(), signal.SIGKILL)
-            if behaviour == "fail" and unit.unit_id == "u000001" and attempt == 0:
-                self.ledger.write_part(unit.unit_id, [("half", {"txt": b""})])  # an orphan
-                os.kill(os.getpid(), signal.SIGKILL)
-            if behaviour == "fail" and unit.unit_id == "u000003":
-                raise RuntimeError("CUDA error: an illegal memory access")
-            if unit.unit_id == "u000001" and behaviour == "disk full":
-                raise OSError(errno.ENOSPC, "No space left on device")
-            if behaviour == "hang" and unit.unit_id == "u000001" and attempt == 0:
-                InFlight(self.ledger.store, unit.unit_id, task.attempt).begin(["s1"])
+    def setup(self) -> None:
+        behaviour = self.behaviour
+        if behaviour == "no setup":
+            raise OSError("the model's file is unreadable")
+        if behaviour == "hanging setup":
+            self.ledger.store.create(f"failed/{os.getpid()}", b"")
+            if len(self.ledger.store.list("failed")) == 1:
                 time.sleep(1000)
-            if behaviour == "unread" and attempt < 1:
-                raise UnreachableError("s3://bucket/s.png: 503 Slow Down")
-            if behaviour == "outage" and attempt < 2:
-                raise OSError("503 Slow Down")
-            part, sha256 = self.ledger.write_part(unit.unit_id, [(s.source.key, {"txt": b""}) for s in unit.sources])
-            pixels = self.config.pixels_hash
-            return self.ledger.commit(UnitReport(unit.unit_id, pixels, part, sha256, unit.planned, unit.planned, 0, {}))
+        if behaviour == "bad machine":
+            store = self.ledger.store
+            if not store.create("failed/first", b""):
+                store.write(f"failed/{os.getpid()}", b"")
+                raise OSError("no such device")
+            deadline = time.monotonic() + 60
+            while len(store.list("failed")) < 4 and time.monotonic() < deadline:
+                time.sleep(0.01)
+        if behaviour == "bad config":
+            raise ModelError("model.name: no such model")
 
-    return PlainWorker
+    def run_unit(self, task: UnitTask) -> UnitReport:
+        behaviour, unit, log = self.behaviour, task.unit, Path(self.config.output) / "attempts"
+        log.mkdir(parents=True, exist_ok=True)
+        attempt = len(list(log.glob(f"{unit.unit_id}-*")))
+        (log / f"{unit.unit_id}-{attempt}-{os.getpid()}").touch()
+        deadline = time.monotonic() + 60
+        while behaviour == "together" and len({p.name.split("-")[2] for p in log.iterdir()}) < 2:
+            if time.monotonic() > deadline:
+                raise RuntimeError("no second worker came")
+            time.sleep(0.01)
+        if unit.unit_id == "u000001" and behaviour == "die when told":
+            while not (log / "told").exists():
+                if time.monotonic() > deadline:
+                    raise RuntimeError("nobody told")
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGKILL)
+        if behaviour == "fail" and unit.unit_id == "u000001" and attempt == 0:
+            self.ledger.write_part(unit.unit_id, [("half", {"txt": b""})])  # an orphan
+            os.kill(os.getpid(), signal.SIGKILL)
+        if behaviour == "fail" and unit.unit_id == "u000003":
+            raise RuntimeError("CUDA error: an illegal memory access")
+        if unit.unit_id == "u000001" and behaviour == "disk full":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        if behaviour == "hang" and unit.unit_id == "u000001" and attempt == 0:
+            InFlight(self.ledger.store, unit.unit_id, task.attempt).begin(["s1"])
+            time.sleep(1000)
+        if behaviour == "unread" and attempt < 1:
+            raise UnreachableError("s3://bucket/s.png: 503 Slow Down")
+        if behaviour == "outage" and attempt < 2:
+            raise OSError("503 Slow Down")
+        part, sha256 = self.ledger.write_part(unit.unit_id, [(s.source.key, {"txt": b""}) for s in unit.sources])
+        pixels = self.config.pixels_hash
+        return self.ledger.commit(UnitReport(unit.unit_id, pixels, part, sha256, unit.planned, unit.planned, 0, {}))
+
+
+def plain_worker(behaviour: str = "") -> MakeWorker:
+    """What makes a `PlainWorker`, here or in another process."""
+    return functools.partial(PlainWorker, behaviour=behaviour)
 
 
 def attempts(out: Path, unit_id: str) -> list[str]:

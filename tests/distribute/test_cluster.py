@@ -28,6 +28,17 @@ def test_a_cluster_is_asked_for_what_it_may_get_later() -> None:
     assert [usable_workers(every, "cpu", {"CPU": cpus}) for cpus in (1.0, 8.0)] == [1, 4]
 
 
+@pytest.mark.parametrize(("share", "on_each"), [(1.0, 1), (0.5, 2), (0.3, 3), (1 / 3, 3), (0.1, 10), (0.6, 1)])
+def test_workers_that_take_a_share_of_a_gpu(share: float, on_each: int, caplog: pytest.LogCaptureFixture) -> None:
+    run = RAY_RUN.model_copy(update={"num_workers": "all", "gpus_per_worker": share})
+    assert run.workers_per_gpu == on_each
+    assert usable_workers(run, "cuda", {"CPU": 1.0, "GPU": 3.0}) == 3 * on_each
+    assert usable_workers(run, "cpu", {"CPU": 3.0}) == 3
+    assert not caplog.records
+    assert usable_workers(run.model_copy(update={"num_workers": 40}), "cuda", {"GPU": 3.0}) == 3 * on_each
+    assert "Ray has 3 GPU(s)" in caplog.text
+
+
 @pytest.mark.ray
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("kind", [ConnectionError, Exception])

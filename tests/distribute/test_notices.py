@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from augment.distribute.config import RunConfig, ignored_settings
+from augment.distribute.config import RunConfig, ignored_settings, in_one_process
 from augment.distribute.notices import MOST, Teller, WarningCollector
-from augment.distribute.pool import run_ray
+from augment.distribute.process_workers import run_processes
+from augment.distribute.ray_workers import run_ray
 from augment.errors import ModelError
 from tests.distribute.plain_worker import RAY_RUN, UNITS
 from tests.distribute.warning_worker import warning_worker
@@ -56,8 +57,9 @@ def test_warnings_of_many_workers_are_told_once(caplog: pytest.LogCaptureFixture
 
 def test_a_workers_process_collects_what_libraries_and_python_warn_about() -> None:
     code = (
-        "import logging, warnings\nfrom augment.distribute.notices import collect_warnings\n"
+        "import logging, warnings\nfrom augment.distribute.notices import collect_warnings, warnings_to_stderr\n"
         "library = logging.getLogger('transformers')\nlibrary.propagate = False\ncollector = collect_warnings()\n"
+        "warnings_to_stderr()\n"
         "logging.getLogger('transformers.models').warning('from a library')\n"
         "logging.getLogger('augment.run').warning('from us')\nwarnings.warn('from Python', stacklevel=1)\n"
         "taken = collector.take()\nassert len(taken) == 3, taken\n"
@@ -66,6 +68,20 @@ def test_a_workers_process_collects_what_libraries_and_python_warn_about() -> No
     done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "from us" in done.stderr  # in Ray's file of the worker as well
+
+
+@pytest.mark.timeout(120)
+def test_warnings_of_processes_reach_the_user(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = RAY_RUN.model_copy(update={"executor": "local"})
+    assert len(list(run_processes(worker_config(tmp_path), UNITS, run, warning_worker(), places=("", "")))) == 6
+    told = [message for message in caplog.messages if message.startswith("a worker: ")]
+    assert sorted(told) == ["a worker: some weights are odd", *(f"a worker: unit {u.unit_id} is odd" for u in UNITS)]
+    assert "odd" not in capfd.readouterr().err  # not beside the progress of the run
+    with pytest.raises(ModelError, match="no such model"):
+        list(run_processes(worker_config(tmp_path), UNITS, run, warning_worker("bad config"), places=("",)))
+    assert caplog.messages.count("a worker: some weights are odd") == 2
 
 
 @pytest.mark.ray
@@ -92,7 +108,24 @@ def test_what_the_local_executor_does_not_use_is_said() -> None:
     assert ignored_settings(local) == ignored_settings(RunConfig(num_workers=3)) == []
     assert ignored_settings(local.model_copy(update={"num_workers": 1, "batch_size": 9})) == []
     (warning,) = ignored_settings(local.model_copy(update={"num_workers": 3, "address": "auto"}))
-    assert "does not use run.num_workers 3, run.address auto; set run.executor: ray" in warning
+    assert "one worker in this process, which does not use run.num_workers 3, run.address auto; set" in warning
+    (warning,) = ignored_settings(local.model_copy(update={"num_workers": 3, "address": "auto"}), "cuda:all")
+    assert "workers on this machine, which does not use run.address auto; set run.executor: ray" in warning
+    assert ignored_settings(RunConfig(), "cuda:all") == []
+
+
+@pytest.mark.parametrize(
+    ("run", "device", "alone"),
+    [
+        ({"executor": "local"}, "cpu", True),
+        ({"executor": "local", "num_workers": 1}, "cuda:1", True),
+        ({"executor": "local", "num_workers": 2}, "cpu", True),
+        ({"executor": "local"}, "cuda:all", False),
+        ({"executor": "ray", "num_workers": 1}, "cpu", False),
+    ],
+)
+def test_where_the_drivers_own_process_is_the_worker(run: dict[str, Any], device: str, alone: bool) -> None:
+    assert in_one_process(RunConfig(**run), device) is alone
 
 
 def test_the_number_of_a_gpu_means_nothing_to_a_worker_on_ray() -> None:

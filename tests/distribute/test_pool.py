@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from augment.dataset.parts import read_part
-from augment.distribute.pool import run_ray
+from augment.distribute.ray_workers import run_ray
 from augment.errors import Interrupted, ModelError, UnreachableError, WorkerError
 from augment.ledger.ledger import Ledger
 from augment.models.config import ModelConfig

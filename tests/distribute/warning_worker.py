@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+import logging
+
 from augment.distribute.config import MakeWorker
-from augment.run.worker_config import WorkerConfig
 from augment.types import UnitReport, UnitTask
-from tests.distribute.plain_worker import plain_worker
+from tests.distribute.plain_worker import PlainWorker
+
+
+class WarningWorker(PlainWorker):
+    """Warns, and then does as a `PlainWorker`."""
+
+    def setup(self) -> None:
+        logging.getLogger("diffusers.loading").warning("some weights are odd")
+        super().setup()
+
+    def run_unit(self, task: UnitTask) -> UnitReport:
+        logging.getLogger("augment.run").warning("unit %s is odd", task.unit.unit_id)
+        return super().run_unit(task)
 
 
 def warning_worker(behaviour: str = "") -> MakeWorker:
-    """A worker class, made in a function so that it travels to other processes by value.
-
-    `behaviour`: of `plain_worker`.
-    """
-    make = plain_worker(behaviour)
-
-    class WarningWorker:
-        def __init__(self, config: WorkerConfig) -> None:
-            self.worker = make(config)
-
-        def setup(self) -> None:
-            import logging
-
-            logging.getLogger("diffusers.loading").warning("some weights are odd")
-            self.worker.setup()
-
-        def run_unit(self, task: UnitTask) -> UnitReport:
-            import logging
-
-            logging.getLogger("augment.run").warning("unit %s is odd", task.unit.unit_id)
-            return self.worker.run_unit(task)
-
-    return WarningWorker
+    """What makes a `WarningWorker`, here or in another process."""
+    return functools.partial(WarningWorker, behaviour=behaviour)

@@ -218,6 +218,17 @@ def test_ray_gives_the_same_bytes_after_a_worker_and_the_driver_were_killed(undi
     assert verify(tmp_path / "driver").problems == []
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_processes_of_this_machine_give_the_same_bytes(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("augment.run.expand.in_one_process", lambda run, device: False)  # as with `cuda:all`
+    monkeypatch.setattr("augment.run.devices.places_here", lambda run: ["", ""])
+    expand(load_expand_config(CONFIG, overrides(tmp_path)))
+    assert published(tmp_path) == published(undisturbed)
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("signum", "code"),
