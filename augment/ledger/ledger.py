@@ -113,7 +113,7 @@ class Ledger:
 
     def write_plan(self, fingerprint: Mapping[str, Any], units: Iterable[Unit], class_names: Mapping[int, str]) -> Plan:
         """Write a plan in place of the one that is there, if any, and return it; see `plan_files.write_plan`."""
-        return write_plan(self.store, fingerprint, units, class_names)
+        return write_plan(self.store, self.staging, fingerprint, units, class_names)
 
     def units(self) -> Iterator[Unit]:
         """Yield all planned units in plan order; see `plan_files.read_units`."""
@@ -145,7 +145,7 @@ class Ledger:
         with contextlib.suppress(FileNotFoundError):
             if self.store.read(f"run/{name}") == text.encode():
                 return
-        self.store.write(f"run/{name}", text.encode())
+        self.staging.replace(f"run/{name}", text.encode())
 
     # ---- parts and commits ----------------------------------------------------------------------------------------
     def write_part(self, unit_id: str, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> tuple[str, str]:

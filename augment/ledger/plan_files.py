@@ -13,6 +13,7 @@ from typing import Any
 from augment.errors import OutputError
 from augment.ledger.in_flight import reset_suspects
 from augment.ledger.plan import Plan, digest_of, plan_from_json, plan_to_json, unit_from_json, unit_to_json
+from augment.ledger.staging import Staging
 from augment.storage.store import Store
 from augment.types import Unit
 
@@ -42,7 +43,11 @@ def read_plan(store: Store) -> Plan | None:
 
 
 def write_plan(
-    store: Store, fingerprint: Mapping[str, Any], units: Iterable[Unit], class_names: Mapping[int, str]
+    store: Store,
+    staging: Staging,
+    fingerprint: Mapping[str, Any],
+    units: Iterable[Unit],
+    class_names: Mapping[int, str],
 ) -> Plan:
     """Write the units, then the head, which makes the plan valid; return the plan.
 
@@ -50,25 +55,27 @@ def write_plan(
 
     Args:
         store: the output folder.
+        staging: puts files in place there.
         fingerprint: dotted key -> value of everything that changes pixels, scores or which edits are wanted.
         units: the units in order; consumed one at a time.
         class_names: label -> class name.
 
     Raises:
-        OutputError: if the folder holds results but no plan that would tell what they are.
+        OutputError: if the folder holds results but no plan that would tell what they are, or the lease is lost.
     """
     if not store.exists(_HEAD):
         _refuse_results(store)
     # Through JSON once, so that the plan just made equals the plan read back (tuples become lists).
     plain = json.loads(json.dumps(dict(fingerprint)))
     prefix = _prefix(plain)
-    store.remove(name for name in store.list("plan") if name.startswith(prefix))  # of a driver that was killed
+    names: list[str] = []
     lines: list[str] = []
     unit_ids: list[str] = []
     sources = planned = 0
 
     def flush() -> None:
-        store.write(f"{prefix}{(len(unit_ids) - 1) // UNITS_PER_FILE:06d}.jsonl", "".join(lines).encode())
+        names.append(f"{prefix}{(len(unit_ids) - 1) // UNITS_PER_FILE:06d}.jsonl")
+        staging.write(names[-1], "".join(lines).encode())
         lines.clear()
 
     for unit in units:
@@ -81,8 +88,11 @@ def write_plan(
     if lines:
         flush()
     plan = Plan(plain, tuple(unit_ids), sources, planned, dict(class_names))
+    staging.put_in_place(names)
+    # Of a driver that was killed. Afterwards, because these units, if it was planning the same, have the same names.
+    staging.remove(name for name in store.list("plan") if name.startswith(prefix) and name not in names)
     reset_suspects(store)  # they belong to the plan that is replaced
-    store.write(_HEAD, plan_to_json(plan))
+    staging.replace(_HEAD, plan_to_json(plan))
     return plan
 
 

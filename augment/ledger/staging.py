@@ -58,6 +58,11 @@ class Staging:
             self._confirm()
             self._store.move({self._name(name): name for name in wanted[start : start + _MOVED_AT_ONCE]})
 
+    def replace(self, name: str, data: bytes) -> None:
+        """Put a small file in its place. Raises as `put_in_place` does."""
+        self.write(name, data)
+        self.put_in_place([name])
+
     def remove(self, names: Iterable[str]) -> None:
         """Remove files that are in place. Raises as `put_in_place` does."""
         wanted, folder = sorted(names), self._name(".removed")

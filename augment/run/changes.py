@@ -74,7 +74,7 @@ def record_inputs(ledger: Ledger, sources: Sequence[Source]) -> None:
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns), buffer, compression="zstd")
     if not ledger.store.exists(INPUTS) or ledger.store.read(INPUTS) != buffer.getvalue():
-        ledger.store.write(INPUTS, buffer.getvalue())
+        ledger.staging.replace(INPUTS, buffer.getvalue())
 
 
 def _read(ledger: Ledger) -> dict[str, tuple[int, str, str]]:

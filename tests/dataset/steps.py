@@ -1,18 +1,20 @@
-"""Publishing step by step: something happens to the driver before each of its calls to the disk, or to the store."""
+"""Planning and publishing, step by step: something happens to the driver before each call to its disk, or its store."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 from augment.ledger.ledger import Ledger
+from augment.storage.local_store import LocalStore
 from augment.storage.store import Store
 from tests.memory_store import MemoryStore
 
@@ -73,6 +75,9 @@ class SteppingStore(MemoryStore):
             finally:
                 self.step = step
 
+    def list(self, folder: str = "") -> dict[str, int]:
+        return dict(sorted(super().list(folder).items()))
+
     def write(self, name: str, data: bytes) -> None:
         self._before(f"write {name}")
         super().write(name, data)
@@ -120,6 +125,76 @@ class InLine:
 
     def __exit__(self, *exception: object) -> None:
         pass
+
+
+class Folder:
+    """An output folder as `prepare` leaves it, made again and again, on a disk or in an object store."""
+
+    def __init__(self, kind: str, prepare: Callable[[Path], None]) -> None:
+        self.kind, self.path = kind, memory() / "out"
+        self.template = memory() / "out"
+        prepare(self.template)
+        self.files = {
+            str(path.relative_to(self.template)): path.read_bytes()
+            for path in self.template.rglob("*")
+            if path.is_file()
+        }
+
+    def fresh(self) -> tuple[Store, Store]:
+        """The folder as two drivers see it."""
+        if self.kind == "store":
+            one, two = SteppingStore(dict(self.files)), SteppingStore({})
+            two.files = one.files
+            return one, two
+        shutil.rmtree(self.path, ignore_errors=True)
+        shutil.copytree(self.template, self.path)
+        return LocalStore(self.path), LocalStore(self.path)
+
+    @contextlib.contextmanager
+    def stepping(self, store: Store, step: Callable[[str], None]) -> Iterator[None]:
+        """Call `step` before each change that the first driver makes."""
+        if isinstance(store, SteppingStore):
+            store.step = step
+            try:
+                yield
+            finally:
+                store.step = None
+        else:
+            with before_each_change(self.path, step):
+                yield
+
+    def close(self) -> None:
+        for path in (self.path, self.template):
+            shutil.rmtree(path.parent)
+
+
+Happens = Callable[[Callable[[], None]], Step]
+
+
+def walk(folder: Folder, run: Callable[[Store, Store, Happens], None], places: Sequence[str], at_least: int) -> None:
+    """Do `run` for every step. It is given the folder as two drivers see it, and what makes something happen there.
+
+    Of at least so many steps there must be some in all places.
+    """
+    steps: list[str] = []
+    for number in range(10_000):
+        seen: list[str] = []
+
+        def happens(event: Callable[[], None], seen: list[str] = seen, number: int = number) -> Step:
+            def step(what: str) -> None:
+                seen.append(what)
+                if len(seen) == number + 1:
+                    event()
+
+            return step
+
+        run(*folder.fresh(), happens)
+        if len(seen) <= number:
+            break
+        steps.append(seen[number])
+    for place in places:
+        assert any(place in step for step in steps), steps
+    assert len(steps) >= at_least
 
 
 def forget_renewal(store: Store) -> None:

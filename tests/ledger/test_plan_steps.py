@@ -1,0 +1,101 @@
+"""Every step of planning: what is left of a driver killed there, and what becomes of one that is suspended there while
+another one takes over and plans."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from augment.errors import OutputError
+from augment.ledger.ledger import Ledger
+from augment.ledger.plan import cut_units, named_by_content
+from augment.storage.store import Store
+from tests.dataset.parts import CLASS_NAMES, FINGERPRINT, planned_sources
+from tests.dataset.steps import Folder, Happens, content, take_over, walk
+from tests.memory_store import Killed
+
+PLACES = ("plan/units-", "plan/plan.json", "run/config.resolved.yaml")
+
+
+def planned_with(seed: int) -> Callable[[Ledger], None]:
+    """What plans for a seed, as the main job does."""
+
+    def plan(ledger: Ledger) -> None:
+        units = named_by_content(cut_units(planned_sources(6), 2), str(seed))
+        ledger.write_plan(FINGERPRINT | {"seed": seed}, units, CLASS_NAMES)
+        ledger.write_run_file("config.resolved.yaml", f"seed: {seed}\n")
+
+    return plan
+
+
+def old_plan(path: Path) -> None:
+    with Ledger(path).lock():
+        planned_with(0)(Ledger(path))
+
+
+@pytest.fixture(params=["disk", "store"])
+def folder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Folder]:
+    monkeypatch.setattr("augment.ledger.plan_files.UNITS_PER_FILE", 1)
+    made = Folder(request.param, old_plan)
+    yield made
+    made.close()
+
+
+def state(store: Store) -> dict[str, bytes]:
+    """All that planning writes."""
+    name = "run/config.resolved.yaml"
+    return content(store) | {name: store.read(name)}
+
+
+def is_good(store: Store, seed: int) -> None:
+    """The folder has the plan of a seed, with all of its units."""
+    ledger = Ledger(store)
+    plan = ledger.read_plan()
+    assert plan is not None and plan.fingerprint["seed"] == seed
+    assert tuple(unit.unit_id for unit in ledger.units()) == plan.unit_ids
+    assert store.read("run/config.resolved.yaml") == f"seed: {seed}\n".encode()
+
+
+def test_a_driver_killed_at_any_step_leaves_what_the_next_one_plans_over(folder: Folder) -> None:
+    def run(store: Store, other: Store, happens: Happens) -> None:
+        dead: list[bool] = []
+        kill = happens(lambda: dead.append(True))
+
+        def step(what: str) -> None:
+            kill(what)
+            if dead:
+                raise Killed  # nothing of it reaches the store any more
+
+        ledger = Ledger(store)
+        with contextlib.suppress(Killed), folder.stepping(store, step), ledger.lock():
+            planned_with(1)(ledger)
+        take_over(Ledger(other), planned_with(1))
+        is_good(other, 1)
+
+    walk(folder, run, PLACES, at_least=10)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2], ids=["old", "same", "other"])
+def test_a_driver_suspended_at_any_step_cannot_spoil_the_next_ones_plan(folder: Folder, seed: int) -> None:
+    def run(store: Store, other: Store, happens: Happens) -> None:
+        found = dict[str, bytes]()
+
+        def suspended() -> None:
+            take_over(Ledger(other), planned_with(seed))
+            found.update(state(other))
+
+        ledger, error = Ledger(store), ""
+        try:
+            with ledger.lock(), folder.stepping(store, happens(suspended)):
+                planned_with(1)(ledger)
+        except OutputError as lost:
+            error = str(lost)
+        assert bool(found) == ("was taken over by another run" in error)
+        if found:
+            assert state(other) == found
+            is_good(other, seed)
+
+    walk(folder, run, PLACES, at_least=10)
