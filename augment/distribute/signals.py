@@ -137,6 +137,10 @@ def interruptible(drain_seconds: float = 0.0) -> Iterator[StopRequest]:
     try:
         yield stop
         stop.check()  # the block may have ended before it looked at the request
+    except SystemError as error:  # what Ray's native code makes of an exception that is raised while it waits
+        if isinstance(error.__cause__, Interrupted):
+            raise error.__cause__ from None
+        raise
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for signum, handler in before.items():

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -55,6 +57,31 @@ def test_what_takes_too_long_is_interrupted_once() -> None:
         with stop.limited(60.0):
             os.kill(os.getpid(), signal.SIGALRM)  # of a block before
         stop.check_time()
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("drain_seconds", [0.0, 0.5])
+def test_a_signal_while_ray_waits_is_no_error_of_ray(ray_session: Any, drain_seconds: float) -> None:
+    """In its native code, which turns the exception into a SystemError."""
+
+    def endless() -> None:
+        time.sleep(3600)
+
+    def wait(task: Any) -> None:
+        with interruptible(drain_seconds):
+            threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
+            ray_session.wait([task], timeout=3)
+
+    task = ray_session.remote(endless).remote()
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        wait(task)
+    ray_session.cancel(task, force=True)
+
+
+def test_another_system_error_stays_one() -> None:
+    with pytest.raises(SystemError, match="not a signal"), interruptible():
+        raise SystemError("not a signal")
 
 
 def test_outside_of_the_main_thread_nothing_is_limited() -> None:
