@@ -2,4 +2,5 @@
 
 from augment.cli.main import app
 
-app()
+if __name__ == "__main__":  # a worker process imports this file under another name
+    app()

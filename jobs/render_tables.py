@@ -65,6 +65,7 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
     "study-budget": ((STUDY,), study_tables.budget_table),
     "study-excerpt": ((STUDY,), study_tables.excerpt_table),
     "study-unknown-500": ((STUDY_500,), partial(study_tables.track_table, track="unknown")),
+    "study-mixed-500": ((STUDY_500,), partial(study_tables.track_table, track="mixed")),
     **{
         f"study-{track.replace('_', '-')}": ((STUDY,), partial(study_tables.track_table, track=track))
         for track in ALL_TRACKS
@@ -94,6 +95,8 @@ def rendered(text: str, reports: Reports) -> str:
         if any(end not in reports for end in needed):
             return match.group(0)
         lines: Sequence[str] = make(*(reports[end] for end in needed))
+        if not lines:  # the report is of other tracks
+            return match.group(0)
         return "\n".join([f"<!-- table: {name} -->", "", *lines, "", "<!-- end -->"])
 
     return re.sub(r"<!-- table: ([\w-]+) -->.*?<!-- end -->", table, text, flags=re.DOTALL)

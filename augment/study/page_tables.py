@@ -23,8 +23,13 @@ EXCERPT_ARMS = {
 
 
 def track_table(report: Row, track: str) -> list[str]:
-    """Return the rows of a track: every arm with 95 % intervals, and its leads over arms with its augmentation."""
+    """Return the rows of a track: every arm with 95 % intervals, and its leads over arms with its augmentation.
+
+    There are none if the track is not in the report.
+    """
     rows = [row for row in report["rows"] if row["track"] == track]
+    if not rows:
+        return []
     over = ("nothing_made", "image_to_image", "text_to_image")
     head = ["arm", "made", "label true, %", "accuracy, %", "worst group, %", "corrupted, %"]
     head += [f"over {name.replace('_', ' ')}, points" for name in over]
@@ -55,7 +60,7 @@ def excerpt_table(report: Row) -> list[str]:
     tracks = [track for track in EXCERPT_TRACKS if (track, "none") in cells]
     lines = []
     for arm, name in EXCERPT_ARMS.items():
-        found = [cells.get((track, arm)) for track in tracks]
+        found = [cells.get((track, f"{arm}_flips_crops"), cells.get((track, arm))) for track in tracks]
         lines.append([name, *(_share(row, "accuracy", digits=0) if row else "" for row in found)])
     return _markdown(["trained on", *(f"{EXCERPT_TRACKS[track]} (`{track}`)" for track in tracks)], lines)
 

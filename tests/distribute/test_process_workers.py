@@ -6,6 +6,7 @@ import errno
 import functools
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -164,6 +165,11 @@ def test_processes_let_a_signal_to_their_group_pass_and_the_driver_decide(tmp_pa
         be_stopped()
     begun = [p.name.split("-")[0] for p in (tmp_path / "attempts").iterdir()]
     assert sorted(begun) == sorted(Ledger(tmp_path).committed())
+
+
+def test_a_process_of_the_module_that_is_run_does_not_run_it_again() -> None:
+    """Spawning imports the driver's main module, under another name."""
+    runpy.run_module("augment", run_name="__mp_main__")
 
 
 DRIVER = """
