@@ -1,4 +1,4 @@
-"""Whether a device has bfloat16 of its own. One without it computes with it, too, but emulates it."""
+"""Whether a device has half precision of its own. One without it computes with it, too, but emulates it."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ def has_bfloat16(device: str) -> bool:
     return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
+def _has_float16(device: str) -> bool:
+    if device.startswith("cuda"):
+        return True
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
+
+
 def warn_of_emulation(device: str, dtype: str, key: str) -> None:
     """Log a warning if a device emulates the dtype that was asked for.
 
@@ -32,11 +38,11 @@ def warn_of_emulation(device: str, dtype: str, key: str) -> None:
         dtype: as the config has it.
         key: of the config that has it.
     """
-    if dtype == "bfloat16" and not has_bfloat16(device):
+    if (dtype == "bfloat16" and not has_bfloat16(device)) or (dtype == "float16" and not _has_float16(device)):
         logger.warning(
-            "%s is bfloat16, which this %s has no units for: it is emulated, several times slower than float32; set "
+            "%s is %s, which this %s has no units for: it is emulated, several times slower than float32; set "
             "%s: float32",
-            *(key, "GPU" if device.startswith("cuda") else "CPU", key),
+            *(key, dtype, "GPU" if device.startswith("cuda") else "CPU", key),
         )
 
 

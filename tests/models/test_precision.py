@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -42,13 +43,17 @@ def test_networks_that_judge_compute_in_what_is_fast(monkeypatch: pytest.MonkeyP
     assert product.dtype == (torch.bfloat16 if has else torch.float32)
 
 
-def test_a_model_that_is_emulated_says_so(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_model_that_is_emulated_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, dtype: Literal["bfloat16", "float16"]
+) -> None:
     on_a_device(monkeypatch, False)
+    monkeypatch.setattr(precision, "_has_float16", lambda device: False)
     load_model(ModelConfig())
     assert not caplog.messages
-    load_model(ModelConfig(dtype="bfloat16"))
-    (message,) = caplog.messages
-    assert message.startswith("model.dtype is bfloat16, which this CPU has no units for")
+    load_model(ModelConfig(dtype=dtype))
+    (message,) = [message for message in caplog.messages if message.startswith("model.dtype")]  # diffusers warns, too
+    assert message.startswith(f"model.dtype is {dtype}, which this CPU has no units for")
     assert message.endswith("set model.dtype: float32")
 
 
