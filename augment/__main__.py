@@ -2,5 +2,4 @@
 
 from augment.cli.main import app
 
-if __name__ == "__main__":  # a worker process imports this file under another name
-    app()
+app()

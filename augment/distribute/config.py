@@ -20,7 +20,7 @@ class RunConfig(BaseModel):
 
     executor: Literal["local", "ray"] = Field(
         default="ray",
-        description="`ray`: on workers of a Ray; `local`: without Ray, in this process, or with "
+        description="`ray`: on Ray workers; `local`: without Ray, in this process, or with "
         "`model.device: cuda:all` in a process for each GPU of this machine",
     )
     num_workers: PositiveInt | Literal["all"] = Field(
@@ -61,7 +61,7 @@ class RunConfig(BaseModel):
     setup_timeout: float = Field(
         default=7200.0,
         gt=0,
-        description="seconds after which a worker on Ray that has not loaded its models is taken for hanging and is "
+        description="seconds after which a worker that has not loaded its models is taken for hanging and is "
         "ended; longer than the longest download of a model",
     )
     address: str = Field(
@@ -70,7 +70,9 @@ class RunConfig(BaseModel):
         description="`local` starts a Ray on this machine; `auto` or host:port joins a cluster",
     )
     wait_for_workers: float = Field(
-        default=1800.0, gt=0, description="seconds without a single worker after which a run on a cluster ends"
+        default=1800.0,
+        gt=0,
+        description="seconds without a worker that is ready, or loads its models, after which a run ends",
     )
     drain_seconds: float = Field(
         default=25.0, ge=0, description="after SIGTERM or SIGINT, seconds in which units in flight may finish"
@@ -104,7 +106,9 @@ def ignored_settings(run: RunConfig, device: str = "cpu") -> list[str]:
             "that; write cuda, and choose GPUs by CUDA_VISIBLE_DEVICES where Ray is started"
         ]
     one = in_one_process(run, device)
-    unused = [*(["num_workers", "units_in_flight", "gpus_per_worker"] if one else []), "address", "wait_for_workers"]
+    unused = ["address"]
+    if one:
+        unused = ["num_workers", "units_in_flight", "gpus_per_worker", "address", "wait_for_workers"]
     ignored = [
         f"run.{name} {getattr(run, name)}"
         for name in unused

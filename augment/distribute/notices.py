@@ -68,6 +68,6 @@ class Teller:
                 continue
             self._told.add(text)
             if len(self._told) > MOST:
-                logger.warning("workers have more warnings; they are in Ray's logs, one file per worker")
+                logger.warning("workers have more warnings; those of workers on Ray are in Ray's logs, a file for each")
             else:
                 logger.warning("a worker: %s", text)

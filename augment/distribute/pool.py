@@ -43,7 +43,8 @@ class WorkerPool:
         self._members: list[PoolMember] = []
         self._teller = Teller()
         self._owners: dict[Any, PoolMember] = {}  # call of a setup or a task -> its worker
-        self._failed_setups, self._no_starts_until = 0, 0.0
+        self._failed_setups = self._failed_alone = 0  # since a worker was ready; those that left no other worker
+        self._no_starts_until = 0.0
         self._wanted, self._scaled = 0, -SCALE_SECONDS
         self._no_worker_since = time.monotonic()
         self._outage, self._clock = Outage(output), UnitClock(run.unit_timeout)
@@ -93,13 +94,7 @@ class WorkerPool:
         if now - self._scaled >= SCALE_SECONDS:
             self._scaled = now
             self._wanted = self._workers.wanted()
-            if any(member.alive_since <= now for member in self._members):  # ready, or loading within `setup_timeout`
-                self._no_worker_since = now
-            elif now - self._no_worker_since > self._run.wait_for_workers:
-                raise WorkerError(
-                    f"no worker could be started within run.wait_for_workers = {self._run.wait_for_workers:.0f} s; "
-                    "does the cluster have machines with what a worker needs? `ray status` says what it has"
-                )
+            self._check_for_workers(now)
         starting = sum(not member.ready for member in self._members)
         # No more workers than units: a worker without a unit would load its model, for minutes, in vain.
         room = self._wanted - len(self._members) if now >= self._no_starts_until else 0
@@ -107,6 +102,20 @@ class WorkerPool:
             member = self._workers.start()
             self._members.append(member)
             self._owners[member.beginning] = self._owners[member.setup] = member
+
+    def _check_for_workers(self, now: float) -> None:
+        """Raise WorkerError if for too long there has been no worker, nor one that loads its models."""
+        if any(member.ready for member in self._members):
+            self._no_worker_since = now
+            return
+        loading = any(member.alive_since <= now for member in self._members)
+        # Loading may take its own time; but workers that are lost while they load, one after the other, are none.
+        limit = self._run.wait_for_workers + (self._run.setup_timeout if loading else 0.0)
+        if now - self._no_worker_since > limit:
+            raise WorkerError(
+                f"no worker was ready within run.wait_for_workers = {self._run.wait_for_workers:.0f} s; "
+                f"{self._workers.advice}"
+            )
 
     def _hand_out(self) -> None:
         """Give units to the workers that can take one; let go of idle workers that will not get another."""
@@ -144,7 +153,8 @@ class WorkerPool:
         self._teller.tell(ended.warnings)
         if ended.cause is None and not ended.died:
             if task is None:
-                member.setup, member.machine, self._failed_setups = None, ended.result, 0
+                member.setup, member.machine = None, ended.result
+                self._failed_setups = self._failed_alone = 0
             else:
                 self._outage.ended()
                 self._clock.done(ended.result, time.monotonic() - began)
@@ -178,18 +188,22 @@ class WorkerPool:
 
     def _setup_failed(self, ended: Ended, reason: str = "") -> None:
         """Let another worker be tried, or raise if that cannot help or has failed too often."""
-        if ended.machine_lost:
+        if ended.machine_lost or (ended.died and self._stop.requested):
             return
         reason = reason or ended.reason
         self._watch.event("setup failed", {"reason": reason})
         logger.warning("a worker could not be set up, trying another: %s", reason)
-        if self._members:  # others are ready or starting: one machine may be at fault, not the job
+        self._failed_setups += 1
+        self._no_worker_since = time.monotonic()  # there was one; how many may fail is limited below
+        # While others are ready or starting, one machine may be at fault, not the job; but not if none is ever ready.
+        many = self._run.max_attempts * (1 + max(1, self._wanted))
+        if self._members and (any(member.ready for member in self._members) or self._failed_setups <= many):
             self._no_starts_until = time.monotonic() + BACKOFF_SECONDS
             return
         if isinstance(ended.cause, AugmentError) and not isinstance(ended.cause, DeviceError):
             raise ended.cause  # the user has to solve it; another device may be sound
-        self._failed_setups += 1
-        if self._failed_setups > self._run.max_attempts:
+        self._failed_alone += not self._members
+        if self._failed_alone > self._run.max_attempts or self._failed_setups > many:
             raise WorkerError(f"workers cannot be set up ({self._failed_setups} attempts); the last error: {reason}")
 
     def _wait_for_store(self, member: PoolMember, task: UnitTask, error: OSError | UnreachableError) -> None:

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import multiprocessing
+import logging
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
-import traceback
-from collections.abc import Callable, Container, Generator, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Container, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
+from queue import SimpleQueue
 from typing import Any
 
 from augment.distribute.config import MakeWorker, RunConfig, UnitWorker, Watch, WorkerSettings
@@ -28,9 +32,13 @@ from augment.distribute.workers import Ended, PoolMember
 from augment.errors import AugmentError
 from augment.types import Unit, UnitReport, UnitTask
 
+logger = logging.getLogger(__name__)
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 _BEGINNING, _SETUP, _FIRST_UNIT = range(3)  # numbers of a worker's calls
 _JOIN_SECONDS = 5.0  # for a killed process to be gone; one that waits in the system's kernel stays longer
+# Not by `multiprocessing`, which runs the driver's main module in the worker before the worker knows its GPU, and waits
+# for it when the driver ends.
+_PROGRAM = "import sys; from augment.distribute.process_workers import serve; serve(int(sys.argv[1]))"
 
 
 def run_processes(
@@ -45,16 +53,15 @@ def run_processes(
 ) -> Generator[UnitReport, None, None]:
     """Do the units on processes of this machine, and yield a report as each is committed, in any order.
 
-    What becomes of a unit whose worker dies, raises or hangs, and what is raised, is said in `WorkerPool.work`. The
-    processes are spawned, so a script of a user that calls this has to keep it under `if __name__ == "__main__":`.
+    What becomes of a unit whose worker dies, raises or hangs, and what is raised, is said in `WorkerPool.work`.
 
     Args:
         config: the settings of the workers.
         units: the units to do.
         run: the `run` section.
-        make_worker: makes a worker from `config`, in its process. It is pickled.
-        places: of the workers, one each: the GPU that it sees as its only one, as in CUDA_VISIBLE_DEVICES; "" leaves it
-            what the driver sees.
+        make_worker: makes a worker from `config`, in its process. It is pickled, so it must be importable there.
+        places: one for each worker: the GPU that it sees as its only one, as in CUDA_VISIBLE_DEVICES; "" leaves it what
+            the driver sees.
         replaces: ids of units whose commit is to be replaced.
         watch: is told how many workers are ready, and of every event.
     """
@@ -72,6 +79,8 @@ class ProcessWorkers:
         config, run, make_worker, places: as in `run_processes`.
     """
 
+    advice = "what do the worker processes print?"
+
     def __init__(self, config: WorkerSettings, run: RunConfig, make_worker: MakeWorker, places: Sequence[str]) -> None:
         self._settings, self._threads = pickle.dumps((make_worker, config)), run.units_in_flight
         self._most, self._free = len(places), list(places)
@@ -83,7 +92,8 @@ class ProcessWorkers:
     def start(self) -> PoolMember:
         """Start a process, which sets its worker up at once."""
         process = _Process(self._free.pop(0), self._threads, self._settings)
-        return PoolMember(process, process.hand_over, (process, _BEGINNING), (process, _SETUP))
+        calls = (process, _BEGINNING), (process, _SETUP)
+        return PoolMember(process, process.hand_over, *calls, alive_since=time.monotonic())
 
     def wait(self, calls: Sequence[Any], seconds: float) -> list[Any]:
         """Return those of the calls that have ended."""
@@ -123,18 +133,32 @@ class _Process:
         self.place, self.gone = place, False
         self.answers: dict[int, Ended] = {}
         self._number = _FIRST_UNIT
-        # Not forked: CUDA does not work in a fork of a process that uses it, nor do locks that a thread held.
-        context = multiprocessing.get_context("spawn")
-        self.connection, its_end = context.Pipe()
-        environment = {VISIBLE_GPUS: place} if place else {}
-        self._process = context.Process(target=_serve, args=(its_end, environment, threads, settings))
-        self._process.start()
-        its_end.close()  # so that its death closes the pipe
+        self.connection, its_end = Pipe()
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+        if place:
+            environment[VISIBLE_GPUS] = place
+        with its_end:  # closed here afterwards, so that the process's death closes the pipe
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _PROGRAM, str(its_end.fileno())],
+                env=environment,
+                pass_fds=[its_end.fileno()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for the driver, which lets units in flight finish
+            )
+        # By a thread: a process that hangs reads nothing, and the driver has to see that its time is over.
+        self._outbox: SimpleQueue[Any] = SimpleQueue()
+        self._sender = threading.Thread(target=self._send, name="augment-tasks", daemon=True)
+        self._sender.start()
+        self._outbox.put((threads, settings))
+
+    def _send(self) -> None:
+        with contextlib.suppress(OSError):  # it has died, as `read` will find
+            while (message := self._outbox.get()) is not None:
+                self.connection.send(message)
 
     def hand_over(self, task: UnitTask) -> tuple[_Process, int]:
         number, self._number = self._number, self._number + 1
-        with contextlib.suppress(OSError):  # it has died, as `read` will find
-            self.connection.send((number, task))
+        self._outbox.put((number, task))
         return self, number
 
     def read(self) -> None:
@@ -151,19 +175,26 @@ class _Process:
 
     def kill(self) -> None:
         self._process.kill()
-        self._process.join(_JOIN_SECONDS)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_JOIN_SECONDS)
+        self._outbox.put(None)
+        self._sender.join(_JOIN_SECONDS)  # before what it writes to is closed
         self.connection.close()
 
 
-def _serve(connection: Connection, environment: Mapping[str, str], threads: int, settings: bytes) -> None:
-    """Be a worker: answer the driver's calls until it is gone."""
-    for signum in (signal.SIGINT, signal.SIGTERM):  # sent to a whole group; the driver lets units in flight finish
-        signal.signal(signum, signal.SIG_IGN)
-    os.environ.update(environment)  # before torch is imported, with what the settings hold
-    served = _Served(connection, threads)
-    served.submit(_BEGINNING, lambda: None)
-    served.submit(_SETUP, functools.partial(served.set_up, settings))
+def serve(descriptor: int) -> None:
+    """Be a worker: answer the driver's calls until it is gone. Never returns.
+
+    Args:
+        descriptor: of this end of the pipe.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # sent to all of a job; the driver decides
+    connection = Connection(descriptor)
     with contextlib.suppress(EOFError, OSError):
+        threads, settings = connection.recv()
+        served = _Served(connection, threads)
+        served.submit(_BEGINNING, lambda: None)
+        served.submit(_SETUP, functools.partial(served.set_up, settings))
         while True:
             number, task = connection.recv()
             served.submit(number, functools.partial(served.run_unit, task))
@@ -197,15 +228,15 @@ class _Served:
         try:
             result = call()
         except BaseException as error:  # a call without an answer would be waited for
+            if not isinstance(error, AugmentError | OSError):
+                logger.exception("a bug, or what a library did not expect")  # travels as a warning
             cause = _portable(error)
         with self._lock, contextlib.suppress(OSError):  # the driver is gone
-            self._connection.send((number, Ended(result, self._warnings.take(), cause)))
+            self._connection.send((number, Ended(result, self._warnings.take() if number else (), cause)))
 
 
 def _portable(error: BaseException) -> BaseException:
-    """Return an error as it can be sent, with its traceback as a note where the error is not one of the user's."""
-    if not isinstance(error, AugmentError | OSError):
-        error.add_note("".join(traceback.format_exception(error)))
+    """Return an error as it can be sent."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:  # some errors of libraries cannot be pickled, or not be made again

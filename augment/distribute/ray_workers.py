@@ -56,6 +56,8 @@ class RayWorkers:
         config, run, make_worker: as in `run_ray`.
     """
 
+    advice = "does the cluster have machines with what a worker needs? `ray status` says what it has"
+
     def __init__(self, config: WorkerSettings, run: RunConfig, make_worker: MakeWorker) -> None:
         self._config, self._run, self._make_worker = config, run, make_worker
 

@@ -1,4 +1,4 @@
-"""Workers in processes of their own, as the pool that gives them units sees them."""
+"""The interface between the pool, which hands out units, and the processes that do them."""
 
 from __future__ import annotations
 
@@ -83,7 +83,13 @@ class PoolMember:
 
 
 class Workers(Protocol):
-    """Starts workers, waits for their calls, and ends them. Calls are hashable and mean nothing to others."""
+    """Starts workers, waits for their calls, and ends them. Calls are hashable and mean nothing to others.
+
+    Attributes:
+        advice: for a person, where there is no worker for too long.
+    """
+
+    advice: str
 
     def wanted(self) -> int:
         """Return how many workers there may be now."""

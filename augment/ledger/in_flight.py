@@ -6,9 +6,9 @@
 When a worker dies, its in-flight file stays behind. The driver makes the inputs named there suspects, and the next
 attempt at the unit tries each suspect alone first. A suspect that survives is cleared, so a worker that died for
 another reason costs no input. Files that an earlier run has left prove something only if its driver was its own worker
-(`run.executor: local`): workers of Ray die when their driver does, whatever they are editing. An input that was alone
-with its worker in `DEATHS_ALONE` deaths is quarantined: it is not read again, and its edits are recorded as failed,
-with the reason.
+(`run.executor: local` in one process): others die when their driver does, whatever they are editing. An input that was
+alone with its worker in `DEATHS_ALONE` deaths is quarantined: it is not read again, and its edits are recorded as
+failed, with the reason.
 """
 
 from __future__ import annotations
@@ -165,10 +165,9 @@ class Suspects:
         self._retrying.write(_SUSPECTS, (json.dumps(self._deaths, indent=1, sort_keys=True) + "\n").encode())
 
 
-def reset_suspects(store: Store) -> None:
-    """Delete all that is recorded about suspects: a new plan uses the inputs in another way."""
-    store.remove([_SUSPECTS])
-    store.clear(_FOLDER)
+def notes_of_suspects(store: Store) -> list[str]:
+    """Return the names of the files with all that is recorded about suspects."""
+    return [*([_SUSPECTS] if store.exists(_SUSPECTS) else []), *store.list(_FOLDER)]
 
 
 def _name(unit_id: str, attempt: str) -> str:

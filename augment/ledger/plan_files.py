@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from augment.errors import OutputError
-from augment.ledger.in_flight import reset_suspects
+from augment.ledger.in_flight import notes_of_suspects
 from augment.ledger.plan import Plan, digest_of, plan_from_json, plan_to_json, unit_from_json, unit_to_json
 from augment.ledger.staging import Staging
 from augment.storage.store import Store
@@ -91,7 +91,7 @@ def write_plan(
     staging.put_in_place(names)
     # Of a driver that was killed. Afterwards, because these units, if it was planning the same, have the same names.
     staging.remove(name for name in store.list("plan") if name.startswith(prefix) and name not in names)
-    reset_suspects(store)  # they belong to the plan that is replaced
+    staging.remove(notes_of_suspects(store))  # they belong to the plan that is replaced
     staging.replace(_HEAD, plan_to_json(plan))
     return plan
 

@@ -163,6 +163,8 @@ def dry_run(config: ExpandConfig, price_per_hour: float | None = None) -> PlanRe
     alone = in_one_process(run, config.model.device)
     workers = 1 if alone else None if run.num_workers == "all" else run.num_workers
     todo = work_estimate(growth.new, growth.units, workers, measured) if measured else None
+    if config.model.device.startswith("cuda") and not alone and run.workers_per_gpu > 1:
+        notes.append(f"{run.workers_per_gpu} workers share a GPU; the time is that of a worker with a GPU to itself")
     if todo and todo.hours is None:
         notes.append("run.num_workers is `all`: divide the hours by the number of workers that there will be")
     counts = Counter(source.class_name for source in sources)
@@ -178,7 +180,7 @@ def dry_run(config: ExpandConfig, price_per_hour: float | None = None) -> PlanRe
         measured=measured,
         work=todo,
         price=todo.worker_hours * price_per_hour if todo and price_per_hour is not None else None,
-        has_gpu=config.model.device.startswith("cuda") and run.gpus_per_worker == 1,
+        has_gpu=config.model.device.startswith("cuda") and (alone or run.workers_per_gpu == 1),
         notes=tuple(notes),
         left_out=left_out,
     )

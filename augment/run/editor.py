@@ -59,7 +59,7 @@ def load_editor(config: WorkerConfig) -> DiffusionEditor:
 
 def load_scorer(config: BatchConfig) -> EditScorer:
     """Return the scorer of a worker's edits, with its CLIP loaded."""
-    clip = load_clip(config.clip.name, config.model.device)
+    clip = load_clip(config.clip.name, config.model.torch_device)
     return EditScorer(clip, config.clip.label_templates, config.class_names)
 
 

@@ -103,8 +103,7 @@ def finalize(out: Path | str, overrides: Sequence[str] = (), config_path: Path |
         Findings(tuple(filter_problems(config.filters, plan.class_names))).raise_any()
     with ledger.lock():
         manifest = publish_run(ledger, config, {}, check_hashes=True)
-        ledger.staging.write(RESOLVED, resolved_yaml(config).encode())
-        ledger.staging.put_in_place([RESOLVED])
+        ledger.staging.replace(RESOLVED, resolved_yaml(config).encode())
         ledger.staging.clear()
     return Summary(ledger.store.url, manifest, 0, 0.0)
 

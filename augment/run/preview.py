@@ -91,12 +91,14 @@ def preview(config: ExpandConfig, count: int = 12, display: Display = no_display
         config.run.unit_size if config.input.fit == "bucket" else config.run.first_batch_size(config.model.device)
     )
     run = config.run.model_copy(update={"executor": "local", "unit_size": unit_size})
-    config = config.model_copy(update={"output": output, "run": run, "prompt_folder": prompt_folder})
+    model = config.model.model_copy(update={"device": config.model.torch_device})
+    whole = config
+    config = config.model_copy(update={"output": output, "run": run, "model": model, "prompt_folder": prompt_folder})
     ledger = Ledger(url)
     _make_room(ledger)
 
     summary = expand(config, display=display, choose=lambda sources: over_classes(sources, count))
-    measured = _measure(ledger, config, summary)
+    measured = _measure(ledger, whole, summary)
     if measured:
         ledger.store.write(PREVIEW_FILE, (measured.model_dump_json(indent=2) + "\n").encode())
     return Preview(summary, measured)
@@ -130,7 +132,8 @@ def _make_room(ledger: Ledger) -> None:
         store.remove(name for name in (*_FILES, *store.list("run")) if not name.startswith(kept))
 
 
-def _measure(ledger: Ledger, config: ExpandConfig, summary: Summary) -> Measured | None:
+def _measure(ledger: Ledger, whole: ExpandConfig, summary: Summary) -> Measured | None:
+    """Return what the preview cost for a run of the whole; None if nothing was made."""
     reports, plan, store = list(ledger.committed().values()), ledger.read_plan(), ledger.store
     edits = sum(report.edited for report in reports)
     assert plan is not None  # the run has ended
@@ -147,8 +150,8 @@ def _measure(ledger: Ledger, config: ExpandConfig, summary: Summary) -> Measured
         setup_seconds=max(0.0, summary.seconds - seconds),
         part_bytes_per_edit=sum(store.list("parts").values()) / edits,
         shard_bytes_per_edit=sum(published) / edits,
-        device=_device_name(config.model.torch_device),
-        settings=relevant_settings(plan.fingerprint, config),
+        device=_device_name(whole.model.torch_device),
+        settings=relevant_settings(plan.fingerprint, whole),
     )
 
 

@@ -75,7 +75,9 @@ class Worker:
             )
         editor = self._make_editor(self.config)
         if self.config.remember_batch_size:
-            self._known = KnownBatchSize(self._ledger.store, editor.device_kind, self.config.pixels_hash)
+            sharing = f", {self.config.workers_per_gpu} workers" if self.config.workers_per_gpu > 1 else ""
+            kind = editor.device_kind + sharing
+            self._known = KnownBatchSize(self._ledger.store, kind, self.config.pixels_hash)
             self._batch_size = min(self._batch_size, self._known.read() or self._batch_size)
         self._models = ModelCalls(editor, self.config.batch_size)
 

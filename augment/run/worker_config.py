@@ -41,6 +41,7 @@ class WorkerConfig(BatchConfig):
 
     output: str = Field(description="the run's output folder or URL, reachable from every worker")
     batch_size: int = Field(gt=0, description="source images inverted together")
+    workers_per_gpu: int = Field(default=1, gt=0, description="that share the memory of a GPU")
     remember_batch_size: bool = Field(
         default=False, description="begin with what had memory on a device of this kind before, and note what has"
     )
@@ -78,6 +79,7 @@ def worker_config(config: ExpandConfig, plan: Plan) -> WorkerConfig:
         pixels_hash=plan.pixels_hash,
         output=output_url(config),
         batch_size=config.run.first_batch_size(config.model.device),
+        workers_per_gpu=1 if in_one_process(config.run, config.model.device) else config.run.workers_per_gpu,
         remember_batch_size=config.run.batch_size == "auto",
         max_edits_at_once=config.run.max_edits_at_once,
         threads=config.run.threads_per_worker,

@@ -27,9 +27,14 @@ def wait_for_copy(fs: Any, path: str) -> None:
         async with fs.service_client.get_blob_client(container=container, blob=name) as client:
             return await client.get_blob_properties()
 
+    async def abort(copy_id: str) -> None:
+        async with fs.service_client.get_blob_client(container=container, blob=name) as client:
+            await client.abort_copy(copy_id)
+
     seconds, began = _SECONDS, time.monotonic()
     while (copy := sync(fs.loop, properties).copy).status == "pending":
         if time.monotonic() - began > LIMIT_SECONDS:
+            sync(fs.loop, abort, copy.id)  # it must not come into place later, when nobody waits for it
             raise TimeoutError(f"{path}: Azure has not ended the copy within {LIMIT_SECONDS:.0f} s")
         time.sleep(seconds)
         seconds = min(2 * seconds, 50 * _SECONDS)

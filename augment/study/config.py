@@ -165,7 +165,8 @@ class StudyConfig(_Section):
         default="accuracy", description="what chooses the checkpoint, on val"
     )
     dtype: Literal["auto", "bfloat16", "float32"] = Field(
-        default="auto", description="of the classifier's arithmetic; `auto`: bfloat16 where the CPU has units for it"
+        default="auto",
+        description="of the classifier's arithmetic; `auto`: bfloat16 where the CPU computes it in hardware",
     )
     judge: JudgeConfig = JudgeConfig()
     run: StudyRunConfig = StudyRunConfig()

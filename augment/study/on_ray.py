@@ -10,7 +10,7 @@ from augment.distribute.config import RunConfig
 from augment.distribute.ray_pieces import RayPieces
 from augment.distribute.signals import interruptible
 from augment.study.config import StudyConfig
-from augment.study.pieces import pieces_of
+from augment.study.pieces import decided, pieces_of
 from augment.study.run import Say, check_study, run_study
 
 
@@ -28,6 +28,7 @@ def study_on_ray(config: StudyConfig, out: Path, tell: Say = lambda line: None) 
         WorkerError: if Ray cannot be joined or started, or the workers of a piece have died too often.
         Interrupted: on SIGTERM or SIGINT.
     """
+    config = decided(config)  # here, for all machines
     check_study(config)
     run = RunConfig(
         num_workers=config.run.num_workers,

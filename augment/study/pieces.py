@@ -29,6 +29,7 @@ from augment.study.scored import score_synthetic
 from augment.study.tracks import TRACK_SPECS, StudyTrack, write_track
 from augment.tiny.world import IMAGE_SIZE
 from augment.training.config import CLASS, DataConfig, LeakConfig, PicturesConfig, SyntheticConfig, TrainingConfig
+from augment.training.step import decided_dtype
 from augment.training.train import train
 
 # Every picture is rendered or made from seeds of its own. Among so many pictures of the same few scenes, two in fog are
@@ -54,6 +55,11 @@ class Point:
     def name(self) -> str:
         """Return the name of the point's folder of runs."""
         return self.arm if self.fewer is None else f"{self.arm}-{self.fewer:g}"
+
+
+def decided(config: StudyConfig) -> StudyConfig:
+    """Return the settings with the dtype that `auto` is here, so that all runs have the same."""
+    return config.model_copy(update={"dtype": decided_dtype(config.dtype, "cpu")})
 
 
 def points_of(track: TrackChoice, config: StudyConfig) -> list[Point]:

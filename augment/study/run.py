@@ -19,7 +19,16 @@ from augment.study.compare import StudyRun, differences_of, group_members, row_o
 from augment.study.config import StudyConfig, TrackChoice
 from augment.study.judges import label_true
 from augment.study.pictures import count_pictures
-from augment.study.pieces import GROUPS, Point, point_pictures, points_of, study_judge, study_model, train_point
+from augment.study.pieces import (
+    GROUPS,
+    Point,
+    decided,
+    point_pictures,
+    points_of,
+    study_judge,
+    study_model,
+    train_point,
+)
 from augment.study.plot import study_plots
 from augment.study.tables import study_table
 from augment.study.tracks import TRACK_SPECS, write_track
@@ -45,6 +54,7 @@ def run_study(
         ModelError: if the model cannot be loaded, or cannot run the settings of an arm; before anything is made.
         TrainingError: if the folder holds runs with other settings.
     """
+    config = decided(config)
     report, out = _empty(config), out.absolute()  # runs note their paths: the same from any executor
     for place, name in enumerate(config.tracks, start=1):
         tell(f"track {place} of {len(config.tracks)}: {name}")

@@ -254,7 +254,7 @@ class TrainingConfig(_Section):
     device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="`cpu`, `cuda` or `cuda:N`")
     dtype: Literal["auto", "bfloat16", "float32"] = Field(
         default="auto",
-        description="of the network's arithmetic; `auto`: bfloat16 where the device has units for it, else float32",
+        description="of the arithmetic; `auto`: bfloat16 where the device computes it in hardware, else float32",
     )
     log: tuple[Literal["tensorboard", "wandb"], ...] = Field(
         default=("tensorboard",), description="where curves go; TensorBoard is left out where it is not installed"

@@ -39,9 +39,16 @@ def arithmetic(config: TrainingConfig) -> torch.autocast:
     return torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=in_bfloat16(config))
 
 
+def decided_dtype(dtype: str, device: str) -> str:
+    """Return the dtype that `auto` is on a device, or the one that is given instead."""
+    if dtype != "auto":
+        return dtype
+    return "bfloat16" if has_bfloat16(device) else "float32"
+
+
 def in_bfloat16(config: TrainingConfig) -> bool:
     """Return whether the network computes in bfloat16."""
-    return config.dtype == "bfloat16" or (config.dtype == "auto" and has_bfloat16(config.device))
+    return decided_dtype(config.dtype, config.device) == "bfloat16"
 
 
 def logits_of(network: nn.Module, config: TrainingConfig) -> Callable[[Tensor], Tensor]:

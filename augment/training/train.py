@@ -37,7 +37,7 @@ from augment.training.networks import build_network, check_bfloat16_on_cpu
 from augment.training.process_group import Ranks, check_gpu, joined_ranks
 from augment.training.recipes import samples_of, used_sets
 from augment.training.results import read_report, write_results
-from augment.training.step import in_bfloat16, learning_rate_at, logits_of, make_optimizer, take_step
+from augment.training.step import decided_dtype, in_bfloat16, learning_rate_at, logits_of, make_optimizer, take_step
 
 Tell = Callable[[str], None]
 
@@ -62,6 +62,8 @@ def train(config: TrainingConfig, out: Path, tell: Tell = lambda line: None) -> 
 
 def _train(config: TrainingConfig, out: Path, tell: Tell, ranks: Ranks) -> dict[str, Any]:
     sets = ranks.agree(lambda: list_sets(config.data))
+    # Once for all processes, and as what was decided: a run that goes on elsewhere must not change its arithmetic.
+    config = config.model_copy(update={"dtype": ranks.first(lambda: decided_dtype(config.dtype, config.device))})
     checkpoints = Checkpoints(out, ranks.agree(lambda: fingerprint_of(config, sets)))
     if finished := ranks.first(lambda: read_report(out)):
         checkpoints.check(finished["fingerprint"], "report.json")

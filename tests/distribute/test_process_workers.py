@@ -6,11 +6,11 @@ import errno
 import functools
 import json
 import os
-import runpy
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import pytest
 from augment.distribute.process_workers import VISIBLE_GPUS, run_processes
 from augment.errors import Interrupted, ModelError, WorkerError
 from augment.ledger.ledger import Ledger
-from augment.types import UnitReport, UnitTask
+from augment.types import UnitReport, UnitTask, Variant
 from tests.distribute.plain_worker import (
     RAY_RUN,
     UNITS,
@@ -39,8 +39,15 @@ pytestmark = pytest.mark.timeout(120)
 
 def gone(pids: set[int]) -> bool:
     """Whether processes end within a wide time."""
+
+    def lives(pid: int) -> bool:
+        try:  # a process that nobody has waited for is dead, too
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except OSError:
+            return False
+
     deadline = time.monotonic() + 30
-    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+    while any(lives(pid) for pid in pids):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)
@@ -72,7 +79,7 @@ def test_a_unit_whose_process_dies_is_done_elsewhere_and_one_that_always_fails_i
 
 
 class Placed(PlainWorker):
-    """Notes the GPU that it sees, and whether torch was imported before it was said which."""
+    """Notes the GPU that it sees."""
 
     def __init__(self, config: Any) -> None:
         super().__init__(config, "together")
@@ -108,7 +115,7 @@ def test_a_full_disk_ends_the_run_and_fails_no_unit(tmp_path: Path) -> None:
 def test_workers_that_cannot_start_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("augment.distribute.pool.BACKOFF_SECONDS", 0.1)
     once = RUN.model_copy(update={"max_attempts": 1})
-    with pytest.raises(WorkerError, match=r"\(2 attempts\); the last error: OSError: the model's file is unreadable"):
+    with pytest.raises(WorkerError, match=r"\([2-4] attempts\); the last error: OSError: the model's file is"):
         list(run_two(worker_config(tmp_path), UNITS, once, plain_worker("no setup")))
     with pytest.raises(ModelError, match=r"model\.name: no such model"):
         list(run_two(worker_config(tmp_path), UNITS, RUN, plain_worker("bad config")))
@@ -128,11 +135,14 @@ class Odd(PlainWorker):
         raise OddError("the flux is inverted")
 
 
-def test_an_error_that_cannot_travel_is_told_in_words(tmp_path: Path) -> None:
+def test_an_error_that_cannot_travel_is_told_in_words_and_where_it_was(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     watch = Events()
     reports = list(run_two(worker_config(tmp_path), UNITS[:1], RUN, Odd, watch=watch))
     assert [(r.edited, r.failed) for r in reports] == [(0, 1)]
     assert {c["reason"] for c in watch.contents} >= {"RuntimeError: OddError: the flux is inverted"}
+    assert any("in run_unit" in message and "the flux is inverted" in message for message in caplog.messages)
 
 
 def test_a_process_that_hangs_is_ended_and_its_input_tried_alone(tmp_path: Path) -> None:
@@ -167,12 +177,29 @@ def test_processes_let_a_signal_to_their_group_pass_and_the_driver_decide(tmp_pa
     assert sorted(begun) == sorted(Ledger(tmp_path).committed())
 
 
-def test_a_process_of_the_module_that_is_run_does_not_run_it_again() -> None:
-    """Spawning imports the driver's main module, under another name."""
-    runpy.run_module("augment", run_name="__mp_main__")
+class Frozen(PlainWorker):
+    """Stops its whole process at unit 1, once: it reads nothing any more, and answers nothing."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config, "")
+
+    def run_unit(self, task: UnitTask) -> UnitReport:
+        if task.unit.unit_id == "u000001" and self.ledger.store.create("failed/frozen", b""):
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return super().run_unit(task)
+
+
+def test_a_driver_does_not_wait_for_a_frozen_process_to_read_its_tasks(tmp_path: Path) -> None:
+    """Tasks of more bytes than fit into the pipe."""
+    much = (Variant(0, "a fox " + "in the snow " * 100_000),)
+    units = [replace(unit, sources=tuple(replace(source, variants=much) for source in unit.sources)) for unit in UNITS]
+    run = RUN.model_copy(update={"unit_timeout": 5.0, "units_in_flight": 4})
+    reports = list(run_processes(worker_config(tmp_path), units, run, Frozen, places=("",)))
+    assert [sum(r.edited for r in reports), sum(r.failed for r in reports)] == [6, 0]
 
 
 DRIVER = """
+import sys
 from pathlib import Path
 from augment.distribute.process_workers import run_processes
 from tests.distribute.plain_worker import UNITS, plain_worker
@@ -180,9 +207,21 @@ from tests.distribute.test_process_workers import RUN
 from tests.run.workers import worker_config
 
 if __name__ == "__main__":
-    for report in run_processes(worker_config(Path({out!r})), UNITS, RUN, plain_worker("hang"), places=("", "")):
-        print(report.unit_id, flush=True)
+    reports = run_processes(worker_config(Path({out!r})), UNITS, RUN, plain_worker("hang"), places=("", ""))
+    print(next(reports).unit_id, flush=True)
+    if sys.argv[1:] == ["abandon"]:
+        raise ValueError("forgotten")
+    print(len(list(reports)))
 """
+
+
+def test_a_driver_that_forgets_its_workers_ends(tmp_path: Path) -> None:
+    script = tmp_path / "driver.py"
+    script.write_text(DRIVER.format(out=str(tmp_path / "out")))
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, script, "abandon"], env=environment, capture_output=True, timeout=90)
+    assert done.returncode == 1 and b"forgotten" in done.stderr
+    assert gone({int(pid) for unit in UNITS for pid in attempts(tmp_path / "out", unit.unit_id)})
 
 
 def test_no_process_outlives_a_driver_that_is_killed(tmp_path: Path) -> None:

@@ -70,8 +70,12 @@ def test_a_signal_while_ray_waits_is_no_error_of_ray(ray_session: Any, drain_sec
 
     def wait(task: Any) -> None:
         with interruptible(drain_seconds):
-            threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
-            ray_session.wait([task], timeout=3)
+            timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM))
+            timer.start()
+            try:
+                ray_session.wait([task], timeout=3)
+            finally:
+                timer.join()  # on a busy machine the signal may come late, but not after this block
 
     task = ray_session.remote(endless).remote()
     with pytest.raises(Interrupted, match="SIGTERM"):

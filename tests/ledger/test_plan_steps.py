@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from augment.errors import OutputError
+from augment.ledger.in_flight import InFlight, Suspects, notes_of_suspects
 from augment.ledger.ledger import Ledger
 from augment.ledger.plan import cut_units, named_by_content
 from augment.storage.store import Store
@@ -46,8 +47,8 @@ def folder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 
 def state(store: Store) -> dict[str, bytes]:
     """All that planning writes."""
-    name = "run/config.resolved.yaml"
-    return content(store) | {name: store.read(name)}
+    names = ["run/config.resolved.yaml", *notes_of_suspects(store)]
+    return content(store) | {name: store.read(name) for name in names}
 
 
 def is_good(store: Store, seed: int) -> None:
@@ -85,7 +86,12 @@ def test_a_driver_suspended_at_any_step_cannot_spoil_the_next_ones_plan(folder: 
 
         def suspended() -> None:
             take_over(Ledger(other), planned_with(seed))
+            suspects = Suspects(other)  # what a worker of the new driver was editing when it died
+            InFlight(other, "u000001", "an-attempt").begin(["one", "two"])
+            InFlight(other, "u000002", "an-attempt").begin(["three"], alone=True)
+            suspects.worker_died("u000002", "an-attempt")
             found.update(state(other))
+            assert {"run/suspects.json", "run/in_flight/u000001-an-attempt.json"} <= found.keys()
 
         ledger, error = Ledger(store), ""
         try:

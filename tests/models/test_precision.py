@@ -53,19 +53,28 @@ def test_a_model_that_is_emulated_says_so(
     assert not caplog.messages
     load_model(ModelConfig(dtype=dtype))
     (message,) = [message for message in caplog.messages if message.startswith("model.dtype")]  # diffusers warns, too
-    assert message.startswith(f"model.dtype is {dtype}, which this CPU has no units for")
+    assert message.startswith(f"model.dtype is {dtype}, which this CPU does not compute in hardware")
     assert message.endswith("set model.dtype: float32")
 
 
-def test_a_cpu_without_avx512_or_arm_bf16_has_none() -> None:
-    """By what Linux says of the processor, where it says something."""
+def test_a_cpu_has_what_linux_says_of_it() -> None:
+    """Only where Linux says something, and for the processors that the name of a flag is known of."""
     try:
         flags = set(Path("/proc/cpuinfo").read_text().split())
     except OSError:
         pytest.skip("no /proc/cpuinfo here")
-    if "avx2" not in flags and "bf16" not in flags:
+    if not {"avx2", "asimd"} & flags:
         pytest.skip("not a processor that this test knows")
-    wanted = {"avx512f", "avx512bw", "avx512vl", "avx512dq"} <= flags if "avx2" in flags else "bf16" in flags
-    if "avx2" in flags and not wanted and {"avx_ne_convert", "avx10"} & flags:
-        pytest.skip("AVX2 with bfloat16 of its own")
-    assert precision.has_bfloat16("cpu") is wanted
+    assert precision.has_bfloat16("cpu") is bool({"avx512_bf16", "amx_tile", "bf16"} & flags)
+
+
+@pytest.mark.parametrize(("generation", "hip", "has"), [(7, None, False), (8, None, True), (9, "6.4", True)])
+def test_a_gpu_older_than_ampere_has_none(
+    monkeypatch: pytest.MonkeyPatch, generation: int, hip: str | None, has: bool
+) -> None:
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: asked.append(device) or (generation, 0))
+    monkeypatch.setattr(torch.version, "hip", hip)
+    assert precision.has_bfloat16("cuda:1") is has
+    assert asked == ([] if hip else ["cuda:1"])

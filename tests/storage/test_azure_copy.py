@@ -18,6 +18,7 @@ class Account:
     def __init__(self, *statuses: str) -> None:
         self.loop, self.service_client = get_loop(), self
         self.statuses, self.looks = list(statuses), 0
+        self.aborted: list[str] = []
 
     def get_blob_client(self, container: str, blob: str) -> Account:
         assert (container, blob) == ("container", "folder/name")
@@ -32,7 +33,10 @@ class Account:
     async def get_blob_properties(self) -> SimpleNamespace:
         status = self.statuses[min(self.looks, len(self.statuses) - 1)]
         self.looks += 1
-        return SimpleNamespace(copy=SimpleNamespace(status=status, status_description="said so"))
+        return SimpleNamespace(copy=SimpleNamespace(id="a-copy", status=status, status_description="said so"))
+
+    async def abort_copy(self, copy_id: str) -> None:
+        self.aborted.append(copy_id)
 
 
 @pytest.fixture(autouse=True)
@@ -53,5 +57,7 @@ def test_a_copy_that_fails_is_an_error() -> None:
 
 def test_a_copy_that_does_not_end_is_not_waited_for_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(azure_copy, "LIMIT_SECONDS", 0.05)
+    account = Account("pending")
     with pytest.raises(TimeoutError, match="Azure has not ended the copy within 0 s"):
-        wait_for_copy(Account("pending"), "container/folder/name")
+        wait_for_copy(account, "container/folder/name")
+    assert account.aborted == ["a-copy"]
