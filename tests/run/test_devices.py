@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from augment.distribute.config import RunConfig
+from augment.distribute.config import RunConfig, in_one_process
 from augment.errors import WorkerError
+from augment.ledger.plan import Plan
+from augment.run.config import ExpandConfig, load_expand_config
 from augment.run.devices import places_here
+from augment.run.preview import preview
+from augment.run.worker_config import worker_config
+from tests.run.runs import CONFIG, overrides
+
+PLAN = Plan({"seed": 0}, (), 0, 0, {0: "fox"})
 
 
 def places(monkeypatch: pytest.MonkeyPatch, gpus: int, visible: str = "", **run: Any) -> list[str]:
@@ -35,6 +43,26 @@ def test_more_workers_than_gpus_are_not_started(
 ) -> None:
     assert places(monkeypatch, 1, num_workers=5) == ["0"]
     assert "run.num_workers is 5, but there is room for 1, 1 on each of 1 GPU(s)" in caplog.text
+
+
+def test_a_preview_for_every_gpu_is_made_by_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its stages are added up, which two workers at a time would spoil."""
+    seen: list[ExpandConfig] = []
+
+    class SeenError(Exception):
+        """Instead of the job."""
+
+    def expand(config: ExpandConfig, **settings: Any) -> None:
+        seen.append(config)
+        raise SeenError
+
+    monkeypatch.setattr("augment.run.preview.expand", expand)
+    config = load_expand_config(CONFIG, [*overrides(tmp_path), "model.device=cuda:all"])
+    assert not in_one_process(config.run, config.model.device)
+    with pytest.raises(SeenError):
+        preview(config)
+    assert in_one_process(seen[0].run, seen[0].model.device)
+    assert worker_config(seen[0], PLAN).device == "cuda"
 
 
 def test_a_machine_without_gpus_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

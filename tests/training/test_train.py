@@ -191,6 +191,19 @@ def test_a_checkpoint_of_other_settings_or_pictures_is_not_taken(
         train(config, tmp_path / "out")
 
 
+def test_a_run_does_not_go_on_in_another_arithmetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on another machine, where `auto` is another dtype."""
+    config = toy_config(tmp_path, steps=4, eval_every=2)
+    assert config.dtype == "auto"
+    monkeypatch.setattr(step_module, "has_bfloat16", lambda device: False)
+    stopped(monkeypatch, config, tmp_path / "out", 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(step_module, "has_bfloat16", lambda device: True)
+        with pytest.raises(TrainingError, match="dtype: 'float32' there, 'bfloat16' now"):
+            train(config, tmp_path / "out")
+    assert train(config, tmp_path / "out")["config"]["dtype"] == "float32"
+
+
 def test_it_stops_when_val_no_longer_improves(tmp_path: Path) -> None:
     optimizer = {"learning_rate": 1e-12, "ema_decay": 0.0, "warmup": 0}
     config = toy_config(tmp_path, optimizer=optimizer, patience=2, eval_every=1, steps=40, dtype="float32")
