@@ -38,7 +38,7 @@ _BEGINNING, _SETUP, _FIRST_UNIT = range(3)  # numbers of a worker's calls
 _JOIN_SECONDS = 5.0  # for a killed process to be gone; one that waits in the system's kernel stays longer
 # Not by `multiprocessing`, which runs the driver's main module in the worker before the worker knows its GPU, and waits
 # for it when the driver ends.
-_PROGRAM = "import sys; from augment.distribute.process_workers import serve; serve(int(sys.argv[1]))"
+_PROGRAM = "import sys; from augment.distribute.process_workers import be_worker; be_worker(int(sys.argv[1]))"
 
 
 def run_processes(
@@ -182,7 +182,7 @@ class _Process:
         self.connection.close()
 
 
-def serve(descriptor: int) -> None:
+def be_worker(descriptor: int) -> None:
     """Be a worker: answer the driver's calls until it is gone. Never returns.
 
     Args:
