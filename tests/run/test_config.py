@@ -174,7 +174,7 @@ def test_a_value_that_fits_no_kind_is_one_problem(tmp_path: Path) -> None:
         load_config(tmp_path / "expand.yaml", ExpandConfig, ["run.num_workers=al"])
     (problem,) = caught.value.problems
     assert problem.startswith("-o run.num_workers=al: run.num_workers: Input should be a valid integer")
-    assert ", or: Input should be 'all'; did you mean 'all'? (value 'al'; Ray workers" in problem
+    assert ", or: Input should be 'all'; did you mean 'all'? (value 'al'; workers, one GPU each" in problem
 
 
 def test_what_preserves_is_in_the_fingerprint_unless_nothing_does() -> None:

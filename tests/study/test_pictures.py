@@ -55,7 +55,7 @@ def test_every_arm_is_described_and_edits_have_the_settings_of_the_default_but_f
     assert [name for name, arm in ARMS.items() if arm.maker is None] == list(ALL_ARMS[:5])
     assert ARMS["default_trivial_augment"].maker == ARMS["default"].maker == "default"
     others = [arm for name, arm in ARMS.items() if arm.recipe.name != "mix" or arm.scored]
-    assert len(others) == 5 and {arm.maker for arm in others} == {"default"}
+    assert len(others) == 7 and {arm.maker for arm in others} == {"default"}
     assert {arm.augmentation for arm in others} == {AugmentationConfig()}
     assert {arm.augmentation for arm in (ARMS["none"], ARMS["default"], ARMS["oracle"])} == {AugmentationConfig()}
     default = EditConfig(num_steps=7, strength=0.6, preserve="attention", self_replace_steps=1.0)
