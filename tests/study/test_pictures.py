@@ -22,7 +22,7 @@ from augment.models.load import load_model
 from augment.scoring.edit_scores import EditScorer
 from augment.storage.tar import iter_tar
 from augment.study import pictures as pictures_module
-from augment.study.arms import ARMS, MakerName, edit_config
+from augment.study.arms import ARMS, FLIPS_CROPS, MakerName, edit_config
 from augment.study.config import ALL_ARMS
 from augment.study.judges import label_judge
 from augment.study.pictures import count_pictures, make_synthetic, synthetic_pictures
@@ -54,9 +54,10 @@ def test_every_arm_is_described_and_edits_have_the_settings_of_the_default_but_f
     assert set(ARMS) == set(ALL_ARMS)
     assert [name for name, arm in ARMS.items() if arm.maker is None] == list(ALL_ARMS[:5])
     assert ARMS["default_trivial_augment"].maker == ARMS["default"].maker == "default"
-    others = [arm for name, arm in ARMS.items() if arm.recipe.name != "mix" or arm.scored]
-    assert len(others) == 7 and {arm.maker for arm in others} == {"default"}
-    assert {arm.augmentation for arm in others} == {AugmentationConfig()}
+    others = {name: arm for name, arm in ARMS.items() if arm.recipe.name != "mix" or arm.scored}
+    assert len(others) == 7 and {arm.maker for arm in others.values()} == {"default"}
+    for name, arm in others.items():
+        assert arm.augmentation == (FLIPS_CROPS if name.endswith("_flips_crops") else AugmentationConfig()), name
     assert {arm.augmentation for arm in (ARMS["none"], ARMS["default"], ARMS["oracle"])} == {AugmentationConfig()}
     default = EditConfig(num_steps=7, strength=0.6, preserve="attention", self_replace_steps=1.0)
     plain = edit_config("default_plain", default)
