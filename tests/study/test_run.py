@@ -116,7 +116,7 @@ def test_a_study_that_was_stopped_goes_on_and_ends_the_same(
 def test_every_recipe_trains_on_the_edits_of_the_default(tmp_path: Path, emoji_font: Path) -> None:
     arms = ["default", *(name for name, arm in ALL.items() if arm.scored or arm.recipe.name != "mix")]
     report = run_study(toy_study(arms=arms, steps=4, min_label_probability=0.0), tmp_path / "study")
-    assert [(row["arm"], row["edits"]) for row in report["rows"]] == [(arm, 16) for arm in arms] and len(arms) == 6
+    assert [(row["arm"], row["edits"]) for row in report["rows"]] == [(arm, 16) for arm in arms] and len(arms) == 8
     for row in report["rows"]:
         run = json.loads((tmp_path / "study" / row["runs"][0] / "report.json").read_text())
         assert run["synthetic_samples"] == 16  # of 32; targeted takes 40 % of one picture of each class, rounded up
