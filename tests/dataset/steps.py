@@ -16,7 +16,7 @@ from typing import Any
 from augment.ledger.ledger import Ledger
 from augment.storage.local_store import LocalStore
 from augment.storage.store import Store
-from tests.memory_store import MemoryStore
+from tests.memory_store import Killed, MemoryStore
 
 Step = Callable[[str], None]  # is told what the driver is about to do
 _CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "shutil.rmtree"}
@@ -195,6 +195,19 @@ def walk(folder: Folder, run: Callable[[Store, Store, Happens], None], places: S
     for place in places:
         assert any(place in step for step in steps), steps
     assert len(steps) >= at_least
+
+
+def killed(happens: Happens) -> Step:
+    """What kills a driver at the step: nothing of it reaches the store any more."""
+    dead: list[bool] = []
+    kill = happens(lambda: dead.append(True))
+
+    def step(what: str) -> None:
+        kill(what)
+        if dead:
+            raise Killed
+
+    return step
 
 
 def forget_renewal(store: Store) -> None:

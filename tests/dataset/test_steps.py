@@ -23,7 +23,7 @@ from augment.errors import OutputError
 from augment.ledger.ledger import Ledger
 from augment.storage.store import Store
 from tests.dataset.parts import finished_ledger, publish
-from tests.dataset.steps import Folder, InLine, Step, content, memory, take_over, walk
+from tests.dataset.steps import Folder, InLine, Step, content, killed, memory, take_over, walk
 from tests.memory_store import Killed
 
 PUBLISHED = ("manifest.json", "shards/", "rejected/", "index/", "README.md")
@@ -103,16 +103,8 @@ def test_a_driver_killed_at_any_step_leaves_what_the_next_one_completes(folder: 
     expected = content(whole)
 
     def run(store: Store, other: Store, happens: Callable[[Callable[[], None]], Step]) -> None:
-        dead: list[bool] = []
-        kill = happens(lambda: dead.append(True))
-
-        def step(what: str) -> None:
-            kill(what)
-            if dead:
-                raise Killed  # nothing of it reaches the store any more
-
         ledger = Ledger(store)
-        with contextlib.suppress(Killed), folder.stepping(store, step), ledger.lock():
+        with contextlib.suppress(Killed), folder.stepping(store, killed(happens)), ledger.lock():
             publish_new(ledger)
         take_over(Ledger(other), publish_new)
         assert content(other) == expected

@@ -15,7 +15,7 @@ from augment.ledger.ledger import Ledger
 from augment.ledger.plan import cut_units, named_by_content
 from augment.storage.store import Store
 from tests.dataset.parts import CLASS_NAMES, FINGERPRINT, planned_sources
-from tests.dataset.steps import Folder, Happens, content, take_over, walk
+from tests.dataset.steps import Folder, Happens, content, killed, take_over, walk
 from tests.memory_store import Killed
 
 PLACES = ("plan/units-", "plan/plan.json", "run/config.resolved.yaml")
@@ -62,16 +62,8 @@ def is_good(store: Store, seed: int) -> None:
 
 def test_a_driver_killed_at_any_step_leaves_what_the_next_one_plans_over(folder: Folder) -> None:
     def run(store: Store, other: Store, happens: Happens) -> None:
-        dead: list[bool] = []
-        kill = happens(lambda: dead.append(True))
-
-        def step(what: str) -> None:
-            kill(what)
-            if dead:
-                raise Killed  # nothing of it reaches the store any more
-
         ledger = Ledger(store)
-        with contextlib.suppress(Killed), folder.stepping(store, step), ledger.lock():
+        with contextlib.suppress(Killed), folder.stepping(store, killed(happens)), ledger.lock():
             planned_with(1)(ledger)
         take_over(Ledger(other), planned_with(1))
         is_good(other, 1)
