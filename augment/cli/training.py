@@ -62,7 +62,7 @@ def study(
 ) -> None:
     """Train with edits of every kind, with classical augmentation and with more real pictures, and compare.
 
-    Emoji world in ten situations, all arms with the same seeds, steps and numbers of synthetic pictures; accuracy,
+    Emoji world in eleven situations, all arms with the same seeds, steps and numbers of synthetic pictures; accuracy,
     worst group and the share of true labels, with 95 % intervals. Needs the emoji font. Run it again and it goes on.
     """
     with messages(as_json):

@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Container, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from queue import SimpleQueue
@@ -164,11 +165,11 @@ class _Process:
     def read(self) -> None:
         """Take an answer, or note that the process has died."""
         try:
-            number, ended = self.connection.recv()
+            number, ended, error = self.connection.recv()
         except (EOFError, OSError):
             self.gone = True
         else:
-            self.answers[number] = ended
+            self.answers[number] = replace(ended, cause=_unpacked(*error)) if error else ended
 
     def has_ended(self, number: int) -> bool:
         return self.gone or number in self.answers
@@ -224,21 +225,30 @@ class _Served:
         return self._worker.run_unit(task)
 
     def _answer(self, number: int, call: Callable[[], Any]) -> None:
-        result, cause = None, None
+        result, packed = None, None
         try:
             result = call()
         except BaseException as error:  # a call without an answer would be waited for
             if not isinstance(error, AugmentError | OSError):
                 logger.exception("a bug, or what a library did not expect")  # travels as a warning
-            cause = _portable(error)
+            packed = _packed(error)
         with self._lock, contextlib.suppress(OSError):  # the driver is gone
-            self._connection.send((number, Ended(result, self._warnings.take() if number else (), cause)))
+            self._connection.send((number, Ended(result, self._warnings.take() if number else ()), packed))
 
 
-def _portable(error: BaseException) -> BaseException:
-    """Return an error as it can be sent."""
+def _packed(error: BaseException) -> tuple[bytes, str]:
+    """Return an error for the driver, as far as it can be pickled, and in words."""
+    words = f"{type(error).__name__}: {error}"
     try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:  # some errors of libraries cannot be pickled, or not be made again
-        return RuntimeError(f"{type(error).__name__}: {error}")
+        return pickle.dumps(error), words
+    except Exception:  # some errors of libraries cannot be
+        return b"", words
+
+
+def _unpacked(pickled: bytes, words: str) -> BaseException:
+    """Return the worker's error; in words where it cannot be made again here, as one of a module that is not here."""
+    try:
+        error: BaseException = pickle.loads(pickled)
+    except Exception:
+        return RuntimeError(words)
     return error

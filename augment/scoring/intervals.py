@@ -50,7 +50,8 @@ def share_of(hits: Sequence[bool]) -> Estimate:
     share = sum(hits) / n
     centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z / (1 + Z**2 / n) * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
-    return Estimate(share, max(0.0, centre - half), min(1.0, centre + half))
+    # Of no hits, or hits only, an end is the share itself; rounded, it can be beyond it.
+    return Estimate(share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)))
 
 
 def mean_of_few(values: Sequence[float]) -> Estimate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import defaultdict
 from pathlib import Path
@@ -19,17 +20,19 @@ def fewer_pictures(folder: Path, per_image: int, count: float) -> Path:
     The smaller of two numbers has a part of the larger one's pictures.
 
     Args:
-        folder: of the pictures, `per_image` of each real one.
-        count: pictures of each real one: the first ones; below 1 a share of the real pictures has its first one. Which
-            real pictures these are is random but the same for every maker, and as many of each class as is possible.
+        folder: of the pictures.
+        per_image: how many there are of each real one; of those of a rare class there are more.
+        count: pictures of each real one, the first ones, and more in proportion of those that have more; below 1 a
+            share of the real pictures has its first one. Which real pictures these are is random but the same for every
+            maker, and as many of each class as is possible.
     """
     out = folder.with_name(f"{folder.name}-{count:g}")
     if (out / "manifest.json").exists():
         return out
     samples = [sample for shard in sorted((folder / "shards").glob("*.tar")) for sample in iter_tar(shard)]
-    if len(samples) % per_image:
-        raise AssertionError(f"{folder}: {len(samples)} pictures are not {per_image} of each real one")
-    of_source = [samples[start : start + per_image] for start in range(0, len(samples), per_image)]
+    of_source = [list(group) for _, group in itertools.groupby(samples, key=_source)]
+    if fewest := [group for group in of_source if len(group) < per_image]:
+        raise AssertionError(f"{folder}: {_source(fewest[0][0])} has {len(fewest[0])} pictures, not {per_image}")
     if count < 1:
         of_class: dict[bytes, list[int]] = defaultdict(list)
         for i in sorted(range(len(of_source)), key=lambda i: place_in_order(_source(of_source[i][0]))):
@@ -39,7 +42,7 @@ def fewer_pictures(folder: Path, per_image: int, count: float) -> Path:
         chosen = {i for _, _, i in ranked[: max(1, round(count * len(of_source)))]}
         kept = [edits[0] for i, edits in enumerate(of_source) if i in chosen]
     else:
-        kept = [edit for edits in of_source for edit in edits[: round(count)]]
+        kept = [edit for edits in of_source for edit in edits[: round(count * len(edits) / per_image)]]
     for number, start in enumerate(range(0, len(kept), SHARD_SIZE)):
         write_tar(out / "shards" / f"train-{number:06d}.tar", kept[start : start + SHARD_SIZE])
     content = json.dumps({"pictures": len(kept), "of": count_pictures(folder), "made_of": folder.name}, indent=2)

@@ -21,7 +21,7 @@ from augment.training.data import groups_of
 from augment.training.results import read_predictions
 
 MEASURES = ("accuracy", "worst_group")  # of which there are paired differences
-SHOWN = (*MEASURES, "corrupted")
+SHOWN = (*MEASURES, "corrupted", "rare")  # the last one on tracks with rare classes
 # What an arm is compared with, by the augmentation of its pictures: nothing made, image to image, text to image.
 OVER = ("nothing_made", "image_to_image", "text_to_image")
 AGAINST: dict[str, tuple[ArmName, ArmName, ArmName]] = {
@@ -39,7 +39,8 @@ class StudyRun:
 
     Attributes:
         folder: with its report.json.
-        test: the report's figures of test, and `corrupted`, the accuracy under `augment.study.corruptions`.
+        test: the report's figures of test, `corrupted`, the accuracy under `augment.study.corruptions`, and those of
+            `rare_classes`.
         right: whether the prediction of each test picture is right, bool [N].
     """
 
@@ -54,6 +55,16 @@ class StudyRun:
 def right_predictions(folder: Path) -> Bool[np.ndarray, " N"]:
     """Return whether the predictions of a finished run are right, in the order of the test pictures."""
     return np.array([row["class_name"] == row["predicted"] for row in read_predictions(folder, "test")])
+
+
+def rare_classes(test: Mapping[str, Any]) -> dict[str, float]:
+    """Return the accuracy on the pictures of rare classes, as `rare` with its interval, if there are any.
+
+    Args:
+        test: a report's figures of test.
+    """
+    found = (row for row in test["groups"] if (row["by"], row["group"]) == ("frequency", "rare"))
+    return {f"rare{end}": row[f"accuracy{end}"] for row in found for end in ("", "_low", "_high")}
 
 
 def group_members(test: Path, names: Sequence[str]) -> Bool[np.ndarray, "G N"]:
@@ -80,7 +91,8 @@ def row_of(runs: Sequence[StudyRun], edits: int, label: Estimate | None, out: Pa
         "intervals_over": intervals_over(runs),
     }
     for measure in SHOWN:
-        row |= _estimate(runs, measure).named(measure)
+        known = measure in runs[0].test
+        row |= _estimate(runs, measure).named(measure) if known else dict.fromkeys(Estimate(0, 0, 0).named(measure))
     return row | {"runs": [run.folder.relative_to(out).as_posix() for run in runs]}
 
 

@@ -21,6 +21,7 @@ TrackChoice = Literal[
     "marks",
     "unknown",
     "mixed",
+    "rare",
 ]
 ArmName = Literal[
     "none",

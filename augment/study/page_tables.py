@@ -12,6 +12,7 @@ EXCERPT_TRACKS = {
     "mixed": "both, 95 % biased",
     "bias_95": "named, 95 % biased",
 }
+TITLES = {"rare": "rare classes"}
 EXCERPT_ARMS = {
     "none": "the real pictures alone",
     "flips_crops": "with flips and crops",
@@ -31,12 +32,14 @@ def track_table(report: Row, track: str) -> list[str]:
     if not rows:
         return []
     over = ("nothing_made", "image_to_image", "text_to_image")
-    head = ["arm", "made", "label true, %", "accuracy, %", "worst group, %", "corrupted, %"]
+    measured = ["label_true", "accuracy", "worst_group", "corrupted"]
+    measured += ["rare"] if rows[0]["rare"] is not None else []
+    head = ["arm", "made", *(f"{TITLES.get(name, name.replace('_', ' '))}, %" for name in measured)]
     head += [f"over {name.replace('_', ' ')}, points" for name in over]
     lines = []
     for row in rows:
         leads = [_lead(report, track, row["arm"], name) for name in over]
-        shares = [_share(row, name) for name in ("label_true", "accuracy", "worst_group", "corrupted")]
+        shares = [_share(row, name) for name in measured]
         lines.append([f"`{row['arm']}`", str(row["edits"] or ""), *shares, *leads])
     return _markdown(head, lines)
 

@@ -8,6 +8,7 @@ so a run that was killed makes only what is not there yet.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -38,23 +39,29 @@ UNNAMED = "|".join(ANYTHING)  # what captions call an object that they have no w
 
 @dataclass(frozen=True)
 class Wanted:
-    """The pictures to make of one batch of real ones: `per_image` of each, in the order of the real ones.
+    """The pictures to make of one batch of real ones, in the order of the real ones.
 
     Attributes:
         sources, images: the real pictures, [B, 3, H, W] in -1..1, and the bytes of their files.
-        scenes: (background, condition) of each wanted picture, B * per_image.
+        scenes: (background, condition) of each wanted picture.
+        counts: of each real picture, how many are wanted.
     """
 
     sources: list[Source]
     files: list[bytes]
     images: Tensor
     scenes: list[tuple[str, str]]
-    per_image: int
+    counts: list[int]
 
     @property
     def owners(self) -> list[int]:
         """Return for each wanted picture the place of its real one in the batch."""
-        return [i for i in range(len(self.sources)) for _ in range(self.per_image)]
+        return [i for i, count in enumerate(self.counts) for _ in range(count)]
+
+    @property
+    def places(self) -> list[int]:
+        """Return for each wanted picture its place among those of its real one."""
+        return [place for count in self.counts for place in range(count)]
 
     @property
     def prompts(self) -> list[str]:
@@ -65,7 +72,7 @@ class Wanted:
     @property
     def seeds(self) -> list[int]:
         """Return the seed of each wanted picture's noise: by the real picture's key, the same for every maker."""
-        return [seed_for("study", self.sources[i].key, n % self.per_image) for n, i in enumerate(self.owners)]
+        return [seed_for("study", self.sources[i].key, n) for i, n in zip(self.owners, self.places, strict=True)]
 
 
 def make_synthetic(track: StudyTrack, maker: MakerName, config: StudyConfig, model: LatentDiffusion, out: Path) -> Path:
@@ -83,9 +90,10 @@ def make_synthetic(track: StudyTrack, maker: MakerName, config: StudyConfig, mod
         for number, start in enumerate(range(0, len(train), config.batch_size)):
             shard = folder / "shards" / f"train-{number:06d}.tar"
             batch = train[start : start + config.batch_size]
-            count += len(batch) * config.edits_per_image
+            counts = [track.edits_of(source.label, config.edits_per_image) for source in batch]
+            count += sum(counts)
             if not shard.exists():
-                wanted = _wanted(track, batch, config.edits_per_image)
+                wanted = _wanted(track, batch, counts)
                 pictures = _made(maker, model, wanted, edit_config(maker, config.editing))
                 write_tar(shard, _samples(maker, wanted, pictures))
     manifest = {"pictures": count, "settings": settings}
@@ -122,30 +130,31 @@ def _settings(track: StudyTrack, maker: MakerName, config: StudyConfig, model: L
     }
 
 
-def _wanted(track: StudyTrack, batch: list[Source], per_image: int) -> Wanted:
+def _wanted(track: StudyTrack, batch: list[Source], counts: list[int]) -> Wanted:
     files = [read_bytes(source) for source in batch]
-    scenes = [scene for source in batch for scene in target_scenes(track.spec, source, per_image)]
-    return Wanted(batch, files, _images(files), scenes, per_image)
+    of_each = [target_scenes(track.spec, source, count) for source, count in zip(batch, counts, strict=True)]
+    return Wanted(batch, files, _images(files), [scene for scenes in of_each for scene in scenes], counts)
 
 
 @torch.no_grad()
 def _made(maker: MakerName, model: LatentDiffusion, wanted: Wanted, config: EditConfig) -> Tensor:
-    """Return the wanted pictures, [B * per_image, 3, H, W] in -1..1."""
-    n, k = len(wanted.sources), wanted.per_image
+    """Return the wanted pictures, [sum of `wanted.counts`, 3, H, W] in -1..1."""
+    n, prompts = len(wanted.sources), wanted.prompts
     if maker == "round_trip":  # there is one of each picture only: it comes as often as the others' pictures
         return round_trip(model, wanted.images)[wanted.owners]
     if maker in ("text_to_image", "image_to_image"):
         parts = []
-        for start in range(0, n * k, n):  # as many at once as there are real pictures
+        for start in range(0, len(prompts), n):  # as many at once as there are real pictures
             chunk = slice(start, start + n)
-            prompts, seeds = wanted.prompts[chunk], wanted.seeds[chunk]
             if maker == "text_to_image":
-                parts.append(text_to_image(model, prompts, seeds, config))
+                parts.append(text_to_image(model, prompts[chunk], wanted.seeds[chunk], config))
             else:
-                parts.append(image_to_image(model, wanted.images[wanted.owners[chunk]], prompts, seeds, config))
+                images = wanted.images[wanted.owners[chunk]]
+                parts.append(image_to_image(model, images, prompts[chunk], wanted.seeds[chunk], config))
         return torch.cat(parts)
     captions = [source.caption for source in wanted.sources]
-    targets = [wanted.prompts[i * k : (i + 1) * k] for i in range(n)]
+    ends = [0, *itertools.accumulate(wanted.counts)]
+    targets = [prompts[start:end] for start, end in itertools.pairwise(ends)]
     seeds = [seed_for("study", source.key) for source in wanted.sources]
     words = [word_of(source.class_name) or UNNAMED for source in wanted.sources]
     result = edit(model, wanted.images, captions, targets, config, seeds=seeds, objects=Objects(words))
@@ -155,8 +164,9 @@ def _made(maker: MakerName, model: LatentDiffusion, wanted: Wanted, config: Edit
 def _samples(maker: MakerName, wanted: Wanted, pictures: Tensor) -> Iterator[Sample]:
     """Yield the made pictures as samples that name their source, which the leak guard asks for."""
     digests = [hashlib.sha256(data).hexdigest() for data in wanted.files]
-    for n, (owner, pixels) in enumerate(zip(wanted.owners, to_pixels(pictures), strict=True)):
-        source, (background, condition) = wanted.sources[owner], wanted.scenes[n]
+    wanted_pictures = zip(wanted.owners, wanted.places, wanted.scenes, to_pixels(pictures), strict=True)
+    for owner, place, (background, condition), pixels in wanted_pictures:
+        source = wanted.sources[owner]
         if maker == "round_trip":
             background, condition = source.attributes["background"], source.attributes["condition"]
         about = {
@@ -167,7 +177,7 @@ def _samples(maker: MakerName, wanted: Wanted, pictures: Tensor) -> Iterator[Sam
             "source_sha256": digests[owner],
         }
         prompt = prompt_for(source.class_name, background, condition)
-        yield _sample(f"{source.key}_{n % wanted.per_image}", encode_png(pixels), source.label, prompt, about)
+        yield _sample(f"{source.key}_{place}", encode_png(pixels), source.label, prompt, about)
 
 
 def _real_samples(track: StudyTrack) -> Iterator[Sample]:

@@ -20,7 +20,7 @@ from augment.models.interface import LatentDiffusion
 from augment.models.load import load_model
 from augment.study.arms import ARMS
 from augment.study.budget import fewer_pictures
-from augment.study.compare import StudyRun, right_predictions
+from augment.study.compare import StudyRun, rare_classes, right_predictions
 from augment.study.config import ArmName, JudgeConfig, StudyConfig, TrackChoice
 from augment.study.corruptions import corrupted_accuracy
 from augment.study.judges import LabelJudge, label_judge
@@ -28,7 +28,7 @@ from augment.study.pictures import make_synthetic
 from augment.study.scored import score_synthetic
 from augment.study.tracks import TRACK_SPECS, StudyTrack, write_track
 from augment.tiny.world import IMAGE_SIZE
-from augment.training.config import CLASS, DataConfig, LeakConfig, PicturesConfig, SyntheticConfig, TrainingConfig
+from augment.training.config import DataConfig, LeakConfig, PicturesConfig, SyntheticConfig, TrainingConfig
 from augment.training.step import decided_dtype
 from augment.training.train import train
 
@@ -36,7 +36,6 @@ from augment.training.train import train
 # now and then as alike as two versions of one picture: that is no leak. Equal files, and edits of pictures of val or
 # test, are refused as everywhere.
 LEAKS = LeakConfig(near_duplicates=False)
-GROUPS = ("background", CLASS)  # what divides test into groups, of which the worst counts
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,8 @@ def train_point(point: Point, seed: int, config: StudyConfig, out: Path) -> Stud
     settings = training_config(track, point.arm, seed, config, pictures)
     test = train(settings, folder)["test"]
     corrupted = corrupted_accuracy(settings, folder).named("corrupted")
-    return StudyRun(point.track, point.arm, seed, folder, {**test, **corrupted}, right_predictions(folder))
+    figures = {**test, **corrupted, **rare_classes(test)}
+    return StudyRun(point.track, point.arm, seed, folder, figures, right_predictions(folder))
 
 
 def training_config(
@@ -134,7 +134,7 @@ def training_config(
     """
     real, val, test = (PicturesConfig(path=str(track.tar(split))) for split in ("train", "val", "test"))
     synthetic = SyntheticConfig(path=str(pictures), ratio=config.synthetic_ratio) if pictures else None
-    data = DataConfig(real=real, synthetic=synthetic, val=val, test=test, groups=GROUPS, image_size=IMAGE_SIZE)
+    data = DataConfig(real=real, synthetic=synthetic, val=val, test=test, groups=track.groups, image_size=IMAGE_SIZE)
     return TrainingConfig(
         data=data,
         leaks=LEAKS,

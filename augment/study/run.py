@@ -20,7 +20,6 @@ from augment.study.config import StudyConfig, TrackChoice
 from augment.study.judges import label_true
 from augment.study.pictures import count_pictures
 from augment.study.pieces import (
-    GROUPS,
     Point,
     decided,
     point_pictures,
@@ -108,7 +107,7 @@ def _do_track(name: TrackChoice, config: StudyConfig, out: Path, report: dict[st
             runs += of_point
         else:
             report["budget"].append(row)
-    report["differences"] += differences_of(runs, group_members(track.tar("test"), GROUPS))
+    report["differences"] += differences_of(runs, group_members(track.tar("test"), track.groups))
 
 
 def _row(

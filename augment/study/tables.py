@@ -28,10 +28,12 @@ def study_table(report: Row) -> str:
 def _track_lines(rows: Sequence[Row], differences: Sequence[Row]) -> list[str]:
     over = [name for name in OVER if any(row["over"] == name for row in differences)]
     head = [f"arm, {rows[0]['seeds']} seeds, intervals over {rows[0]['intervals_over']}", "edits", "label true, %"]
+    rare = ["rare"] if rows[0]["rare"] is not None else []
     head += [
         "accuracy, %",
         "worst group, %",
         "corrupted, %",
+        *(["rare classes, %"] if rare else []),
         *(f"accuracy over {name.replace('_', ' ')}, points" for name in over),
     ]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
@@ -41,7 +43,8 @@ def _track_lines(rows: Sequence[Row], differences: Sequence[Row]) -> list[str]:
             for name in over
         ]
         cells = [f"`{row['arm']}`", str(row["edits"]), _share(row, "label_true")]
-        cells += [_share(row, "accuracy"), _share(row, "worst_group"), _share(row, "corrupted"), *leads]
+        cells += [_share(row, name) for name in ("accuracy", "worst_group", "corrupted", *rare)]
+        cells += leads
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 

@@ -23,6 +23,7 @@ from augment.tiny.captions import canonical_caption
 from augment.tiny.dataset import HOME_BACKGROUND
 from augment.tiny.wide_splits import MARK_CLASSES, UNKNOWN_CLASSES, class_scene
 from augment.tiny.world import BACKGROUNDS, CLASSES, CONDITIONS, Scene, render
+from augment.training.config import CLASS
 from augment.types import Source
 
 StudySplit = Literal["train", "val", "test", "oracle"]
@@ -45,6 +46,7 @@ class TrackSpec:
         kind: of the classes, a key of `CLASS_KINDS`.
         per_class: real pictures of each class to train on.
         home_share: share of them that stand on their class's home background; None: they are balanced.
+        rare_share: of the number of pictures of a class, what every fourth class has; None: all have as many.
         backgrounds, conditions: of train and val, and all that a prompt may name.
         test_backgrounds, test_conditions: of test.
     """
@@ -52,6 +54,7 @@ class TrackSpec:
     kind: str
     per_class: int
     home_share: float | None = None
+    rare_share: float | None = None
     backgrounds: tuple[str, ...] = BACKGROUNDS
     conditions: tuple[str, ...] = CONDITIONS
     test_backgrounds: tuple[str, ...] = BACKGROUNDS
@@ -62,6 +65,16 @@ class TrackSpec:
         """Return the names of the classes, in the order of their labels."""
         return CLASS_KINDS[self.kind]
 
+    def frequency(self, label: int) -> Literal["rare", "common"]:
+        """Return whether there are few real pictures of a class."""
+        return "rare" if self.rare_share is not None and label % 4 == 3 else "common"
+
+    def number_of(self, label: int, per_class: int) -> int:
+        """Return how many real pictures to train on a class has, where a common one has `per_class`."""
+        if self.rare_share is None or self.frequency(label) == "common":
+            return per_class
+        return max(1, round(per_class * self.rare_share))
+
     def home(self, label: int) -> str:
         """Return the background that most pictures of a class stand on, where they are biased."""
         name = self.classes[label]
@@ -69,23 +82,25 @@ class TrackSpec:
         return shipped if shipped in self.backgrounds else self.backgrounds[label % len(self.backgrounds)]
 
 
-_UNSEEN = {
-    "backgrounds": BACKGROUNDS[:4],
-    "conditions": CONDITIONS[:2],
-    "test_backgrounds": BACKGROUNDS[4:],
-    "test_conditions": CONDITIONS[2:],
-}
 TRACK_SPECS: dict[TrackChoice, TrackSpec] = {
     "bias_80": TrackSpec("named", 20, 0.8),
     "bias_95": TrackSpec("named", 20, 0.95),
     "bias_100": TrackSpec("named", 20, 1.0),
-    "unseen": TrackSpec("named", 20, None, **_UNSEEN),
+    "unseen": TrackSpec(
+        "named",
+        20,
+        backgrounds=BACKGROUNDS[:4],
+        conditions=CONDITIONS[:2],
+        test_backgrounds=BACKGROUNDS[4:],
+        test_conditions=CONDITIONS[2:],
+    ),
     "few_shot_5": TrackSpec("named", 5),
     "few_shot_10": TrackSpec("named", 10),
     "few_shot_20": TrackSpec("named", 20),
     "marks": TrackSpec("marks", 10),
     "unknown": TrackSpec("unknown", 10),
     "mixed": TrackSpec("mixed", 20, 0.95),
+    "rare": TrackSpec("unknown", 20, rare_share=0.2),
 }
 
 
@@ -96,16 +111,32 @@ class StudyTrack:
     Attributes:
         folder: has `train.tar`, `val.tar`, `test.tar`, and `oracle.tar`: as many unbiased pictures as there are edits.
         counts: pictures of each split.
+        common_per_class: pictures to train on of each class that is not rare.
     """
 
     name: TrackChoice
     spec: TrackSpec
     folder: Path
     counts: dict[StudySplit, int] = field(default_factory=dict)
+    common_per_class: int = 0
 
     def tar(self, split: StudySplit) -> Path:
         """Return the path of a split."""
         return self.folder / f"{split}.tar"
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Return what divides test into groups, of which the worst counts."""
+        return ("background", CLASS, *(("frequency",) if self.spec.rare_share is not None else ()))
+
+    def edits_of(self, label: int, edits_per_image: int) -> int:
+        """Return the number of edits of each real picture of a class: of all classes together as many edits.
+
+        Args:
+            edits_per_image: of each picture of a common class.
+        """
+        common = self.common_per_class
+        return round(edits_per_image * common / self.spec.number_of(label, common))
 
 
 def word_of(class_name: str) -> str | None:
@@ -136,6 +167,8 @@ def study_scenes(name: TrackChoice, split: StudySplit, per_class: int) -> Iterat
     spec = TRACK_SPECS[name]
     for index in range(per_class * len(spec.classes)):
         place, label = divmod(index, len(spec.classes))
+        if split == "train" and place >= spec.number_of(label, per_class):
+            continue
         # Four words with the last not zero: no seed of a shipped split or of the model's training can be the same.
         words = [0, index, FIRST_SPLIT_SEED + STUDY_SPLITS.index(split), 1 + ALL_TRACKS.index(name)]
         background, condition = _scene_of(spec, split, label, place, per_class)
@@ -159,7 +192,8 @@ def write_track(name: TrackChoice, config: StudyConfig, out: Path) -> StudyTrack
     }
     digest = hashlib.sha256(json.dumps([name, per_class]).encode()).hexdigest()[:8]
     counts = {split: n * len(spec.classes) for split, n in per_class.items()}
-    track = StudyTrack(name, spec, out / "tracks" / f"{name}-{digest}", counts)
+    counts["train"] = sum(spec.number_of(label, train) for label in range(len(spec.classes)))
+    track = StudyTrack(name, spec, out / "tracks" / f"{name}-{digest}", counts, train)
     for split, n in per_class.items():
         if not track.tar(split).exists():
             write_tar(track.tar(split), _records(track, split, n))
@@ -198,6 +232,8 @@ def _records(track: StudyTrack, split: StudySplit, per_class: int) -> Iterator[t
             "condition": scene.condition,
             "seed": scene.texture_seed,
         }
+        if track.spec.rare_share is not None:
+            details["frequency"] = track.spec.frequency(label)
         yield (
             f"{track.name}_{split}_{index:05d}",
             {

@@ -12,6 +12,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -123,23 +124,37 @@ def test_workers_that_cannot_start_end_the_run(tmp_path: Path, monkeypatch: pyte
 
 
 class Odd(PlainWorker):
-    """Fails with an error that no other process can make again."""
+    """Fails with an error that no other process can make again: it cannot be pickled."""
 
     def __init__(self, config: Any) -> None:
         super().__init__(config, "")
 
     def run_unit(self, task: UnitTask) -> UnitReport:
+        raise self.error_type()("the flux is inverted")
+
+    def error_type(self) -> type[Exception]:
         class OddError(Exception):
-            """Local, so it cannot be pickled."""
+            pass
 
-        raise OddError("the flux is inverted")
+        return OddError
 
 
+class Foreign(Odd):
+    """Fails with an error that can be pickled, of a module that the worker alone has."""
+
+    def error_type(self) -> type[Exception]:
+        module: Any = sys.modules.setdefault("of_the_worker", ModuleType("of_the_worker"))
+        module.OddError = type("OddError", (Exception,), {"__module__": "of_the_worker"})
+        found: type[Exception] = module.OddError
+        return found
+
+
+@pytest.mark.parametrize("worker", [Odd, Foreign])
 def test_an_error_that_cannot_travel_is_told_in_words_and_where_it_was(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, worker: type[PlainWorker]
 ) -> None:
     watch = Events()
-    reports = list(run_two(worker_config(tmp_path), UNITS[:1], RUN, Odd, watch=watch))
+    reports = list(run_two(worker_config(tmp_path), UNITS[:1], RUN, worker, watch=watch))
     assert [(r.edited, r.failed) for r in reports] == [(0, 1)]
     assert {c["reason"] for c in watch.contents} >= {"RuntimeError: OddError: the flux is inverted"}
     assert any("in run_unit" in message and "the flux is inverted" in message for message in caplog.messages)

@@ -181,7 +181,9 @@ def test_solvers_stand_beside_each_other_by_what_preserves() -> None:
 
 def study_row(track: str, arm: str, accuracy: float, edits: int, label_true: float | None = None) -> dict[str, Any]:
     row: dict[str, Any] = {"track": track, "arm": arm, "edits": edits}
-    for name, value in (("accuracy", accuracy), ("worst_group", 0.5), ("corrupted", 0.4), ("label_true", label_true)):
+    rare = 0.25 if track == "rare" else None
+    shares = {"accuracy": accuracy, "worst_group": 0.5, "corrupted": 0.4, "label_true": label_true, "rare": rare}
+    for name, value in shares.items():
         row |= {f"{name}{end}": None if value is None else value + more for end, more in ENDS.items()}
     return row
 
@@ -194,6 +196,7 @@ STUDY: dict[str, Any] = {
         study_row("unknown", "default", 0.863, 960, 0.932),
         study_row("unknown", "default_flips_crops", 0.9, 960, 0.932),
         study_row("bias_95", "none", 0.35, 0),
+        study_row("rare", "none", 0.5, 0),
     ],
     "budget": [study_row("unknown", "default", 0.8, 60, 0.9), study_row("unknown", "default", 0.84, 240, 0.9)],
     "differences": [
@@ -217,6 +220,12 @@ def test_a_track_of_the_study() -> None:
         "| +48.2 (+44.0 to +52.0) |",
         "| `default_flips_crops` | 960 | 93.2 (91–95) | 90.0 (88–92) | 50.0 (48–52) | 40.0 (38–42) |  |  |  |",
     ]
+
+
+def test_a_track_with_rare_classes_has_a_column_for_them() -> None:
+    head, _, row = study_tables.track_table(STUDY, "rare")
+    assert "| corrupted, % | rare classes, % | over" in head
+    assert row == "| `none` |  |  | 50.0 (48–52) | 50.0 (48–52) | 40.0 (38–42) | 25.0 (23–27) |  |  |  |"
 
 
 def test_the_studys_budget_ends_with_the_whole_number() -> None:

@@ -41,6 +41,14 @@ def test_a_share_has_wilsons_interval(hits: int, n: int, low: float, high: float
     assert (estimate.low, estimate.high) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
 
 
+def test_no_rounding_puts_a_share_outside_of_its_interval() -> None:
+    for n in range(1, 300):
+        for hits in (0, n):
+            share = share_of([True] * hits + [False] * (n - hits))
+            assert 0 <= share.low <= share.value <= share.high <= 1
+            assert (share.low, share.high)[hits > 0] == pytest.approx(share.value, abs=1e-12)
+
+
 def test_too_few_values_are_refused() -> None:
     with pytest.raises(ValueError, match="two values or more, got 1"):
         mean_of([1.0])

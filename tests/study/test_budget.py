@@ -44,6 +44,17 @@ def test_counts_classes_and_nesting(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "maker-0-0.25" / "manifest.json").read_text())["pictures"] == 5
 
 
+def test_of_rare_classes_which_have_more_of_each_real_one_there_are_more(tmp_path: Path) -> None:
+    def of(source: str, count: int) -> list[tuple[str, dict[str, bytes]]]:
+        record = json.dumps({"source_key": source}).encode()
+        return [(f"{source}_{n}", {"png": b"", "cls": b"0", "json": record}) for n in range(count)]
+
+    folder = tmp_path / "maker"
+    write_tar(folder / "shards" / "train-000000.tar", [*of("common", 4), *of("rare", 20)])
+    (folder / "manifest.json").write_text(json.dumps({"pictures": 24}))
+    assert Counter(key.partition("_")[0] for key in keys_of(fewer_pictures(folder, 4, 2))) == {"common": 2, "rare": 10}
+
+
 def test_another_maker_has_the_same_real_pictures(tmp_path: Path) -> None:
     halves = [keys_of(fewer_pictures(made_of(tmp_path / name), 4, 0.5)) for name in ("a", "b")]
     assert halves[0] == halves[1]

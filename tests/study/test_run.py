@@ -7,17 +7,21 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from augment.errors import LeakError, TrainingError
+from augment.inputs.readers import list_sources
 from augment.study import pieces as pieces_module
 from augment.study.arms import ARMS as ALL
 from augment.study.config import StudyConfig
 from augment.study.run import run_study
+from augment.tiny.wide_splits import UNKNOWN_CLASSES
 from augment.training.config import TrainingConfig
+from augment.training.results import read_predictions
 from augment.training.train import train
 from tests.cli.invoke import invoke
 from tests.run.runs import ROOT
@@ -185,3 +189,24 @@ def test_the_command_prints_the_table_or_the_report(tmp_path: Path, emoji_font: 
     assert [(r["track"], r["arm"]) for r in content["rows"]] == [("marks", "none")]
     again = invoke("study", file, "--out", tmp_path / "out", "--quick")
     assert "## marks" in again.stdout and "| `none` | 0 |" in again.stdout
+
+
+def test_rare_classes_have_as_many_edits_in_all_and_a_figure_of_their_own(tmp_path: Path, emoji_font: Path) -> None:
+    config = toy_study(
+        tracks=["rare"], arms=["none", "image_to_image", "default"], train_per_class=2, edits_per_image=1
+    )
+    report = run_study(config, tmp_path / "study")
+    assert [(row["arm"], row["edits"]) for row in report["rows"]] == [
+        ("none", 0),
+        ("image_to_image", 48),
+        ("default", 48),
+    ]
+    for row in report["rows"]:
+        if row["pictures"]:
+            made = list_sources(tmp_path / "study" / row["pictures"] / "shards", "webdataset").sources
+            assert Counter(source.label for source in made) == dict.fromkeys(range(24), 2)
+            assert len({source.key for source in made}) == 48
+        predictions = read_predictions(tmp_path / "study" / row["runs"][0], "test")
+        rare = [p["class_name"] == p["predicted"] for p in predictions if p["class_name"] in UNKNOWN_CLASSES[3::4]]
+        assert (len(rare), row["rare"]) == (12, sum(rare) / 12) and row["rare_low"] <= row["rare"] <= row["rare_high"]
+    assert "rare classes, %" in (tmp_path / "study" / "report.md").read_text()
