@@ -45,8 +45,9 @@ class NumberedBatches(Dataset[BatchPart]):
         seed: of the augmentation.
         ranks: say which part of each batch this process decodes. The parts are the same pictures, changed and mixed in
             the same way, as those of the whole batch, whatever the number of processes.
-        weights: of the loss of each sample, float32 [N]; the targets are then shares of the classes times the weight.
-        num_classes: of the targets.
+        num_classes: of the targets, where these become shares of the classes; 0: they stay classes.
+        soft: shares of the classes of the last samples, float32 [S, C], in place of their class.
+        weights: of the loss of each sample, float32 [N]; its shares of the classes are multiplied by it.
     """
 
     order: BatchOrder
@@ -55,8 +56,9 @@ class NumberedBatches(Dataset[BatchPart]):
     augmentation: Augmentation
     seed: int
     ranks: Ranks = ALONE
-    weights: Tensor | None = None
     num_classes: int = 0
+    soft: Tensor | None = None
+    weights: Tensor | None = None
 
     def __getitem__(self, number: int) -> BatchPart:
         samples = self.order.batch(number)
@@ -75,8 +77,14 @@ class NumberedBatches(Dataset[BatchPart]):
         taken = [samples[place] for place in places]
         pixels = torch.from_numpy(self.pixels.take(taken)).permute(0, 3, 1, 2).contiguous()
         seed = seed_for(self.seed, "augmentation", number)
-        targets = self.targets[taken]
-        if self.weights is not None:
-            targets = F.one_hot(targets, self.num_classes) * self.weights[taken, None]
-        images, targets = self.augmentation(pixels, targets, seed, places)
+        images, targets = self.augmentation(pixels, self._targets_of(taken), seed, places)
         return BatchPart(images[neighbour:], targets[neighbour:])
+
+    def _targets_of(self, taken: list[int]) -> Tensor:
+        if not self.num_classes:
+            return self.targets[taken]
+        shares = F.one_hot(self.targets[taken], self.num_classes).float()
+        if self.soft is not None:
+            places = torch.tensor(taken) - (len(self.targets) - len(self.soft))
+            shares[places >= 0] = self.soft[places[places >= 0]]
+        return shares if self.weights is None else shares * self.weights[taken, None]

@@ -38,6 +38,12 @@ class SyntheticConfig(_Section):
 
     path: PathText = Field(description="output folder of `augment expand`, or its URL; its `shards/` are read")
     ratio: Share = Field(default=0.5, description="share of the samples that are synthetic: an exact count, no chance")
+    soft_labels: str | None = Field(
+        default=None,
+        min_length=1,
+        description="field of an edit's record that replaces its class: a number, the share of its class "
+        "(`label_probability`), or a mapping of class names to shares",
+    )
 
 
 class DataConfig(_Section):
@@ -270,6 +276,8 @@ class TrainingConfig(_Section):
             raise ValueError(f"recipe: {self.recipe.name!r} needs data.synthetic and data.real; leave it out without")
         if not 0 < self.data.synthetic.ratio < 1:
             raise ValueError(f"recipe: {self.recipe.name!r} needs both kinds: data.synthetic.ratio within 0 and 1")
+        if self.recipe.name == "repeated_real" and self.data.synthetic.soft_labels:
+            raise ValueError("recipe: 'repeated_real' trains on no edit, so data.synthetic.soft_labels has no meaning")
         if self.recipe.name == "two_stage" and not 0 < self.first_stage < self.steps:
             raise ValueError(f"recipe.first: of {self.steps} steps one stage would have none; take more steps")
         return self

@@ -13,9 +13,7 @@ from typing import Any
 import numpy as np
 
 from augment.errors import InputError
-from augment.inputs.locate import open_file, reaching
 from augment.seeding import seed_for
-from augment.storage.tar import iter_tar, split_member_name
 from augment.training.config import (
     CLASS,
     RepeatedRealRecipe,
@@ -26,7 +24,9 @@ from augment.training.config import (
 )
 from augment.training.data import TrainingSets
 from augment.training.early import early_losses, learned_late
+from augment.training.edit_records import number_in, read_records
 from augment.training.order import BatchOrder, MixedOrder, StagedOrder
+from augment.training.soft_labels import soft_labels
 from augment.types import Source
 
 SOURCE_KEY = "source_key"  # field of an edit's record
@@ -40,11 +40,13 @@ class Samples:
         sources: the samples, real ones first.
         order: of them; says which are in a batch.
         weights: of each sample's loss, float32 [N]; None: all count alike.
+        soft: shares of the classes of each edit, float32 [S, C]; None: they have their class alone.
     """
 
     sources: list[Source]
     order: BatchOrder
     weights: np.ndarray | None = None
+    soft: np.ndarray | None = None
 
 
 def used_sets(config: TrainingConfig, sets: TrainingSets, out: Path) -> TrainingSets:
@@ -82,16 +84,17 @@ def samples_of(config: TrainingConfig, sets: TrainingSets) -> Samples:
     recipe, synthetic = config.recipe, config.data.synthetic
     seed, size = seed_for(config.seed, "order"), config.batch_size
     sources = [*sets.real, *sets.synthetic]
+    soft = soft_labels(sets, synthetic.soft_labels) if synthetic and synthetic.soft_labels else None
     if isinstance(recipe, TwoStageRecipe):
         groups = balanced_groups(sets.synthetic, recipe.balance)
-        return Samples(sources, StagedOrder(len(sets.real), groups, config.first_stage, size, seed))
+        return Samples(sources, StagedOrder(len(sets.real), groups, config.first_stage, size, seed), soft=soft)
     ratio = Fraction(str(synthetic.ratio)) if synthetic else Fraction(0)
     order = MixedOrder(len(sets.real), len(sets.synthetic), ratio, size, seed)
     if isinstance(recipe, WeightedRecipe):
-        return Samples(sources, order, loss_weights(sets, recipe))
+        return Samples(sources, order, loss_weights(sets, recipe), soft)
     if isinstance(recipe, RepeatedRealRecipe):
         return Samples([*sets.real, *_sources_of_edits(sets)], order)
-    return Samples(sources, order)
+    return Samples(sources, order, soft=soft)
 
 
 def balanced_groups(edits: Sequence[Source], names: Sequence[str]) -> list[list[int]]:
@@ -112,7 +115,7 @@ def loss_weights(sets: TrainingSets, recipe: WeightedRecipe) -> np.ndarray:
     Raises:
         InputError: if a record has no such score, or a negative one, or all are zero.
     """
-    records = _records(sets.synthetic)
+    records = read_records(sets.synthetic)
     scores = np.array([_score(edit, records[edit.place], recipe.score) for edit in sets.synthetic])
     if not scores.any():
         raise InputError(f"recipe.score: {recipe.score} is zero in the records of all edits; weigh by another one")
@@ -154,24 +157,11 @@ def target_attributes(edit: Source) -> Mapping[str, str]:
     return found if isinstance(found, dict) else {}
 
 
-def _records(edits: Sequence[Source]) -> dict[str, dict[str, Any]]:
-    """Return place -> record of some edits; numbers are no attributes of a source, so the tars are read again."""
-    found = {}
-    members = {edit.place: edit.place.partition(".tar::") for edit in edits}
-    keys = {(f"{tar}.tar", (split_member_name(m) or ("",))[0]): place for place, (tar, _, m) in members.items()}
-    for tar in sorted({tar for tar, _ in keys}):
-        with reaching(tar), open_file(tar) as file:
-            for key, files in iter_tar(file):
-                if (tar, key) in keys:
-                    found[keys[tar, key]] = json.loads(files.get("json", b"{}"))
-    return found
-
-
 def _score(edit: Source, record: Mapping[str, Any], name: str) -> float:
-    value = record.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+    score = number_in(record.get(name))
+    if score is None:
         raise InputError(
-            f"recipe.score: the record of {edit.place} has {value!r} as its {name!r}, and a weight is made of a number "
-            "that is 0 or more, such as label_probability"
+            f"recipe.score: the record of {edit.place} has {record.get(name)!r} as its {name!r}, and a weight is made "
+            "of a number that is 0 or more, such as label_probability"
         )
-    return float(value)
+    return score

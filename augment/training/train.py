@@ -184,11 +184,16 @@ class _Run:
 
     def batches(self, first: int) -> Iterator[BatchPart]:
         """Yield the batches of the steps from `first` on."""
-        sources, weights = self.samples.sources, self.samples.weights
+        sources, weights, soft = self.samples.sources, self.samples.weights, self.samples.soft
         pixels, targets = Pixels(sources, self.fit, self.cache), torch.from_numpy(self.sets.targets(sources))
         batches = NumberedBatches(self.samples.order, pixels, targets, self.augmentation, self.config.seed, self.ranks)
-        if weights is not None:
-            batches = replace(batches, weights=torch.from_numpy(weights), num_classes=len(self.sets.class_names))
+        if weights is not None or soft is not None:
+            batches = replace(
+                batches,
+                num_classes=len(self.sets.class_names),
+                soft=torch.from_numpy(soft) if soft is not None else None,
+                weights=torch.from_numpy(weights) if weights is not None else None,
+            )
         numbers, workers = range(first, self.config.steps), self.config.data.num_workers
         yield from DataLoader(batches, batch_size=None, sampler=numbers, num_workers=workers)
 
