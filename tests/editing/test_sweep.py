@@ -55,7 +55,11 @@ PRESERVING = [
 ]
 
 
-@pytest.mark.parametrize("preserving", PRESERVING, ids=lambda p: p.get("preserve", "-".join(p)) or "plain")
+@pytest.mark.parametrize(
+    "preserving",
+    [pytest.param(p, marks=[pytest.mark.slow] * (p.get("preserve") != "attention")) for p in PRESERVING],
+    ids=lambda p: p.get("preserve", "-".join(p)) or "plain",
+)
 def test_edits_are_those_of_edit_at_each_setting(model, pictures, preserving):
     prompts = [["a picture of a fox in the city", "a picture of a fox on snow"], ["a picture of a bus on snow"]]
     config = EditConfig(sampler="euler_ancestral", num_steps=4, **preserving)

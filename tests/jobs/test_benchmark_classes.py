@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from jobs.benchmark_classes import class_word, measure, write_pictures
 
 
+@pytest.mark.slow
 def test_a_run_as_far_as_the_first_batch(tmp_path: Path) -> None:
     figures = measure(write_pictures(tmp_path, 5))
     assert figures.classes == 5

@@ -63,6 +63,7 @@ def test_edits_and_records_are_the_same_whatever_is_made_together(editing: dict[
         assert files(tmp_path / f"{at_once}", editing, at_once) == whole
 
 
+@pytest.mark.slow
 def test_where_memory_runs_out_fewer_are_made_at_once_and_the_bytes_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

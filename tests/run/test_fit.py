@@ -75,7 +75,9 @@ def correlation(made: Image.Image, wanted: Image.Image) -> float:
     return float(np.corrcoef(a, b)[0, 1])
 
 
-@pytest.mark.parametrize("fit", list(EXPECTED))
+@pytest.mark.parametrize(
+    "fit", [pytest.param(f, marks=[pytest.mark.slow] * (f in ("pad", "stretch"))) for f in EXPECTED]
+)
 def test_a_run(photos: Path, tmp_path: Path, fit: FitName) -> None:
     settings = ("model.name=embedded", "variants_per_image=1", "editing.num_steps=2", "editing.strength=0.5")
     run = ("run.executor=local", "run.batch_size=2", f"output.path={tmp_path}")
@@ -152,7 +154,7 @@ def made(worker: Worker, sources: Sequence[PlannedSource], number: int = 0) -> d
     return dict(read_samples(Ledger(worker.config.output), run_unit(worker, sources, number)))
 
 
-@pytest.mark.parametrize("fit", ["bucket", "pad"])
+@pytest.mark.parametrize("fit", [pytest.param("bucket", marks=pytest.mark.slow), "pad"])
 def test_what_shares_a_batch_or_a_unit_changes_no_byte(fit: FitName, loaded: Loaded, tmp_path: Path) -> None:
     worker = loaded.worker(tmp_path, fit)
     a, b, c, d = pictures_of(tmp_path, "wide", "high", "wide", "square")

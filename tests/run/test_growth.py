@@ -36,6 +36,9 @@ from tests.run.growing import (
 )
 from tests.run.runs import published, written
 
+NAMED = {change.__name__: change for change in CHANGES}
+OFTEN = {"more_images", "more_variants", "new_class", "replaced_image"}  # what changes a dataset most often
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -50,7 +53,10 @@ def job(finished: Path, tmp_path: Path) -> GrowingJob:
     return GrowingJob(Path(shutil.copytree(finished, tmp_path / "job")))
 
 
-@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+@pytest.mark.parametrize(
+    "change",
+    [pytest.param(change, id=name, marks=[pytest.mark.slow] * (name not in OFTEN)) for name, change in NAMED.items()],
+)
 def test_only_what_is_new_is_made(job: GrowingJob, change: Callable[[GrowingJob], tuple[int, int, int]]) -> None:
     expected = change(job)
     assert job.counts() == expected

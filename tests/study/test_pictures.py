@@ -29,6 +29,7 @@ from augment.study.pictures import count_pictures, make_synthetic, synthetic_pic
 from augment.study.scored import SCORE, score_synthetic
 from augment.study.tracks import TRACK_SPECS, StudyTrack, prompt_for, target_scenes, write_track
 from augment.training.config import AugmentationConfig
+from augment.types import Source
 from tests.study.toy_study import toy_study
 
 MAKERS: tuple[MakerName, ...] = ("round_trip", "image_to_image", "text_to_image", "ddim", "default", "oracle")
@@ -69,6 +70,17 @@ def test_every_arm_is_described_and_edits_have_the_settings_of_the_default_but_f
         assert (own.preserve, own.self_replace_steps) == ("none", 0.0)
         same = {"num_steps", "strength", "guidance_scale", "sampler"}
         assert own.model_dump(include=same) == default.model_dump(include=same)
+
+
+def test_a_batch_may_have_more_edits_of_some_pictures() -> None:
+    sources = [Source(key, key, 1, 3, "owl", attributes={"background": "snow"}) for key in ("a", "b", "c")]
+    scenes = [("meadow", "clear"), ("city", "fog"), ("desert", "night"), ("ocean", "clear")]
+    wanted = pictures_module.Wanted(sources, [b""] * 3, torch.zeros(3, 3, 64, 64), scenes, [1, 2, 1])
+    assert (wanted.owners, wanted.places) == ([0, 1, 1, 2], [0, 0, 1, 0])
+    assert wanted.prompts == [prompt_for("owl", *scene) for scene in scenes]
+    assert len(set(wanted.seeds)) == 4
+    alone = pictures_module.Wanted(sources[1:2], [b""], torch.zeros(1, 3, 64, 64), scenes[1:3], [2])
+    assert alone.seeds == wanted.seeds[1:3]  # whatever shares its batch
 
 
 def test_every_maker_makes_as_many_pictures_with_the_labels_of_their_sources(

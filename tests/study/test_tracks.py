@@ -84,9 +84,9 @@ def test_every_fourth_class_is_rare_and_has_as_many_edits_of_all_its_pictures(tm
     counts = Counter(label for label, _ in scenes)
     assert counts == {label: 4 if label % 4 == 3 else 20 for label in range(24)}
     assert Counter(label for label, _ in study_scenes("rare", "test", 2)) == dict.fromkeys(range(24), 2)
-    config = StudyConfig(train_per_class=10, val_per_class=1, test_per_class=2, edits_per_image=3)
+    config = StudyConfig(train_per_class=5, val_per_class=1, test_per_class=1, edits_per_image=1)
     track = write_track("rare", config, tmp_path)
-    assert track.counts["train"] == 18 * 10 + 6 * 2
+    assert track.counts["train"] == 18 * 5 + 6 * 1
     assert [track.edits_of(label, 3) for label in range(8)] == [3, 3, 3, 15] * 2
     known = {s.class_name: s.attributes["frequency"] for s in list_sources(track.tar("test"), "webdataset").sources}
     assert [name for name, frequency in known.items() if frequency == "rare"] == list(track.spec.classes[3::4])

@@ -115,7 +115,9 @@ def test_where_the_mask_is_empty_nothing_is_replaced_and_where_it_is_full_all_is
     assert (half.edits[0][0] - kept.round_trip[0]).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("family", ["sd", "sdxl", "sd3", "flux dev"])
+@pytest.mark.parametrize(
+    "family", ["sd", *(pytest.param(f, marks=pytest.mark.slow) for f in ("sdxl", "sd3", "flux dev"))]
+)
 @pytest.mark.parametrize(
     ("mode", "inversion_guidance_scale", "replaced"),
     [
