@@ -42,7 +42,7 @@ REPORTS = (
     "_instance_solvers",
 )
 
-STUDY, STUDY_500 = "study", "study_500"  # the second has twice the steps
+STUDY = "study"
 
 # Name of a table -> the reports it needs, by the end of their folder's name, and what makes it of them.
 TABLES: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
@@ -64,8 +64,6 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
     "instance-excerpt": (("_instance",), instance_tables.excerpt),
     "study-budget": ((STUDY,), study_tables.budget_table),
     "study-excerpt": ((STUDY,), study_tables.excerpt_table),
-    "study-unknown-500": ((STUDY_500,), partial(study_tables.track_table, track="unknown")),
-    "study-mixed-500": ((STUDY_500,), partial(study_tables.track_table, track="mixed")),
     **{
         f"study-{track.replace('_', '-')}": ((STUDY,), partial(study_tables.track_table, track=track))
         for track in ALL_TRACKS
@@ -76,7 +74,7 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[..., list[str]]]] = {
 def read_reports(folder: Path) -> Reports:
     """Return the reports that are there, by what their folder is called: `_50` for `benchmark_50`; `study`."""
     paths = {end: folder / f"benchmark{end}" / "report.json" for end in REPORTS}
-    paths |= {name: folder / name / "report.json" for name in (STUDY, STUDY_500)}
+    paths[STUDY] = folder / STUDY / "report.json"
     return {end: json.loads(path.read_text()) for end, path in paths.items() if path.exists()}
 
 

@@ -134,7 +134,7 @@ class StudyConfig(_Section):
 
     tracks: Tracks = Field(default=ALL_TRACKS, description="situations, each with its own pictures and prompts")
     arms: Arms = Field(default=ALL_ARMS, description="what is trained with")
-    more_arms: MoreArmsConfig | None = Field(default=None, description="further arms of some tracks")
+    more_arms: tuple[MoreArmsConfig, ...] = Field(default=(), description="further arms of some tracks")
     budget: EditBudgetConfig | None = Field(default=None, description="accuracy against the number of edits")
     seeds: int = Field(default=3, ge=1, description="runs of every arm, with seeds 0, 1, ...; every arm has the same")
     edits_per_image: int = Field(
@@ -187,11 +187,11 @@ class StudyConfig(_Section):
     def quickened(self) -> StudyConfig:
         """Return the settings of `--quick`."""
         settings = {name: getattr(self.quick, name) for name in QuickConfig.model_fields}
-        return self.model_copy(update=settings | {"more_arms": None, "budget": None})
+        return self.model_copy(update=settings | {"more_arms": (), "budget": None})
 
     def arms_of(self, track: TrackChoice) -> tuple[ArmName, ...]:
         """Return the arms of a track, in the order of `ALL_ARMS`."""
-        more = self.more_arms.arms if self.more_arms and track in self.more_arms.tracks else ()
+        more = {arm for some in self.more_arms if track in some.tracks for arm in some.arms}
         return tuple(arm for arm in ALL_ARMS if arm in {*self.arms, *more})
 
     def budgets_of(self, track: TrackChoice) -> tuple[tuple[ArmName, float], ...]:

@@ -191,6 +191,17 @@ def test_the_command_prints_the_table_or_the_report(tmp_path: Path, emoji_font: 
     assert "## marks" in again.stdout and "| `none` | 0 |" in again.stdout
 
 
+def test_some_tracks_have_more_arms() -> None:
+    more = [{"tracks": ["marks", "rare"], "arms": ["oracle"]}, {"tracks": ["marks"], "arms": ["ddim", "none"]}]
+    config = toy_study(tracks=["marks", "rare", "unknown"], arms=["none"], more_arms=more)
+    assert [config.arms_of(track) for track in config.tracks] == [
+        ("none", "ddim", "oracle"),
+        ("none", "oracle"),
+        ("none",),
+    ]
+    assert config.quickened().more_arms == ()
+
+
 @pytest.mark.slow
 def test_rare_classes_have_as_many_edits_in_all_and_a_figure_of_their_own(tmp_path: Path, emoji_font: Path) -> None:
     config = toy_study(tracks=["rare"], arms=["none", "default"], train_per_class=2, edits_per_image=1)
