@@ -31,9 +31,12 @@ def fewer_pictures(folder: Path, per_image: int, count: float) -> Path:
         return out
     samples = [sample for shard in sorted((folder / "shards").glob("*.tar")) for sample in iter_tar(shard)]
     of_source = [list(group) for _, group in itertools.groupby(samples, key=_source)]
-    if fewest := [group for group in of_source if len(group) < per_image]:
+    own = all(len(group) == 1 for group in of_source)  # the oracle's: each picture is its own source
+    if not own and (fewest := [group for group in of_source if len(group) < per_image]):
         raise AssertionError(f"{folder}: {_source(fewest[0][0])} has {len(fewest[0])} pictures, not {per_image}")
-    if count < 1:
+    if own:  # classes come in turn, so of any number of first pictures as many of each
+        kept = samples[: max(1, round(len(samples) * count / per_image))]
+    elif count < 1:
         of_class: dict[bytes, list[int]] = defaultdict(list)
         for i in sorted(range(len(of_source)), key=lambda i: place_in_order(_source(of_source[i][0]))):
             of_class[of_source[i][0][1]["cls"]].append(i)

@@ -55,6 +55,13 @@ def test_of_rare_classes_which_have_more_of_each_real_one_there_are_more(tmp_pat
     assert Counter(key.partition("_")[0] for key in keys_of(fewer_pictures(folder, 4, 2))) == {"common": 2, "rare": 10}
 
 
+def test_of_real_pictures_there_are_as_many_of_each_class(tmp_path: Path) -> None:
+    folder = made_of(tmp_path / "oracle", sources=80, per_image=1)
+    assert [Counter(int(key[1:4]) % 4 for key in keys_of(fewer_pictures(folder, 4, n))) for n in (0.2, 1, 2)] == [
+        dict.fromkeys(range(4), each) for each in (1, 5, 10)
+    ]
+
+
 def test_another_maker_has_the_same_real_pictures(tmp_path: Path) -> None:
     halves = [keys_of(fewer_pictures(made_of(tmp_path / name), 4, 0.5)) for name in ("a", "b")]
     assert halves[0] == halves[1]
