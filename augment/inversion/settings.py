@@ -141,3 +141,17 @@ class Stop(_Settings):
     def limit(self, is_first: bool) -> int:
         """Return the iterations that an inverted step may take; the first one (sampling's last) has its own limit."""
         return self.first_max_steps if is_first and self.first_max_steps else self.max_steps
+
+
+# With one iteration they answer with f of the first guess, as DDIM inversion does; the derivative serves a second one.
+NEED_TWO_ITERATIONS = frozenset({"gradient_descent", "plain_newton", "rnri"})
+
+
+def solver_warnings(solver: SolverSettings, stop: Stop) -> list[str]:
+    """Return what of a method is paid for and not used, as warnings."""
+    if stop.max_steps > 1 or solver.name not in NEED_TWO_ITERATIONS:
+        return []
+    return [
+        f"editing.stop.max_steps is 1: with one iteration {solver.name} is DDIM inversion at twice the cost, because "
+        "its derivative is for the second; set 2 or more, or solver: {name: ddim}"
+    ]

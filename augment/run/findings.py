@@ -19,6 +19,7 @@ from augment.inputs.headers import picture_size
 from augment.inputs.listing import BROKEN_LINK, NOT_LOOKED_AT, UNREADABLE, left_out_text
 from augment.inputs.locate import is_url
 from augment.inputs.look import nearly_black
+from augment.inversion.settings import solver_warnings
 from augment.models.config import check_clip
 from augment.models.sides import side_limits
 from augment.models.text_readers import TextReader, clip_reader, model_readers
@@ -142,6 +143,7 @@ def find(
             *(where + text for text in odd),
             *_label_warnings(config, class_names, clip),
             *ignored_settings(config.run, config.model.device),
+            *solver_warnings(config.editing.solver, config.editing.stop),
         ),
     )
 

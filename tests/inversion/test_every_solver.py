@@ -23,6 +23,7 @@ from augment.inversion import (
     make_solver,
     solve,
 )
+from augment.inversion.settings import NEED_TWO_ITERATIONS, solver_warnings
 from augment.models.stable_diffusion import StableDiffusion
 from tests.pipelines import stable_diffusion
 from tests.problems import STEP, latents, nonlinear_denoiser
@@ -60,6 +61,17 @@ def guided_denoiser(scale):
         return 0.3 * torch.tanh(z + condition.view(-1, 1, 1, 1))
 
     return guided(predict, (torch.tensor([0.5, 1.0, -1.0]),), (torch.zeros(3),), scale)
+
+
+def test_which_methods_pay_for_a_derivative_that_one_iteration_does_not_use():
+    def answer(name):
+        return solve(StepEquation(nonlinear_denoiser(), STEP, latents(7)), make_solver(name), latents(7), 1, 0.0).z
+
+    same = {name for name in SOLVERS if torch.equal(answer(name), answer("ddim"))}
+    assert {name for name in same if COST[name] != (1, 0, 0)} == NEED_TWO_ITERATIONS
+    for name in SOLVERS:
+        told = [solver_warnings(make_solver(name), Stop(max_steps=n)) for n in (1, 2)]
+        assert [len(lines) for lines in told] == [name in NEED_TWO_ITERATIONS, 0]
 
 
 @pytest.mark.parametrize("name", SOLVERS)

@@ -194,6 +194,13 @@ def test_the_command_says_warnings_and_ends_well(tmp_path: Path) -> None:
     assert result.exit_code == AugmentError.exit_code
 
 
+def test_a_derivative_that_nothing_uses_is_pointed_out(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"editing__solver": {"name": "rnri"}, "editing__stop": {"max_steps": 1}}
+    (warning,) = checked(dataset(tmp_path), **settings).warnings
+    assert "with one iteration rnri is DDIM inversion at twice the cost" in warning
+    assert checked(tmp_path, **settings | {"editing__stop": {"max_steps": 2}}).warnings == ()
+
+
 def test_a_run_says_each_warning_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = config(dataset(tmp_path, ("train", "val")))
     with caplog.at_level(logging.WARNING, "augment.run.expand"), pytest.raises(AugmentError, match="no worker here"):

@@ -64,7 +64,7 @@ def test_every_arm_is_described_and_edits_have_the_settings_of_the_default_but_f
     plain = edit_config("default_plain", default)
     assert plain == EditConfig(num_steps=7, strength=0.6)
     assert edit_config("default", default) == edit_config("image_to_image", default) == default
-    for maker, limit in (("ddim", 1), ("fixed_point", 2), ("rnri", 1), ("rnri_released", 2)):
+    for maker, limit in (("ddim", 1), ("fixed_point", 2), ("rnri", 2), ("rnri_released", 2)):
         own = edit_config(maker, default)  # type: ignore[arg-type]
         assert (own.solver.name, own.warm_start, own.stop.max_steps, own.stop.tolerance) == (maker, "none", limit, 0)
         assert (own.preserve, own.self_replace_steps) == ("none", 0.0)
