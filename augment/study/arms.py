@@ -96,8 +96,8 @@ ARMS: dict[ArmName, Arm] = {
     "oracle_flips_crops": Arm(FLIPS_CROPS, "oracle"),
 }
 
-# As published, each with two iterations a step: two evaluations of the network, and as many derivatives where the method
-# has them. With one, RNRI's answer is that of DDIM inversion, which has no more than one.
+# As published, each with two iterations a step: two evaluations of the network, and as many derivatives where
+# the method has them. With one, RNRI's answer is that of DDIM inversion, which has no more than one.
 _SOLVERS: dict[str, tuple[SolverSettings, int]] = {
     "ddim": (DDIMSettings(), 1),
     "fixed_point": (FixedPointSettings(), 2),
