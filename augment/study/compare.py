@@ -16,19 +16,13 @@ from jaxtyping import Bool
 
 from augment.inputs.readers import list_sources
 from augment.scoring.intervals import Estimate, mean_of, mean_of_few
+from augment.study.arms import ARMS, MIX
 from augment.study.config import ArmName, TrackChoice
 from augment.training.data import groups_of
 from augment.training.results import read_predictions
 
 MEASURES = ("accuracy", "worst_group")  # of which there are paired differences
 SHOWN = (*MEASURES, "corrupted", "rare")  # the last one on tracks with rare classes
-# What an arm is compared with, by the augmentation of its pictures: nothing made, image to image, text to image.
-OVER = ("nothing_made", "image_to_image", "text_to_image")
-AGAINST: dict[str, tuple[ArmName, ArmName, ArmName]] = {
-    "_flips_crops": ("flips_crops", "image_to_image_flips_crops", "text_to_image_flips_crops"),
-    "_trivial_augment": ("trivial_augment", "image_to_image_trivial_augment", "text_to_image_trivial_augment"),
-    "": ("none", "image_to_image", "text_to_image"),
-}
 SEEDS_FOR_INTERVALS = 3
 RESAMPLES = 2000
 
@@ -96,8 +90,28 @@ def row_of(runs: Sequence[StudyRun], edits: int, label: Estimate | None, out: Pa
     return row | {"runs": [run.folder.relative_to(out).as_posix() for run in runs]}
 
 
+def compared_with(arm: ArmName) -> dict[str, ArmName]:
+    """Return the arms that one is compared with, by what it is compared for.
+
+    `image_to_image` and `text_to_image` are the arms of these with its augmentation. `nothing_made` is real pictures
+    alone: for an arm that makes pictures with its augmentation, for another one without any.
+    """
+
+    def like(maker: str | None) -> ArmName | None:
+        own = ARMS[arm].augmentation
+        found = (n for n, a in ARMS.items() if (a.maker, a.augmentation, a.recipe) == (maker, own, MIX))
+        return next(found, None)
+
+    others: dict[str, ArmName | None] = {
+        "nothing_made": like(None) if ARMS[arm].maker else "none",
+        "image_to_image": like("image_to_image"),
+        "text_to_image": like("text_to_image"),
+    }
+    return {over: other for over, other in others.items() if other is not None}
+
+
 def differences_of(runs: Sequence[StudyRun], members: Bool[np.ndarray, "G N"]) -> list[dict[str, Any]]:
-    """Return how much better each arm of a track is than those of `AGAINST` with its augmentation: of paired runs.
+    """Return how much better each arm of a track is than those that it is `compared_with`: of paired runs.
 
     Args:
         runs: of one track, every arm with the same seeds.
@@ -108,8 +122,7 @@ def differences_of(runs: Sequence[StudyRun], members: Bool[np.ndarray, "G N"]) -
         of_arm.setdefault(run.arm, []).append(run)
     rows = []
     for arm, own in of_arm.items():
-        suffix = next(end for end in AGAINST if arm.endswith(end))
-        for over, against in zip(OVER, AGAINST[suffix], strict=True):
+        for over, against in compared_with(arm).items():
             if against == arm or against not in of_arm:
                 continue
             for measure in MEASURES:

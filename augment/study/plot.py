@@ -42,7 +42,7 @@ def study_figure(report: Row) -> Figure:
             places = [arms.index(row["arm"]) + shift for row in rows]
             label = measure.replace("_", " ")
             axes.errorbar(values, places, xerr=[low, high], fmt=marker, color=colour, markersize=4, label=label)
-        axes.set(title=track, xlim=(0, 100), xlabel="%, 95 % intervals")
+        axes.set(title=track, xlim=(-2, 102), xlabel="%, 95 % intervals")
         axes.set_yticks(range(len(arms)), arms)
         axes.set_ylim(len(arms) - 0.5, -0.5)
     handles, labels = grid.flat[0].get_legend_handles_labels()

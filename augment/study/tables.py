@@ -6,11 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Row = Mapping[str, Any]
-OVER = (
-    "nothing_made",
-    "image_to_image",
-    "text_to_image",
-)  # as in `augment.study.compare`
+OVER = ("nothing_made", "image_to_image", "text_to_image")  # as in `augment.study.compare.compared_with`
 
 
 def study_table(report: Row) -> str:

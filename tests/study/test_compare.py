@@ -91,6 +91,8 @@ def test_an_arm_is_compared_with_those_that_have_its_augmentation() -> None:
         "image_to_image_flips_crops",
         "default_flips_crops",
         "default_trivial_augment",
+        "default_two_stage_flips_crops",
+        "rand_augment",
         "oracle",
     )
     rows = differences_of([run_of(arm, 0, [1] * 6 + [0] * 2) for arm in arms], MEMBERS)
@@ -98,13 +100,16 @@ def test_an_arm_is_compared_with_those_that_have_its_augmentation() -> None:
     assert pairs == {
         ("none", "image_to_image"): "image_to_image",
         ("flips_crops", "nothing_made"): "none",
-        ("flips_crops", "image_to_image"): "image_to_image",
+        ("flips_crops", "image_to_image"): "image_to_image_flips_crops",
         ("image_to_image", "nothing_made"): "none",
         ("default", "nothing_made"): "none",
         ("default", "image_to_image"): "image_to_image",
         ("image_to_image_flips_crops", "nothing_made"): "flips_crops",
         ("default_flips_crops", "nothing_made"): "flips_crops",
         ("default_flips_crops", "image_to_image"): "image_to_image_flips_crops",
+        ("default_two_stage_flips_crops", "nothing_made"): "flips_crops",
+        ("default_two_stage_flips_crops", "image_to_image"): "image_to_image_flips_crops",
+        ("rand_augment", "nothing_made"): "none",
         ("oracle", "nothing_made"): "none",
         ("oracle", "image_to_image"): "image_to_image",
     }
