@@ -75,18 +75,16 @@ def row_of(runs: Sequence[StudyRun], edits: int, label: Estimate | None, out: Pa
         label: share of them whose label is true; its interval is over these pictures. None: there are none.
         out: the study's folder; the row names the runs' folders from there.
     """
-    label_fields = label.named("label_true") if label else dict.fromkeys(Estimate(0, 0, 0).named("label_true"))
     row: dict[str, Any] = {
         "track": runs[0].track,
         "arm": runs[0].arm,
         "seeds": len(runs),
         "edits": edits,
-        **label_fields,
+        **_fields(label, "label_true"),
         "intervals_over": intervals_over(runs),
     }
     for measure in SHOWN:
-        known = measure in runs[0].test
-        row |= _estimate(runs, measure).named(measure) if known else dict.fromkeys(Estimate(0, 0, 0).named(measure))
+        row |= _fields(_estimate(runs, measure) if measure in runs[0].test else None, measure)
     return row | {"runs": [run.folder.relative_to(out).as_posix() for run in runs]}
 
 
@@ -152,6 +150,13 @@ def worst_group_of(right: np.ndarray, members: Bool[np.ndarray, "G N"], weights:
     shares = np.divide(hits, counts, out=np.full_like(hits, np.inf), where=counts > 0)
     lowest: np.ndarray = shares.min(axis=1)
     return lowest
+
+
+def _fields(estimate: Estimate | None, name: str) -> dict[str, float | None]:
+    """Return an estimate by name, as `Estimate.named` does; None is a figure that a row does not have."""
+    if estimate is None:
+        return dict.fromkeys((name, f"{name}_low", f"{name}_high"))
+    return {**estimate.named(name)}
 
 
 def _estimate(runs: Sequence[StudyRun], measure: str) -> Estimate:
