@@ -10,6 +10,7 @@ from augment.distribute.cluster import ray_session as cluster_session
 from augment.distribute.cluster import usable_workers
 from augment.errors import WorkerError
 from tests.distribute.plain_worker import RAY_RUN
+from tests.local_ray import start_ray
 
 
 def test_there_are_no_more_workers_than_gpus(caplog: pytest.LogCaptureFixture) -> None:
@@ -55,3 +56,18 @@ def test_a_ray_that_cannot_be_joined_is_a_message(monkeypatch: pytest.MonkeyPatc
         cluster_session(RAY_RUN.model_copy(update={"address": "auto"})),
     ):
         pass
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(120)
+def test_a_local_ray_is_our_own_whatever_cluster_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with cluster_session(RAY_RUN):
+        import ray
+
+        assert ray.cluster_resources()["CPU"] >= 2
+    try:
+        assert start_ray().cluster_resources()["CPU"] == 2
+    finally:
+        ray.shutdown()

@@ -18,6 +18,7 @@ from augment.distribute.metrics import (
     memory_bytes,
 )
 from augment.types import UnitReport
+from tests.local_ray import start_ray
 from tests.peak_memory import peak_bytes
 
 FIRST = UnitReport(
@@ -54,16 +55,7 @@ Series = dict[tuple[str, frozenset[tuple[str, str]]], float]  # exported name, o
 
 @pytest.fixture
 def ray_session() -> Iterator[Any]:
-    import ray
-
-    ray.init(
-        num_cpus=1,
-        num_gpus=0,
-        include_dashboard=False,
-        object_store_memory=100 * 2**20,
-        log_to_driver=False,
-        _system_config={"metrics_report_interval_ms": 1000},  # 10 s otherwise
-    )
+    ray = start_ray(num_cpus=1, _system_config={"metrics_report_interval_ms": 1000})  # 10 s otherwise
     yield ray
     ray.shutdown()
 

@@ -72,10 +72,15 @@ class Nodes:
     """Three machines of two CPUs each, in processes."""
 
     def __init__(self) -> None:
+        import ray
         from ray.cluster_utils import Cluster
 
         node = {"num_cpus": 2, "num_gpus": 0, "object_store_memory": 80 * 2**20, "include_dashboard": False}
         self.node = node
+        self.patch = pytest.MonkeyPatch()
+        # It would make itself the cluster that `ray.init` finds on this machine, and in the end leave it with none.
+        self.patch.setattr(ray._private.utils, "write_ray_address", lambda address: None)
+        self.patch.setattr(ray._common.utils, "reset_ray_address", lambda: None)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)  # looking for a free port, Ray leaves a socket open
             self.cluster = Cluster(initialize_head=True, head_node_args=node | {"num_cpus": 0})
@@ -92,12 +97,16 @@ class Nodes:
             self.workers.append(self.cluster.add_node(**self.node))
             gc.collect()
 
+    def shutdown(self) -> None:
+        self.cluster.shutdown()
+        self.patch.undo()
+
 
 @pytest.fixture(scope="module")
 def nodes(object_store: Callable[[], str]) -> Iterator[Nodes]:  # first: machines inherit its credentials
     found = Nodes()
     yield found
-    found.cluster.shutdown()
+    found.shutdown()
 
 
 def config(folder: Path, data: Path | str, out: str, nodes: Nodes) -> Path:
