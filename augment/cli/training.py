@@ -73,7 +73,8 @@ def study(
 
         check_local_folder(out, "--out")
         loaded = load_config(config, StudyConfig, overrides or [])
-        settings = loaded.quickened() if quick else loaded
+        settings = loaded.quickened(overrides or []) if quick else loaded
+        warn(settings.run.ignored(), as_json)
         if settings.run.executor == "ray":
             from augment.study.on_ray import study_on_ray as do_study
         else:

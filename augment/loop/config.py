@@ -108,6 +108,13 @@ class LoopConfig(BaseModel):
             raise ValueError(
                 f"train.recipe: {self.train.recipe.name!r} needs edits, and the first round has none; take mix"
             )
+        if self.expand.prompt_folder:
+            raise ValueError("expand.prompt_folder: each round has a table of prompts of its own; leave it out")
+        if self.expand.input.limit:
+            raise ValueError(
+                "expand.input.limit: what is trained on is what is expanded, all of it; leave it out, or list fewer "
+                "pictures by expand.input.path"
+            )
         return self
 
     def expand_into(self, edits: Path, prompts: Path) -> ExpandConfig:

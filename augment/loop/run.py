@@ -99,12 +99,12 @@ def _job(config: LoopConfig, folder: LoopFolder) -> LoopJob:
     """
     expansion = config.expand_into(folder.edits, folder.prompts(1))
     prompts = load_prompts(expansion.prompts)
-    if not prompts.templates or prompts.column or prompts.llm:
+    if not prompts.templates or prompts.column or prompts.llm or prompts.caption or prompts.draw != "weighted":
         raise ConfigError(
             prompts_name(expansion.prompts),
             [
                 "expand.prompts: the loop steers the weights of attributes, so it needs templates over attributes, "
-                "and no lines, column or llm"
+                "and no lines, column, llm or caption, and no other draw than weighted"
             ],
         )
     sources, class_names, _ = job_sources(expansion)

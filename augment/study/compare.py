@@ -1,7 +1,8 @@
 """What runs say together: a row for every track and arm, and paired differences between arms, with 95 % intervals.
 
-With three seeds or more an interval is over the seeds (Student's t): what another seed would have given. With fewer it
-is over the test pictures: what other pictures would have given, whatever the seed. Each row says which.
+An interval is over the test pictures: what other pictures would have given. With three seeds or more it is over the
+seeds as well (Student's t), what another seed would have given, and the wider ends of both count: seeds that happen to
+agree do not make a figure certain. Each row says which.
 """
 
 from __future__ import annotations
@@ -131,8 +132,8 @@ def differences_of(runs: Sequence[StudyRun], members: Bool[np.ndarray, "G N"]) -
 
 
 def intervals_over(runs: Sequence[StudyRun]) -> str:
-    """Return what intervals of so many runs are over: `seeds` or `pictures`."""
-    return "seeds" if len(runs) >= SEEDS_FOR_INTERVALS else "pictures"
+    """Return what intervals of so many runs are over: `pictures`, or `seeds and pictures`."""
+    return "seeds and pictures" if len(runs) >= SEEDS_FOR_INTERVALS else "pictures"
 
 
 def worst_group_of(right: np.ndarray, members: Bool[np.ndarray, "G N"], weights: np.ndarray) -> np.ndarray:
@@ -161,12 +162,18 @@ def _fields(estimate: Estimate | None, name: str) -> dict[str, float | None]:
 
 def _estimate(runs: Sequence[StudyRun], measure: str) -> Estimate:
     values = [float(run.test[measure]) for run in runs]
-    if intervals_over(runs) == "seeds":
-        estimate = mean_of_few(values)
-        return Estimate(estimate.value, max(0.0, estimate.low), min(1.0, estimate.high))
-    # Of two runs that share their test pictures the mean is no less certain than each of them.
+    # Of runs that share their test pictures the mean is no less certain than each of them.
     low, high = ([float(run.test[f"{measure}_{end}"]) for run in runs] for end in ("low", "high"))
-    return Estimate(*(float(np.mean(v)) for v in (values, low, high)))
+    estimate = _with_seeds(Estimate(*(float(np.mean(v)) for v in (values, low, high))), values)
+    return Estimate(estimate.value, max(0.0, estimate.low), min(1.0, estimate.high))
+
+
+def _with_seeds(over_pictures: Estimate, of_seeds: Sequence[float]) -> Estimate:
+    """Return an estimate over pictures with an interval over the seeds too, if these are enough: the wider ends."""
+    if len(of_seeds) < SEEDS_FOR_INTERVALS:
+        return over_pictures
+    seeds = mean_of_few(of_seeds)
+    return Estimate(over_pictures.value, min(over_pictures.low, seeds.low), max(over_pictures.high, seeds.high))
 
 
 def _difference(
@@ -174,11 +181,10 @@ def _difference(
 ) -> Estimate:
     pairs = list(zip(own, others, strict=True))
     assert all(a.seed == b.seed for a, b in pairs)
-    if intervals_over(own) == "seeds":
-        return mean_of_few([float(a.test[measure]) - float(b.test[measure]) for a, b in pairs])
+    of_seeds = [float(a.test[measure]) - float(b.test[measure]) for a, b in pairs]
     if measure == "accuracy":
         of_pictures = np.mean([a.right.astype(float) - b.right.astype(float) for a, b in pairs], axis=0)
-        return mean_of(of_pictures.tolist())
+        return _with_seeds(mean_of(of_pictures.tolist()), of_seeds)
     # The worst group may be another one of every sample of pictures: a bootstrap over pictures, its percentiles.
     n = members.shape[1]
     weights = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
@@ -188,4 +194,4 @@ def _difference(
         return np.mean([a - b for a, b in both], axis=0)
 
     low, high = np.percentile(lead(weights), [2.5, 97.5])
-    return Estimate(float(lead(np.ones((1, n)))[0]), float(low), float(high))
+    return _with_seeds(Estimate(float(lead(np.ones((1, n)))[0]), float(low), float(high)), of_seeds)

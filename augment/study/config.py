@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 from augment.editing.config import EditConfig, PlainEditConfig
+from augment.errors import ConfigError
 from augment.models.config import ClipConfig, ModelConfig
-from augment.training.config import NetworkConfig, OptimizerConfig
+from augment.training.config import NetworkConfig, OptimizerConfig, unused_by_local
 
 TrackChoice = Literal[
     "bias_80",
@@ -116,6 +118,10 @@ class StudyRunConfig(_Section):
         description="`local` starts a Ray on this machine; `auto` or host:port joins a cluster that shares --out",
     )
 
+    def ignored(self) -> list[str]:
+        """Return what of the section is not used although it was set, as warnings."""
+        return [] if self.executor == "ray" else unused_by_local(self)
+
 
 class QuickConfig(_Section):
     """What `--quick` takes instead of the settings of the same names."""
@@ -127,6 +133,9 @@ class QuickConfig(_Section):
     steps: int = Field(default=250, gt=0)
     eval_every: int = Field(default=50, gt=0)
     judge: JudgeConfig = JudgeConfig(steps=400, renders=3000)
+
+
+QUICK = tuple(QuickConfig.model_fields)
 
 
 class StudyConfig(_Section):
@@ -182,11 +191,29 @@ class StudyConfig(_Section):
             )
         if self.budget and (parts := [n for n in self.budget.edits_per_image if n > 1 and n != round(n)]):
             raise ValueError(f"budget.edits_per_image has {parts[0]:g}; above 1 only whole numbers are possible")
+        for track in self.budget.tracks if self.budget else ():
+            if self.budget and (other := [arm for arm in self.budget.arms if arm not in self.arms_of(track)]):
+                raise ValueError(
+                    f"budget.arms has {other[0]}, which {track} has not, so the curve would lack its end; add it to "
+                    "arms, or to more_arms for this track"
+                )
         return self
 
-    def quickened(self) -> StudyConfig:
-        """Return the settings of `--quick`."""
-        settings = {name: getattr(self.quick, name) for name in QuickConfig.model_fields}
+    def quickened(self, overrides: Sequence[str] = ()) -> StudyConfig:
+        """Return the settings of `--quick`.
+
+        Args:
+            overrides: `KEY=VALUE`, as they were typed.
+
+        Raises:
+            ConfigError: for an override of what `--quick` takes from its own section, or leaves out.
+        """
+        typed = [override.partition("=")[0].strip().partition(".")[0] for override in overrides]
+        problems = [f"{n}: --quick takes quick.{n} instead; write -o quick.{n}=..." for n in QUICK if n in typed]
+        problems += [f"{n}: --quick has none; leave it out" for n in ("more_arms", "budget") if n in typed]
+        if problems:
+            raise ConfigError("-o", problems)
+        settings = {name: getattr(self.quick, name) for name in QUICK}
         return self.model_copy(update=settings | {"more_arms": (), "budget": None})
 
     def arms_of(self, track: TrackChoice) -> tuple[ArmName, ...]:

@@ -45,8 +45,9 @@ def track_table(report: Row, track: str) -> list[str]:
 
 
 def budget_table(report: Row) -> list[str]:
-    """Return accuracy by the number of synthetic pictures of each real one: a row for each track and arm."""
-    rows = report["budget"]
+    """Return accuracy by the number of synthetic pictures: a row for each track and arm; none if that was not asked."""
+    if not (rows := report["budget"]):
+        return []
     lines = []
     for track, arm in dict.fromkeys((row["track"], row["arm"]) for row in rows):
         full = [row for row in report["rows"] if (row["track"], row["arm"]) == (track, arm)]
@@ -58,9 +59,11 @@ def budget_table(report: Row) -> list[str]:
 
 
 def excerpt_table(report: Row) -> list[str]:
-    """Return the accuracy of the chief arms on the chief tracks."""
+    """Return the accuracy of the chief arms on the chief tracks; no row unless all these tracks are in the report."""
     cells = {(row["track"], row["arm"]): row for row in report["rows"]}
-    tracks = [track for track in EXCERPT_TRACKS if (track, "none") in cells]
+    tracks = list(EXCERPT_TRACKS)
+    if any((track, "none") not in cells for track in tracks):
+        return []
     lines = []
     for arm, name in EXCERPT_ARMS.items():
         found = [cells.get((track, f"{arm}_flips_crops"), cells.get((track, arm))) for track in tracks]

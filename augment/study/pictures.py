@@ -7,10 +7,11 @@ so a run that was killed makes only what is not there yet.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from augment.editing import EditConfig, Objects, edit, image_to_image, text_to_i
 from augment.inputs.images import decode_image, encode_png
 from augment.inputs.readers import list_sources, read_bytes
 from augment.inputs.tensors import to_images, to_pixels
+from augment.models.config import ModelConfig, pinned
 from augment.models.interface import LatentDiffusion
 from augment.seeding import seed_for
 from augment.storage.tar import sha256_file, write_bytes_atomic, write_tar
@@ -75,9 +77,15 @@ class Wanted:
         return [seed_for("study", self.sources[i].key, n) for i, n in zip(self.owners, self.places, strict=True)]
 
 
-def make_synthetic(track: StudyTrack, maker: MakerName, config: StudyConfig, model: LatentDiffusion, out: Path) -> Path:
-    """Make a maker's synthetic pictures of a track, as far as they are not there, and return their folder."""
-    settings = _settings(track, maker, config, model)
+def make_synthetic(
+    track: StudyTrack, maker: MakerName, config: StudyConfig, load: Callable[[], LatentDiffusion], out: Path
+) -> Path:
+    """Make a maker's synthetic pictures of a track, as far as they are not there, and return their folder.
+
+    Args:
+        load: returns the model; not called where nothing is made with it.
+    """
+    settings = _settings(track, maker, config)
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
     folder = out / "pictures" / track.name / f"{maker}-{digest}"
     if (folder / "manifest.json").exists():
@@ -94,11 +102,16 @@ def make_synthetic(track: StudyTrack, maker: MakerName, config: StudyConfig, mod
             count += sum(counts)
             if not shard.exists():
                 wanted = _wanted(track, batch, counts)
-                pictures = _made(maker, model, wanted, edit_config(maker, config.editing))
+                pictures = _made(maker, load(), wanted, edit_config(maker, config.editing))
                 write_tar(shard, _samples(maker, wanted, pictures))
     manifest = {"pictures": count, "settings": settings}
     write_bytes_atomic(folder / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
     return folder
+
+
+@functools.cache
+def _pinned(config: ModelConfig) -> ModelConfig:
+    return pinned(config)
 
 
 def count_pictures(folder: Path) -> int:
@@ -112,17 +125,18 @@ def synthetic_pictures(folder: Path) -> tuple[Tensor, list[str]]:
     return _images([read_bytes(source) for source in sources]), [source.class_name for source in sources]
 
 
-def _settings(track: StudyTrack, maker: MakerName, config: StudyConfig, model: LatentDiffusion) -> dict[str, Any]:
+def _settings(track: StudyTrack, maker: MakerName, config: StudyConfig) -> dict[str, Any]:
     """Return everything that the pictures depend on. How many are made together is no part of it, but of the files."""
     of_all = {"track": track.name, "maker": maker, "edits_per_image": config.edits_per_image}
     if maker == "oracle":
         return of_all | {"oracle_sha256": sha256_file(track.tar("oracle"))}
+    model = _pinned(config.model)
     return of_all | {
         "train_sha256": sha256_file(track.tar("train")),
         "prompts": "canonical",
         "backgrounds": track.spec.backgrounds,
         "conditions": track.spec.conditions,
-        "model": model.model_id,
+        "model": model.name,
         "revision": model.revision,
         "dtype": config.model.dtype,
         "editing": edit_config(maker, config.editing).identity(),

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from augment.distribute.ray_pieces import Piece
-from augment.models.config import ModelConfig
+from augment.models.config import ModelConfig, pinned
 from augment.models.interface import LatentDiffusion
 from augment.models.load import load_model
 from augment.study.arms import ARMS
@@ -57,8 +57,12 @@ class Point:
 
 
 def decided(config: StudyConfig) -> StudyConfig:
-    """Return the settings with the dtype that `auto` is here, so that all runs have the same."""
-    return config.model_copy(update={"dtype": decided_dtype(config.dtype, "cpu")})
+    """Return the settings with the dtype that `auto` is here, and the model's exact weights: all runs have the same.
+
+    Raises:
+        ModelError: if there is no such model.
+    """
+    return config.model_copy(update={"dtype": decided_dtype(config.dtype, "cpu"), "model": pinned(config.model)})
 
 
 def points_of(track: TrackChoice, config: StudyConfig) -> list[Point]:
@@ -105,7 +109,7 @@ def point_pictures(point: Point, config: StudyConfig, out: Path) -> Path | None:
     arm, track = ARMS[point.arm], write_track(point.track, config, out)
     if arm.maker is None:
         return None
-    pictures = make_synthetic(track, arm.maker, config, study_model(config.model), out)
+    pictures = make_synthetic(track, arm.maker, config, functools.partial(study_model, config.model), out)
     if arm.scored:
         pictures = score_synthetic(track, pictures, config, keep_all=arm.scored == "scored")
     if point.fewer is not None:

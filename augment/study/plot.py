@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from augment.report.plot_style import COLOURS, plot_look, rendered_plot
+from augment.study.arms import ARMS, MIX
 
 Row = Mapping[str, Any]
 DRAWN = {"accuracy": ("o", COLOURS[0], -0.14), "worst_group": ("s", COLOURS[1], 0.14)}  # marker, colour, place
@@ -57,15 +59,17 @@ def budget_figure(report: Row) -> Figure:
     figure = Figure(figsize=(1.0 + 3.4 * len(tracks), 3.2), layout="constrained")
     for axes, track in zip(figure.subplots(1, len(tracks), squeeze=False).flat, tracks, strict=True):
         rows = [row for row in [*report["budget"], *report["rows"]] if row["track"] == track]
-        for colour, arm in zip(COLOURS, arms, strict=False):
+        for colour, arm in zip(itertools.cycle(COLOURS), arms, strict=False):
             points = sorted((row for row in rows if row["arm"] == arm), key=lambda row: row["edits"])
             edits, values = [row["edits"] for row in points], [100 * row["accuracy"] for row in points]
             low = [100 * (row["accuracy"] - row["accuracy_low"]) for row in points]
             high = [100 * (row["accuracy_high"] - row["accuracy"]) for row in points]
             axes.errorbar(edits, values, yerr=[low, high], fmt="o-", color=colour, markersize=4, label=arm)
+        alike = {ARMS[arm].augmentation for arm in arms}
         for row in rows:
-            if row["arm"] in ("none", "oracle"):
-                axes.axhline(100 * row["accuracy"], color="grey", linestyle=":" if row["arm"] == "none" else "--")
+            arm = ARMS[row["arm"]]
+            if arm.maker in (None, "oracle") and arm.recipe == MIX and arm.augmentation in alike:  # floor and ceiling
+                axes.axhline(100 * row["accuracy"], color="grey", linestyle="--" if arm.maker else ":")
                 axes.annotate(row["arm"], (1.0, 100 * row["accuracy"]), xycoords=("axes fraction", "data"), ha="right")
         axes.set_xscale("log")
         axes.set(title=track, xlabel="edits", ylabel="accuracy, %, 95 % intervals")

@@ -67,12 +67,14 @@ def check_study(config: StudyConfig) -> None:
     """Look for what would end the study later.
 
     Raises:
-        ConfigError: if the budget has an arm without synthetic pictures.
+        ConfigError: if the budget has an arm that cannot have fewer synthetic pictures.
         ModelError: if the model cannot be loaded, or cannot run the settings of an arm.
     """
-    if config.budget and (bare := [arm for arm in config.budget.arms if ARMS[arm].maker is None]):
-        problem = f"budget.arms: {bare[0]} has no synthetic pictures, so it cannot have fewer; leave it out"
-        raise ConfigError("the study", [problem])
+    for arm in config.budget.arms if config.budget else ():
+        if ARMS[arm].maker is None:
+            raise ConfigError("the study", [f"budget.arms: {arm} has no synthetic pictures, so no fewer; leave it out"])
+        if ARMS[arm].scored == "filtered":
+            raise ConfigError("the study", [f"budget.arms: {arm} has what a score leaves, not a number; leave it out"])
     model = study_model(config.model)
     for arm in {arm: None for name in config.tracks for arm in config.arms_of(name)}:
         if maker := ARMS[arm].maker:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from augment.errors import ConfigError
 from augment.inputs.images import decode_image
 from augment.inputs.readers import list_sources, read_bytes
 from augment.inputs.tensors import to_images
@@ -34,6 +35,9 @@ def score_synthetic(track: StudyTrack, folder: Path, config: StudyConfig, *, kee
     Args:
         folder: of `make_synthetic`.
         keep_all: also those below `config.min_label_probability`.
+
+    Raises:
+        ConfigError: if none is above it.
     """
     settings = config.clip.model_dump(mode="json")
     settings |= {} if keep_all else {"min_label_probability": config.min_label_probability}
@@ -50,6 +54,9 @@ def score_synthetic(track: StudyTrack, folder: Path, config: StudyConfig, *, kee
         kept = [sample for sample in samples if json.loads(sample[1]["json"])[SCORE] >= least]
         if kept:
             count += write_tar(out / "shards" / shard.name, kept)
+    if not count:
+        problem = f"min_label_probability: none of the {track.name} pictures in {folder.name} has {least:g}; lower it"
+        raise ConfigError("the study", [problem])
     content = json.dumps({"pictures": count, "settings": settings, "made_of": folder.name}, indent=2)
     write_bytes_atomic(out / "manifest.json", (content + "\n").encode())
     return out

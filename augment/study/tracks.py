@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -28,6 +28,8 @@ from augment.types import Source
 
 StudySplit = Literal["train", "val", "test", "oracle"]
 STUDY_SPLITS: tuple[StudySplit, ...] = get_args(StudySplit)
+RARE_EVERY = 4  # of the tracks with rare classes: the last of so many in turn is one
+SCENES_VERSION = 2  # of what `study_scenes` yields for a spec: a folder of other scenes is not taken for these
 FIRST_SPLIT_SEED = 60  # third word of the seeds of the first split's scenes
 # Which classes there are, by what can be said of them. A judge learns all classes of a kind.
 CLASS_KINDS: dict[str, tuple[str, ...]] = {
@@ -67,7 +69,7 @@ class TrackSpec:
 
     def frequency(self, label: int) -> Literal["rare", "common"]:
         """Return whether there are few real pictures of a class."""
-        return "rare" if self.rare_share is not None and label % 4 == 3 else "common"
+        return "rare" if self.rare_share is not None and label % RARE_EVERY == RARE_EVERY - 1 else "common"
 
     def number_of(self, label: int, per_class: int) -> int:
         """Return how many real pictures to train on a class has, where a common one has `per_class`."""
@@ -190,7 +192,8 @@ def write_track(name: TrackChoice, config: StudyConfig, out: Path) -> StudyTrack
         "test": config.test_per_class,
         "oracle": train * config.edits_per_image,
     }
-    digest = hashlib.sha256(json.dumps([name, per_class]).encode()).hexdigest()[:8]
+    identity = [SCENES_VERSION, name, per_class, asdict(spec)]
+    digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]
     counts = {split: n * len(spec.classes) for split, n in per_class.items()}
     counts["train"] = sum(spec.number_of(label, train) for label in range(len(spec.classes)))
     track = StudyTrack(name, spec, out / "tracks" / f"{name}-{digest}", counts, train)
@@ -218,7 +221,9 @@ def _scene_of(spec: TrackSpec, split: StudySplit, label: int, place: int, per_cl
         backgrounds, conditions = BACKGROUNDS, CONDITIONS
     # Counting class by class, backgrounds turn over and conditions shift by one each time: every pair comes equally
     # often, as far as the number of pictures allows.
-    count = label * per_class + place
+    own = spec.number_of(label, per_class) if split == "train" else per_class
+    # Rare classes are counted by themselves: among all, each would begin, and with few pictures end, at the same place.
+    count = (label // RARE_EVERY if own < per_class else label) * own + place
     turn, background_index = divmod(count, len(backgrounds))
     return backgrounds[background_index], conditions[(count + turn) % len(conditions)]
 

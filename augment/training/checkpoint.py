@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import torch
@@ -65,6 +66,12 @@ def fingerprint_of(config: TrainingConfig, sets: TrainingSets) -> dict[str, Any]
     return {**flatten(settings), **flatten({"pictures": listed}), **weights}
 
 
+def _placeless(name: str, fingerprint: Mapping[str, Any]) -> Any:
+    """Return a setting, of a path of pictures its last part."""
+    value = fingerprint.get(name)
+    return PurePath(value).name if isinstance(value, str) and re.fullmatch(r"data\.\w+\.path", name) else value
+
+
 class Checkpoints:
     """The files `checkpoint.pt` and `best-STEP.safetensors` of a run's folder.
 
@@ -80,9 +87,13 @@ class Checkpoints:
         self._out, self.fingerprint = out, json.loads(json.dumps(fingerprint))
 
     def check(self, found: Mapping[str, Any], where: str) -> None:
-        """Raise TrainingError with the first settings in which another run differs from this one."""
+        """Raise TrainingError with the first settings in which another run differs from this one.
+
+        Where pictures lie is no such setting: a folder may have been moved, or be reached by another path. Which they
+        are is one, and so is the last part of their path, which for a study has the hash of how they were made.
+        """
         names = sorted(found.keys() | self.fingerprint.keys())
-        differ = [name for name in names if found.get(name) != self.fingerprint.get(name)]
+        differ = [name for name in names if _placeless(name, found) != _placeless(name, self.fingerprint)]
         if differ:
             shown = [f"{n}: {found.get(n)!r} there, {self.fingerprint.get(n)!r} now" for n in differ[:5]]
             raise TrainingError(

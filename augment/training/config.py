@@ -177,11 +177,16 @@ class ExecutorConfig(_Section):
 
     def ignored(self) -> list[str]:
         """Return what of the section is not used although it was set, as warnings."""
-        fields = type(self).model_fields
-        names = [name for name in fields if name != "executor" and getattr(self, name) != fields[name].default]
-        if self.executor == "ray" or not names:
-            return []
-        return [f"run.executor is local, which uses no {', '.join(names)}; set run.executor: ray, or leave them out"]
+        return [] if self.executor == "ray" else unused_by_local(self)
+
+
+def unused_by_local(run: BaseModel) -> list[str]:
+    """Return what of a section `run` was set although the executor `local` uses nothing of it, as warnings."""
+    fields = type(run).model_fields
+    names = [name for name in fields if name != "executor" and getattr(run, name) != fields[name].default]
+    if not names:
+        return []
+    return [f"run.executor is local, which uses no {', '.join(names)}; set run.executor: ray, or leave them out"]
 
 
 class MixRecipe(_Section):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from augment.scoring.intervals import share_of
+from augment.scoring.intervals import lowest_share_of, share_of
 
 ECE_BINS = 15
 
@@ -17,6 +17,8 @@ def measure_predictions(
     probabilities: np.ndarray, targets: np.ndarray, class_names: Sequence[str], groups: Mapping[str, Sequence[str]]
 ) -> dict[str, Any]:
     """Return the figures of a set of pictures, shares with 95 % Wilson intervals as `NAME_low` and `NAME_high`.
+
+    That of the worst group allows for the choice of the worst one (`augment.scoring.intervals.lowest_share_of`).
 
     Args:
         probabilities: of the classes, float [N, C].
@@ -42,9 +44,9 @@ def measure_predictions(
         "loss": float(-np.log(np.maximum(of_target, np.finfo(np.float64).tiny)).mean()),
         "ece": calibration_error(probabilities.max(axis=1), right),
         "worst_group_name": f"{worst['by']} {worst['group']}",
-        "worst_group": worst["accuracy"],
-        "worst_group_low": worst["accuracy_low"],
-        "worst_group_high": worst["accuracy_high"],
+        **lowest_share_of(
+            [right[np.array(values) == group].tolist() for values in groups.values() for group in sorted(set(values))]
+        ).named("worst_group"),
         "groups": rows,
         "per_class": accuracy_by_group(right, [class_names[target] for target in targets], class_names),
         "confusion": confusion(targets, predicted, len(class_names)),

@@ -234,8 +234,15 @@ def test_the_studys_budget_ends_with_the_whole_number() -> None:
     assert head.count("|") == line.count("|")
 
 
-def test_the_studys_excerpt_has_the_tracks_that_are_there() -> None:
-    head, _, *lines = study_tables.excerpt_table(STUDY)
-    assert "`unknown`" in head and "`bias_95`" in head and "`marks`" not in head
-    assert lines[0] == "| the real pictures alone | 77 (75–79) | 35 (33–37) |"
-    assert "| **and edits** | 90 (88–92) |  |" in lines
+def test_a_study_without_some_tracks_leaves_the_tables_that_need_them_as_they_are() -> None:
+    assert study_tables.budget_table(STUDY | {"budget": []}) == study_tables.excerpt_table(STUDY) == []
+    page = "<!-- table: study-excerpt -->\n\nas it is\n\n<!-- end -->\n<!-- table: study-marks -->\n<!-- end -->\n"
+    assert render_tables.rendered(page, {"study": STUDY}) == page
+
+
+def test_the_studys_excerpt_has_its_tracks() -> None:
+    more = [study_row(track, "none", 0.35, 0) for track in ("marks", "mixed")]
+    head, _, *lines = study_tables.excerpt_table(STUDY | {"rows": STUDY["rows"] + more})
+    assert "`unknown`" in head and "`bias_95`" in head
+    assert lines[0] == "| the real pictures alone | 77 (75–79) | 35 (33–37) | 35 (33–37) | 35 (33–37) |"
+    assert "| **and edits** | 90 (88–92) |  |  |  |" in lines

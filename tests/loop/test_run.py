@@ -192,6 +192,8 @@ def test_of_equal_rounds_the_first_is_the_best_and_the_last_round_gets_what_is_l
         ("train.data.real", {"path": "other.tar"}, "`real` is what `expand.input` lists"),
         ("train.recipe", {"name": "repeated_real"}, "recipe: 'repeated_real' needs data.synthetic"),
         ("budget", {}, "give edits or gpu_hours"),
+        ("expand.prompt_folder", "prompts", "each round has a table of prompts of its own"),
+        ("expand.input.limit", 3, "what is trained on is what is expanded, all of it"),
     ],
 )
 def test_what_contradicts_the_loop_is_refused(path: str, value: Any, message: str, tmp_path: Path) -> None:
@@ -209,6 +211,10 @@ def test_prompts_without_templates_cannot_be_steered(tmp_path: Path) -> None:
     content = write_toy_loop(tmp_path)
     content["expand"]["prompts"] = {"lines": {"*": ["a picture of {a_class} in fog"]}}
     with pytest.raises(ConfigError, match=r"needs templates over attributes"):
+        loop(LoopConfig.model_validate(content), tmp_path / "out")
+    content = write_toy_loop(tmp_path)
+    content["expand"]["prompts"]["draw"] = "balanced"
+    with pytest.raises(ConfigError, match=r"no other draw than weighted"):
         loop(LoopConfig.model_validate(content), tmp_path / "out")
 
 

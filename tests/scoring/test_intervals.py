@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from augment.scoring.intervals import mean_of, mean_of_few, share_of
+from augment.scoring.intervals import exact_interval, lowest_share_of, mean_of, mean_of_few, share_of
 
 
 def test_a_mean_has_the_interval_of_the_normal_approximation() -> None:
@@ -54,3 +55,36 @@ def test_too_few_values_are_refused() -> None:
         mean_of([1.0])
     with pytest.raises(ValueError, match="one value or more"):
         share_of([])
+
+
+@pytest.mark.parametrize(
+    ("hits", "n", "low", "high"),
+    [
+        (81, 263, 0.2527, 0.3676),
+        (15, 148, 0.0578, 0.1617),
+        (0, 20, 0.0, 0.1684),
+        (1, 29, 0.0009, 0.1776),
+        (29, 29, 0.8806, 1.0),
+    ],
+)
+def test_the_exact_interval(hits: int, n: int, low: float, high: float) -> None:
+    """Newcombe 1998, table I, method 5, and the mirror image of his 0 of 29."""
+    assert exact_interval(hits, n, 0.05) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_the_interval_of_the_lowest_share_allows_for_the_choice() -> None:
+    """Of 24 groups that are all at 95 % the lowest is lower by chance; its own interval misses 95 % too often."""
+    random_numbers = np.random.default_rng(0)
+    allowed = alone = 0
+    for _ in range(200):
+        groups = [(random_numbers.random(32) < 0.95).tolist() for _ in range(24)]
+        lowest = lowest_share_of(groups)
+        assert lowest.value == min(share_of(group).value for group in groups)
+        allowed += lowest.low <= 0.95 <= lowest.high
+        own = min((share_of(group) for group in groups), key=lambda share: share.value)
+        alone += own.low <= 0.95 <= own.high
+    assert alone < 0.8 * 200 and allowed >= 0.95 * 200
+    one = lowest_share_of([[True] * 81 + [False] * 182])
+    assert (one.low, one.high) == exact_interval(81, 263, 0.05)
+    with pytest.raises(ValueError, match="one group or more"):
+        lowest_share_of([])

@@ -84,5 +84,8 @@ def test_what_a_budget_cannot_be() -> None:
         toy_study(budget=budget | {"edits_per_image": [2]})
     with pytest.raises(ValueError, match="only whole numbers"):
         toy_study(edits_per_image=3, budget=budget | {"edits_per_image": [1.5]})
-    with pytest.raises(ConfigError, match="trivial_augment has no synthetic pictures"):
-        run_study(toy_study(budget=budget | {"arms": ["trivial_augment"]}), Path("never"))
+    with pytest.raises(ValueError, match=r"budget.arms has default_filtered, which marks has not"):
+        toy_study(arms=["none", "default"], budget=budget | {"arms": ["default", "default_filtered"]})
+    for arm, problem in (("trivial_augment", "no synthetic pictures"), ("default_filtered", "what a score leaves")):
+        with pytest.raises(ConfigError, match=f"{arm} has {problem}"):
+            run_study(toy_study(arms=["none", arm], budget=budget | {"arms": [arm]}), Path("never"))

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from augment.editing.config import EditConfig
+from augment.errors import ConfigError
 from augment.inputs.images import decode_image
 from augment.inputs.readers import list_sources, read_bytes
 from augment.inputs.tensors import to_images
@@ -48,7 +49,7 @@ def track(tmp_path_factory: pytest.TempPathFactory, emoji_font: Path) -> StudyTr
 @pytest.fixture(scope="module")
 def made(track: StudyTrack, model: Any) -> dict[MakerName, Path]:
     """The folder of each maker."""
-    return {m: make_synthetic(track, m, toy_study(), model, track.folder.parents[1]) for m in MAKERS}
+    return {m: make_synthetic(track, m, toy_study(), lambda: model, track.folder.parents[1]) for m in MAKERS}
 
 
 def test_every_arm_is_described_and_edits_have_the_settings_of_the_default_but_for_the_inversion() -> None:
@@ -130,10 +131,14 @@ def test_a_kill_costs_the_batches_that_were_not_whole(
     assert sorted(whole) == ["train-000000.tar", "train-000001.tar"]
     calls, make = [], pictures_module._made
     monkeypatch.setattr(pictures_module, "_made", lambda *args: calls.append(args) or make(*args))
-    assert make_synthetic(track, "text_to_image", toy_study(), model, tmp_path) == folder and not calls
+
+    def no_model() -> Any:
+        raise AssertionError("nothing is made")
+
+    assert make_synthetic(track, "text_to_image", toy_study(), no_model, tmp_path) == folder and not calls
     (folder / "manifest.json").unlink()
     (folder / "shards" / "train-000001.tar").unlink()
-    assert make_synthetic(track, "text_to_image", toy_study(), model, tmp_path) == folder
+    assert make_synthetic(track, "text_to_image", toy_study(), lambda: model, tmp_path) == folder
     assert len(calls) == 1
     assert {p.name: p.read_bytes() for p in (folder / "shards").iterdir()} == whole
     assert (folder / "manifest.json").read_bytes() == (made["text_to_image"] / "manifest.json").read_bytes()
@@ -150,6 +155,8 @@ def test_scores_are_those_of_the_main_job_and_the_threshold_leaves_pictures_out(
     assert {key: {n: v for n, v in r.items() if n != SCORE} for key, r in scored.items()} == before
     assert kept == {key: record for key, record in scored.items() if record[SCORE] >= least}
     assert 0 < len(kept) < len(scored) == 16
+    with pytest.raises(ConfigError, match=r"min_label_probability: none of the marks pictures .* has 1; lower it"):
+        score_synthetic(track, made["default"], toy_study(min_label_probability=1), keep_all=False)
     assert count_pictures(filtered) == len(kept)
     clip, words = load_clip(), {n: name.partition(" with a ")[0] for n, name in enumerate(TRACK_SPECS["marks"].classes)}
     scorer = EditScorer(clip, config.clip.label_templates, words)
@@ -165,10 +172,10 @@ def records_of(folder: Path) -> dict[str, dict[str, Any]]:
     return {key: json.loads(files["json"]) for tar in tars for key, files in iter_tar(tar)}
 
 
-def test_other_settings_have_another_folder(track: StudyTrack, model: Any, made: dict[MakerName, Path]) -> None:
+def test_other_settings_have_another_folder(track: StudyTrack, made: dict[MakerName, Path]) -> None:
     names = {made["default"].name}
     for changes in ({"edits_per_image": 3}, {"editing": {"num_steps": 3}}, {"batch_size": 4}):
-        settings = pictures_module._settings(track, "default", toy_study(**changes), model)
+        settings = pictures_module._settings(track, "default", toy_study(**changes))
         names.add(hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest())
     assert len(names) == 4
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from augment.errors import LeakError, TrainingError
+from augment.errors import ConfigError, LeakError, TrainingError
 from augment.inputs.readers import list_sources
 from augment.study import pieces as pieces_module
 from augment.study.arms import ARMS as ALL
@@ -176,6 +176,10 @@ def test_quick_takes_its_own_section() -> None:
     quick = config.quickened()
     assert (quick.tracks, quick.arms, quick.seeds, quick.steps) == (("bias_95",), ("none", "oracle"), 1, 2)
     assert quick.test_per_class == config.test_per_class and quick.editing == config.editing
+    assert config.quickened(["quick.steps=2", "test_per_class=2"]) == quick
+    with pytest.raises(ConfigError, match=r"seeds: --quick takes quick.seeds instead") as error:
+        config.quickened(["seeds=3", "budget.arms=[default]"])
+    assert "budget: --quick has none" in str(error.value)
     shipped = StudyConfig().quickened()
     assert shipped.arms == ("none", "trivial_augment", "default", "oracle")
 
@@ -187,7 +191,10 @@ def test_the_command_prints_the_table_or_the_report(tmp_path: Path, emoji_font: 
     ended = invoke("study", file, "--out", tmp_path / "out", "--quick", "--json")
     content = json.loads(ended.stdout)
     assert [(r["track"], r["arm"]) for r in content["rows"]] == [("marks", "none")]
-    again = invoke("study", file, "--out", tmp_path / "out", "--quick")
+    (tmp_path / "out").rename(tmp_path / "moved")
+    (tmp_path / "out").symlink_to("moved")
+    again = invoke("study", file, "--out", tmp_path / "out", "--quick", "-o", "run.num_workers=2")
+    assert "run.executor is local, which uses no num_workers" in again.stderr
     assert "## marks" in again.stdout and "| `none` | 0 |" in again.stdout
 
 

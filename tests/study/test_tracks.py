@@ -83,6 +83,9 @@ def test_every_fourth_class_is_rare_and_has_as_many_edits_of_all_its_pictures(tm
     scenes = list(study_scenes("rare", "train", 20))
     counts = Counter(label for label, _ in scenes)
     assert counts == {label: 4 if label % 4 == 3 else 20 for label in range(24)}
+    on = Counter(scene.background for label, scene in scenes if label % 4 == 3)
+    assert on == dict.fromkeys(BACKGROUNDS, 6 * 4 // 8)  # rare classes together stand on all of them
+    assert set(Counter(s.condition for label, s in scenes if label % 4 == 3).values()) == {6}
     assert Counter(label for label, _ in study_scenes("rare", "test", 2)) == dict.fromkeys(range(24), 2)
     config = StudyConfig(train_per_class=5, val_per_class=1, test_per_class=1, edits_per_image=1)
     track = write_track("rare", config, tmp_path)

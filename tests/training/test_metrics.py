@@ -28,7 +28,10 @@ def test_the_figures_of_four_predictions() -> None:
         ("place", "snow", 3, pytest.approx(1 / 3)),
     ]
     assert (found["worst_group_name"], found["worst_group"]) == ("place snow", pytest.approx(1 / 3))
-    assert (found["worst_group_low"], found["worst_group_high"]) == pytest.approx((0.061492, 0.792345), abs=1e-5)
+    # Of two groups, each exact at 97.5 %: the shares at which one of three or more, and one or fewer, has 0.0125.
+    low, high = found["worst_group_low"], found["worst_group_high"]
+    assert low == pytest.approx(1 - 0.9875 ** (1 / 3), abs=1e-6)
+    assert (1 - high) ** 3 + 3 * high * (1 - high) ** 2 == pytest.approx(0.0125, abs=1e-6)
     assert [(r["group"], r["n"], r["accuracy"]) for r in found["per_class"]] == [("a", 2, 0.5), ("b", 2, 0.5)]
     assert found["confusion"] == [[1, 1], [1, 1]]
 
