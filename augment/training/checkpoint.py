@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from augment.errors import ModelError, TrainingError
 from augment.ledger.plan import flatten
 from augment.storage.tar import sha256_file, write_bytes_atomic
-from augment.training.config import TrainingConfig
+from augment.training.config import TrainingConfig, WeightedRecipe
 from augment.training.data import TrainingSets
+from augment.training.edit_records import read_records
+from augment.types import Source
 
 Row = dict[str, Any]
 
@@ -46,7 +48,10 @@ class TrainingState:
 def fingerprint_of(config: TrainingConfig, sets: TrainingSets) -> dict[str, Any]:
     """Return dotted key -> value of everything that a run's figures depend on, the listed pictures as digests.
 
+    A listing tells pictures apart by their names, sizes, classes and attributes; it does not read them.
+
     Raises:
+        InputError: if records of edits cannot be read.
         ModelError: if there is no such file of weights.
     """
     settings = config.model_dump(mode="json")
@@ -54,16 +59,24 @@ def fingerprint_of(config: TrainingConfig, sets: TrainingSets) -> dict[str, Any]
         settings.pop(key)
     for key in ("num_workers", "cache_mb"):
         settings["data"].pop(key)
-    listed = {
-        name: hashlib.sha256(json.dumps([(s.key, s.label, s.size) for s in getattr(sets, name)]).encode()).hexdigest()
-        for name in ("real", "synthetic", "val", "test")
-    }
+    listed = {name: _digest(getattr(sets, name)) for name in ("real", "synthetic", "val", "test")}
+    numbers = [config.recipe.score] if isinstance(config.recipe, WeightedRecipe) else []
+    numbers += [soft] if config.data.synthetic and (soft := config.data.synthetic.soft_labels) else []
+    if numbers:  # no attributes, so not in the listing
+        records = read_records(sets.synthetic)
+        said = [[records[edit.place].get(name) for name in numbers] for edit in sets.synthetic]
+        listed["records"] = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
     weights = {}
     if file := config.network.weights:
         if not Path(file).is_file():
             raise ModelError(f"network.weights: {file}: no such file; give a .safetensors or .pth file")
         weights["weights_sha256"] = sha256_file(file)
     return {**flatten(settings), **flatten({"pictures": listed}), **weights}
+
+
+def _digest(sources: Sequence[Source]) -> str:
+    about = [(s.key, s.label, s.size, s.class_name, sorted(s.attributes.items())) for s in sources]
+    return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
 
 def _placeless(name: str, fingerprint: Mapping[str, Any]) -> Any:

@@ -64,7 +64,7 @@ class DataConfig(_Section):
     mean: Share = Field(default=0.5, description="subtracted from values in 0..1")
     std: float = Field(default=0.5, gt=0, description="divides what is left")
     num_workers: int = Field(default=0, ge=0, description="processes that decode; 0 decodes in the training process")
-    cache_mb: int = Field(default=512, ge=0, description="decoded pictures that a process keeps in memory")
+    cache_mb: int = Field(default=512, ge=0, description="decoded pictures that a process keeps of each set")
 
     @model_validator(mode="after")
     def _has_what_the_ratio_asks_for(self) -> Self:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -28,6 +28,8 @@ class TrainingSets:
         labels: what the datasets call these classes, in the same order.
         real, synthetic: trained on.
         val, test: looked at; `test` may be empty.
+        passed_over: real pictures that were listed and are not trained on, because the ratio is 1: what the edits were
+            made of, for the leak guard.
     """
 
     class_names: tuple[str, ...]
@@ -36,6 +38,7 @@ class TrainingSets:
     synthetic: list[Source]
     val: list[Source]
     test: list[Source]
+    passed_over: list[Source] = field(default_factory=list)
 
     def targets(self, sources: Sequence[Source]) -> np.ndarray:
         """Return the place of each picture's class in `class_names`, int64 [N]."""
@@ -58,16 +61,22 @@ def list_sets(config: DataConfig) -> TrainingSets:
     columns = [name for name in config.groups if name != CLASS]
     real = _listed("data.real", config.real) if config.real else []
     synthetic = _edits(config.synthetic.path) if config.synthetic and config.synthetic.ratio > 0 else []
+    listed = real
     if config.synthetic and config.synthetic.ratio == 1:
         real = []
     val = _listed("data.val", config.val, columns)
     test = _listed("data.test", config.test, columns) if config.test else []
-    names = _class_names({"data.real": real, "data.synthetic": synthetic, "data.val": val, "data.test": test})
+    names = _class_names({"data.real": listed, "data.synthetic": synthetic, "data.val": val, "data.test": test})
     for where, sources in (("data.val", val), ("data.test", test)):
         for column in columns:
             _check_group(where, sources, column)
     labels = tuple(sorted(names))
-    return TrainingSets(tuple(names[label] for label in labels), labels, real, synthetic, val, test)
+    class_names = tuple(names[label] for label in labels)
+    if len(set(class_names)) < 2 or len(set(class_names)) < len(labels):
+        twice = sorted({name for name in class_names if class_names.count(name) > 1})
+        found = f"two labels are called {twice[0]!r}" if twice else f"there is one class only, {class_names[0]!r}"
+        raise InputError(f"data: {found}; a classifier needs two classes or more, each with a name of its own")
+    return TrainingSets(class_names, labels, real, synthetic, val, test, listed if listed is not real else [])
 
 
 def groups_of(sources: Sequence[Source], names: Sequence[str]) -> dict[str, list[str]]:
@@ -83,7 +92,8 @@ def _listed(where: str, config: PicturesConfig, columns: Sequence[str] = ()) -> 
     try:
         return list_sources(place, config.format, config.class_names, config.split, columns).sources
     except InputError as error:
-        raise InputError(f"{where}: {error}") from error
+        # Keys of the section `input` of an expansion are those of this section here.
+        raise InputError(f"{where}: {error}".replace("input.", f"{where}.")) from error
 
 
 def _edits(path: str) -> list[Source]:

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from augment.inputs.fit import Fit
 from augment.ledger.plan import digest_of
 from augment.seeding import seed_for
-from augment.storage.tar import write_bytes_atomic
+from augment.storage.tar import sha256_file, write_bytes_atomic
 from augment.training.augmentations import Augmentation
 from augment.training.batches import NumberedBatches
 from augment.training.checkpoint import TrainingState
@@ -49,7 +49,9 @@ def early_losses(config: TrainingConfig, sets: TrainingSets, steps: int, out: Pa
     """
     steps = min(steps, config.steps)
     settings = config.model_dump(mode="json", include={**dict.fromkeys(_SETTINGS, True), "data": set(_PICTURES)})
-    kept = out / f"early-{digest_of([settings, steps, [[s.key, s.label, s.size] for s in sets.real]])}.csv"
+    weights = sha256_file(config.network.weights) if config.network.weights else ""
+    digest = digest_of([settings, weights, steps, [[s.key, s.label, s.size] for s in sets.real]])
+    kept = out / f"early-{digest}.csv"
     if not kept.exists():
         losses = _losses_after(config.model_copy(update={"recipe": MixRecipe()}), sets, steps)
         write_bytes_atomic(kept, _as_csv(sets.real, losses).encode())

@@ -10,6 +10,8 @@ from augment.inputs.locate import open_file, reaching
 from augment.storage.tar import iter_tar, split_member_name
 from augment.types import Source
 
+SOURCE_KEY, SOURCE_SHA256 = "source_key", "source_sha256"  # fields that say what an edit was made of
+
 
 def read_records(edits: Sequence[Source]) -> dict[str, Mapping[str, Any]]:
     """Return place -> record of some edits, for which their tars are read again."""

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
+import numpy as np
 
 from augment.errors import ImageError, InputError, LeakError
 from augment.inputs.class_words import ClassNames
 from augment.inputs.detect import detect_dataset
 from augment.inputs.images import decode_image
-from augment.inputs.near_duplicates import difference_hash, looks_like, near_pairs
+from augment.inputs.near_duplicates import difference_hash, looks_like, near_pairs, small_version
 from augment.inputs.packaged import packaged_path
 from augment.inputs.readers import list_as_named, read_bytes
 from augment.training.data import TrainingSets
+from augment.training.edit_records import SOURCE_SHA256
 from augment.types import Source
 
 _SHOWN = 10
-_SOURCE_SHA256 = "source_sha256"  # field of an edit's record
 _REMEDY = (
     "Take these pictures out of the one or the other, and what was made of them out of the synthetic ones: expand only "
     "pictures that are trained on"
 )
+_IF_NO_VERSIONS = (
+    ". If what is called another version here is another picture that looks the same, `leaks.near_duplicates: false` "
+    "asks for equal files and edits of them only"
+)
+_SMALL_KEPT = 2**16  # small versions, of 3 kB each
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,8 @@ def check_leaks(sets: TrainingSets, near_duplicates: bool) -> None:
         InputError: if an edit does not name its source; with `near_duplicates`, if pictures are damaged.
     """
     held = [("val", sets.val), ("test", sets.test)]
-    _refuse(held, [("real", sets.real), ("synthetic", sets.synthetic)], "val or test", near_duplicates)
+    real = sets.real or sets.passed_over  # what edits of another version of a picture were made of
+    _refuse(held, [("real", real), ("synthetic", sets.synthetic)], "val or test", near_duplicates)
 
 
 def refuse_held_out(held_out: Sequence[Path | str], real: Sequence[str] = (), synthetic: Sequence[str] = ()) -> None:
@@ -100,15 +107,29 @@ def _refuse(
     trained = _look(trained_sets, near_duplicates, problems)
     if problems:
         raise InputError(f"{len(problems)} pictures cannot be used. Mend them, or take them out:{_lines(problems)}")
-    leaks = dict(_equal(held, trained))
+    leaks, alike = dict(_equal(held, trained)), dict[str, str]()
     if near_duplicates:
+        seen = [*trained, *held]
+
+        @functools.lru_cache(_SMALL_KEPT)
+        def small(place: int) -> np.ndarray:
+            return small_version(decode_image(read_bytes(seen[place].source)))
+
         for i, j in near_pairs([picture.hash for picture in trained], [picture.hash for picture in held]):
             key = trained[i].name
-            if key not in leaks and looks_like(_decoded(trained[i].source), _decoded(held[j].source)):
-                leaks[key] = f"{key} is another version of {held[j].name}"
+            if key not in leaks and key not in alike and looks_like(small(i), small(len(trained) + j)):
+                alike[key] = f"{key} is another version of {held[j].name}"
+        leaks |= alike
+    digests = [{picture.sha256 for picture in held if picture.where == where} for where in ("val", "test")]
+    if all(digests) and digests[0] <= digests[1]:
+        raise LeakError(
+            "all pictures of val are in test too, so what test says would be chosen by test: give data.val pictures of "
+            "its own, or leave data.test out"
+        )
     if leaks:
         count = "1 picture" if len(leaks) == 1 else f"{len(leaks)} pictures"
-        raise LeakError(f"{count} of {what} would be trained on. {_REMEDY}:{_lines(list(leaks.values()))}")
+        remedy = f"{_REMEDY}{_IF_NO_VERSIONS if alike else ''}"
+        raise LeakError(f"{count} of {what} would be trained on. {remedy}:{_lines(list(leaks.values()))}")
 
 
 def _look(sets: Sequence[tuple[str, Sequence[Source]]], decode: bool, problems: list[str]) -> list[_Seen]:
@@ -132,10 +153,10 @@ def _equal(held: Sequence[_Seen], trained: Sequence[_Seen]) -> Iterator[tuple[st
     of_digest = {picture.sha256: picture for picture in held}
     for picture in trained:
         if picture.where == "synthetic":
-            made_of = picture.source.attributes.get(_SOURCE_SHA256)
+            made_of = picture.source.attributes.get(SOURCE_SHA256)
             if not made_of:
                 raise InputError(
-                    f"{picture.name}: its .json has no {_SOURCE_SHA256}, so it cannot be known what it was made of; "
+                    f"{picture.name}: its .json has no {SOURCE_SHA256}, so it cannot be known what it was made of; "
                     "data.synthetic takes the output of `augment expand`"
                 )
             if source := of_digest.get(made_of):
@@ -143,10 +164,6 @@ def _equal(held: Sequence[_Seen], trained: Sequence[_Seen]) -> Iterator[tuple[st
                 continue
         if same := of_digest.get(picture.sha256):
             yield picture.name, f"{picture.name} is the same file as {same.name}"
-
-
-def _decoded(source: Source) -> Image.Image:
-    return decode_image(read_bytes(source))
 
 
 def _lines(lines: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from augment.errors import TrainingError
 from augment.training.data import Pixels, TrainingSets, groups_of
 from augment.training.metrics import measure_predictions
 from augment.training.process_group import ALONE, Ranks
@@ -54,6 +55,9 @@ def look_at(
         pixels: of the sources.
         plain: pixels, uint8 [B, 3, H, W], -> images.
         groups: names of the divisions into groups.
+
+    Raises:
+        TrainingError: if what the network says is no number, as after a step that was too large.
     """
     starts = range(0, len(sources), BATCH_SIZE)
 
@@ -66,6 +70,11 @@ def look_at(
         return parts
 
     probabilities = np.concatenate([part for parts in ranks.gather(ranks.agree(predict)) for part in parts])
+    if not np.isfinite(probabilities).all():
+        raise TrainingError(
+            "the network's answers are no numbers. Lower optimizer.learning_rate or set dtype to float32, and choose "
+            "another --out"
+        )
     targets = sets.targets(sources)
     figures = measure_predictions(probabilities, targets, sets.class_names, groups_of(sources, groups))
     return Looked(sources, probabilities, targets, figures)

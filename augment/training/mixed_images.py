@@ -25,7 +25,7 @@ class LabelledImages(Protocol):
 
 
 class MixedImages(Dataset[tuple[Any, int]]):
-    """One epoch of real pictures and edits, of which floor(n ratio) are edits; any sampler may go through it.
+    """One epoch of n real pictures and edits, floor or ceil(n ratio) of them edits; any sampler may go through it.
 
     Both kinds are gone through in passes, each in an order of its own (see `augment.training.order`), and the next
     epoch goes on where the last one ended: with more pictures than an epoch has room for, each comes in its turn.

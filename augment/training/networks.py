@@ -54,9 +54,25 @@ def build_network(config: NetworkConfig, num_classes: int, image_size: int) -> n
         network = torchvision.models.get_model(name, weights=None, num_classes=num_classes, **_size(name, image_size))
     else:
         network = _of_timm(name, num_classes)
+    _check_takes(network, name, image_size)
     if config.weights is not None:
         _load_weights(network, config.weights, name)
     return network
+
+
+@torch.no_grad()
+def _check_takes(network: nn.Module, name: str, image_size: int) -> None:
+    """Raise ModelError if a network cannot take pictures of this size: libraries raise many types, deep inside."""
+    was_training = network.training
+    try:
+        network.eval()(torch.zeros(1, 3, image_size, image_size))
+    except Exception as error:
+        raise ModelError(
+            f"network.name: {name} cannot take pictures of {image_size} pixels ({' '.join(str(error).split())}); take "
+            "another data.image_size, or small_resnet"
+        ) from error
+    finally:
+        network.train(was_training)
 
 
 @torch.no_grad()
@@ -111,6 +127,8 @@ def _of_timm(name: str, num_classes: int) -> nn.Module:
     known = [SMALL_RESNET, *_of_torchvision()]
     near = difflib.get_close_matches(name, known, 1)
     meant = f"; did you mean {near[0]!r}?" if near else ""
+    if ":" in name:
+        raise ModelError(f"network.name: {name!r}: nothing is loaded from a hub; a file can be given, network.weights")
     try:
         timm: Any = importlib.import_module("timm")
     except ImportError:

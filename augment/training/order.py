@@ -15,6 +15,8 @@ import numpy as np
 
 from augment.seeding import seed_for
 
+_PASSES_KEPT = 2  # of some samples; a batch can have the end of one and the beginning of the next
+
 
 class BatchOrder(Protocol):
     """Says which samples a batch has: real ones, and behind them synthetic ones."""
@@ -76,7 +78,7 @@ class MixedOrder:
 
     def _drawn(self, kind: str, count: int, number: int) -> int:
         number_of_pass, place = divmod(number, count)
-        return int(_order_of_pass(seed_for(self.seed, kind, number_of_pass), count)[place])
+        return int(_passes((self.seed, kind), count).order(number_of_pass)[place])
 
 
 @dataclass(frozen=True)
@@ -116,12 +118,35 @@ class StagedOrder:
 
     def _balanced(self, place: int) -> int:
         turn, position = divmod(place, len(self.groups))
-        chosen = int(_order_of_pass(seed_for(self.seed, "turn", turn), len(self.groups))[position])
+        chosen = int(_passes((self.seed, "turn"), len(self.groups)).order(turn)[position])
         group = self.groups[chosen]
         number_of_pass, within = divmod(turn, len(group))
-        return group[int(_order_of_pass(seed_for(self.seed, "group", chosen, number_of_pass), len(group))[within])]
+        return group[int(_passes((self.seed, "group", chosen), len(group)).order(number_of_pass)[within])]
 
 
-@functools.lru_cache(maxsize=1024)
-def _order_of_pass(seed: int, count: int) -> np.ndarray:
-    return np.random.default_rng(seed).permutation(count)
+class _Passes:
+    """The orders of the passes through some samples; the latest are kept, because each takes as long as all samples.
+
+    Args:
+        names: of the samples, with the seed: what the seeds of the orders are made of.
+        count: of the samples.
+    """
+
+    def __init__(self, names: tuple[int | str, ...], count: int) -> None:
+        self._names, self._count = names, count
+        self._kept: dict[int, np.ndarray] = {}
+
+    def order(self, number: int) -> np.ndarray:
+        """Return the order of a pass, int64 [count]."""
+        found = self._kept.pop(number, None)
+        if found is None:
+            found = np.random.default_rng(seed_for(*self._names, number)).permutation(self._count)
+        self._kept[number] = found
+        if len(self._kept) > _PASSES_KEPT:
+            del self._kept[next(iter(self._kept))]
+        return found
+
+
+@functools.lru_cache(maxsize=4096)  # of each group of a staged order one
+def _passes(names: tuple[int | str, ...], count: int) -> _Passes:
+    return _Passes(names, count)

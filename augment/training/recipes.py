@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from augment.errors import InputError
+from augment.inputs.readers import read_bytes
 from augment.seeding import seed_for
 from augment.training.config import (
     CLASS,
@@ -24,12 +27,10 @@ from augment.training.config import (
 )
 from augment.training.data import TrainingSets
 from augment.training.early import early_losses, learned_late
-from augment.training.edit_records import number_in, read_records
+from augment.training.edit_records import SOURCE_KEY, SOURCE_SHA256, number_in, read_records
 from augment.training.order import BatchOrder, MixedOrder, StagedOrder
 from augment.training.soft_labels import soft_labels
 from augment.types import Source
-
-SOURCE_KEY = "source_key"  # field of an edit's record
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,14 @@ class Samples:
         order: of them; says which are in a batch.
         weights: of each sample's loss, float32 [N]; None: all count alike.
         soft: shares of the classes of each edit, float32 [S, C]; None: they have their class alone.
+        repeats_real: whether a real picture stands in the place of each edit.
     """
 
     sources: list[Source]
     order: BatchOrder
     weights: np.ndarray | None = None
     soft: np.ndarray | None = None
+    repeats_real: bool = False
 
 
 def used_sets(config: TrainingConfig, sets: TrainingSets, out: Path) -> TrainingSets:
@@ -93,7 +96,7 @@ def samples_of(config: TrainingConfig, sets: TrainingSets) -> Samples:
     if isinstance(recipe, WeightedRecipe):
         return Samples(sources, order, loss_weights(sets, recipe), soft)
     if isinstance(recipe, RepeatedRealRecipe):
-        return Samples([*sets.real, *_sources_of_edits(sets)], order)
+        return Samples([*sets.real, *_sources_of_edits(sets)], order, repeats_real=True)
     return Samples(sources, order, soft=soft)
 
 
@@ -124,8 +127,9 @@ def loss_weights(sets: TrainingSets, recipe: WeightedRecipe) -> np.ndarray:
 
 
 def _sources_of_edits(sets: TrainingSets) -> list[Source]:
-    """Return the real picture that each edit was made of."""
+    """Return the real picture that each edit was made of, by its key and, where the record has it, its sha256."""
     of_key = {source.key: source for source in sets.real}
+    digest = functools.cache(lambda key: hashlib.sha256(read_bytes(of_key[key])).hexdigest())
     found = []
     for edit in sets.synthetic:
         key = edit.attributes.get(SOURCE_KEY, "")
@@ -134,6 +138,11 @@ def _sources_of_edits(sets: TrainingSets) -> list[Source]:
             raise InputError(
                 f"recipe: {edit.place} {made_of}. This recipe needs the pictures that the edits were made of: give "
                 "data.real the dataset that was expanded, in the same format"
+            )
+        if edit.attributes.get(SOURCE_SHA256, digest(key)) != digest(key):
+            raise InputError(
+                f"recipe: {edit.place} was made of another file than the {key!r} of data.real. This recipe needs the "
+                "pictures that the edits were made of: give data.real the dataset that was expanded"
             )
         found.append(of_key[key])
     return found

@@ -13,13 +13,13 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import webdataset as wds
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from augment.errors import InputError
-from augment.inputs.formats import IMAGE_EXTENSIONS
+from augment.inputs.formats import IMAGE_EXTENSIONS, is_hidden
 from augment.inputs.locate import is_url, open_file, reaching
 from augment.inputs.shard_listing import image_extensions, parse_label
 from augment.seeding import seed_for
@@ -171,10 +171,23 @@ def _samples_in(shard: str, stream: BinaryIO) -> Iterator[Sample]:
     """Yield the samples of an open shard."""
     with reaching(shard):
         try:
-            for files in group_by_keys(tar_file_expander([{"url": shard, "stream": stream}])):
-                yield _sample(shard, files["__key__"], files)
+            members = tar_file_expander([{"url": shard, "stream": stream}])
+            for files in group_by_keys(member for member in members if not _is_passed_over(member)):
+                # What is neither is no sample but a README, say; see `augment.inputs.shard_listing`.
+                if "cls" in files or image_extensions(files.keys() & set(IMAGE_EXTENSIONS)):
+                    yield _sample(shard, files["__key__"], files)
         except tarfile.TarError as error:
             raise InputError(f"{shard}: not a readable tar: {error}") from error
+        except ValueError as error:  # webdataset has no class for it
+            if "duplicate file name" not in str(error):
+                raise
+            raise InputError(f"{shard}: a file is there twice: {' '.join(map(str, error.args[:4]))}") from error
+
+
+def _is_passed_over(member: dict[str, Any]) -> bool:
+    """Return whether a file of a tar is none of the dataset's, as when it is listed: hidden, such as `._0001.png`."""
+    parts = str(member.get("fname", "")).split("/")
+    return any(is_hidden(part) for part in parts if part not in (".", ".."))
 
 
 def _sample(shard: str, key: str, files: dict[str, bytes]) -> Sample:

@@ -67,8 +67,11 @@ def _train(config: TrainingConfig, out: Path, tell: Tell, ranks: Ranks) -> dict[
     checkpoints = Checkpoints(out, ranks.agree(lambda: fingerprint_of(config, sets)))
     if finished := ranks.first(lambda: read_report(out)):
         checkpoints.check(finished["fingerprint"], "report.json")
+        if ranks.rank == 0:
+            checkpoints.clear()  # of a run that was killed between its report and this
         return finished
     if config.recipe.name == "targeted":  # a short run says which edits are used, and one process does it
+        ranks.first(functools.partial(check_leaks, sets, config.leaks.near_duplicates))  # before this one trains
         sets = ranks.first(functools.partial(used_sets, config, sets, out))
     run = ranks.agree(functools.partial(_Run, config, sets, out, checkpoints, tell, ranks))
     devices = range(torch.cuda.device_count()) if config.device != "cpu" else ()
@@ -77,7 +80,10 @@ def _train(config: TrainingConfig, out: Path, tell: Tell, ranks: Ranks) -> dict[
         run.check_start(state)
         trained = sets.counts["real"] + sets.counts["synthetic"]
         tell(f"looks for val's and test's pictures, and edits of them, among the {trained} to train on")
-        ranks.first(lambda: check_leaks(sets, config.leaks.near_duplicates))
+        if config.recipe.name != "targeted":
+            ranks.first(lambda: check_leaks(sets, config.leaks.near_duplicates))
+        if config.steps <= config.optimizer.warmup:
+            tell(f"optimizer.warmup is {config.optimizer.warmup} steps, all of this run: its learning rate only rises")
         run.train(state)
         best = best_row(state.history, config.select_by)
         state.average.load_state_dict(ranks.agree(lambda: checkpoints.best_weights(best["step"])))
@@ -218,7 +224,7 @@ class _Run:
             "steps": state.step,
             "best_step": best["step"],
             "samples": seen,
-            "synthetic_samples": self.samples.order.synthetic_before(seen),
+            "synthetic_samples": 0 if self.samples.repeats_real else self.samples.order.synthetic_before(seen),
             "seconds": state.seconds,
             "history": state.history,
         }

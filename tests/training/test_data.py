@@ -118,6 +118,36 @@ def test_pixels_are_kept_as_long_as_there_is_room_and_damaged_pictures_are_named
         Pixels(bad, Fit("crop", SIZE), 0)[0]
 
 
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ({0: "red", 1: "red", 2: "blue"}, "two labels are called 'red'"),
+        ({0: "red"}, "there is one class only, 'red'"),
+    ],
+)
+def test_classes_that_cannot_be_told_apart(tmp_path: Path, names: dict[int, str], message: str) -> None:
+    for split in ("train", "val"):
+        write_tar(
+            tmp_path / f"{split}.tar",
+            [
+                (key, {"png": files["png"], "cls": files["cls"]})
+                for key, files in samples(split, 2)
+                if int(files["cls"]) in names
+            ],
+        )
+    real, val = ({"path": str(tmp_path / f"{split}.tar"), "class_names": names} for split in ("train", "val"))
+    config = {"real": real, "val": val, "image_size": SIZE}
+    with pytest.raises(InputError, match=message):
+        list_sets(DataConfig.model_validate(config))
+
+
+def test_errors_name_the_keys_of_their_section(tmp_path: Path) -> None:
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat" / "a.png").write_bytes(picture(0, 0, "flat"))
+    with pytest.raises(InputError, match=r"data.real: .*data.real.class_names must give"):
+        list_sets(data(tmp_path, real={"path": str(tmp_path / "flat"), "format": "flat"}))
+
+
 def test_shipped_splits_are_known_by_name(tmp_path: Path) -> None:
     val = write_split(tmp_path, "val", 1)
     config = DataConfig.model_validate(

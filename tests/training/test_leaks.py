@@ -13,6 +13,7 @@ from augment.errors import InputError, LeakError
 from augment.inputs.packaged import packaged_path
 from augment.inputs.readers import list_sources
 from augment.storage.tar import write_tar
+from augment.training import leaks as leaks_module
 from augment.training.config import DataConfig
 from augment.training.data import TrainingSets, list_sets
 from augment.training.leaks import check_leaks, refuse_held_out
@@ -72,8 +73,37 @@ def test_another_version_of_a_held_out_picture_is_refused_unless_that_is_switche
     real = list_sources(tmp_path / "again.tar", "webdataset").sources
     sets = TrainingSets((), (), real, [], [], test)
     check_leaks(sets, near_duplicates=False)
-    with pytest.raises(LeakError, match=rf"real \S*again.jpg is another version of test \S*{test[3].key}.png"):
+    hint = r"`leaks.near_duplicates: false` asks for [^\n]*"
+    another = rf"{hint}\n  real \S*again.jpg is another version of test \S*{test[3].key}.png"
+    with pytest.raises(LeakError, match=another):
         check_leaks(sets, near_duplicates=True)
+    # The ratio 1: real pictures are not trained on, but what was made of them is.
+    with pytest.raises(LeakError, match=r"again.jpg is another version of test"):
+        check_leaks(TrainingSets((), (), [], [], [], test, passed_over=real), near_duplicates=True)
+
+
+def test_real_pictures_that_edits_stand_for_are_looked_at_too(tmp_path: Path) -> None:
+    synthetic = write_toy(tmp_path)["data"]["synthetic"] | {"ratio": 1.0}
+    sets = sets_of(tmp_path, synthetic=synthetic)
+    assert not sets.real and len(sets.passed_over) == 24
+
+
+def test_val_that_is_test_is_refused(tmp_path: Path) -> None:
+    sets = sets_of(tmp_path)
+    sets.test[:] = sets.val
+    with pytest.raises(LeakError, match="all pictures of val are in test too"):
+        check_leaks(sets, near_duplicates=False)
+
+
+def test_each_picture_is_decoded_twice_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures on one background are candidates in pairs, very many of them."""
+    calls: list[bytes] = []
+    decode = leaks_module.decode_image
+    monkeypatch.setattr(leaks_module, "decode_image", lambda data: calls.append(data) or decode(data))
+    monkeypatch.setattr(leaks_module, "difference_hash", lambda picture: 0)
+    sets = sets_of(tmp_path)
+    check_leaks(sets, near_duplicates=True)
+    assert len(calls) == 2 * sum(sets.counts.values())
 
 
 def test_edits_that_do_not_name_their_source_are_refused(tmp_path: Path) -> None:

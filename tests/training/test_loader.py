@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tarfile
 from collections import Counter
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from PIL import Image
 from augment.errors import InputError
 from augment.inputs.fit import FitName
 from augment.inputs.images import encode_png
+from augment.inputs.readers import list_sources
 from augment.storage.tar import write_tar
 from augment.tiny.dataset import split_path
 from augment.training.loader import MixedLoader, mixed_loader
@@ -261,6 +263,28 @@ def test_shards_that_cannot_be_used(tmp_path: Path, samples: list[tuple[str, dic
     write_tar(tmp_path / "0.tar", samples)
     with pytest.raises(InputError, match=message):
         list(mixed_loader(tmp_path, batch_size=2, epoch_samples=4, image_size=SIZE))
+
+
+def test_files_that_are_no_samples_are_passed_over_as_in_a_listing(tmp_path: Path) -> None:
+    """As tars of other tools have them: a README, hidden files, and what macOS adds."""
+    path = write_shards(tmp_path, 1, 3) / "000.tar"
+    with tarfile.open(path, "a") as tar:
+        for name in ("README.txt", ".trash/old.png", ".trash/old.cls", "train/._000.png", "train/._000.cls"):
+            info = tarfile.TarInfo(name)
+            info.size = 1
+            tar.addfile(info, io.BytesIO(b"1"))
+    assert len(list_sources(path, "webdataset", {0: "fox"}).sources) == 3
+    loader = mixed_loader(path, batch_size=3, epoch_samples=6, image_size=SIZE)
+    assert set(Counter(numbers(loader)).values()) == {2}
+
+
+def test_a_file_that_is_there_twice_is_named(tmp_path: Path) -> None:
+    path = write_shards(tmp_path, 1, 1) / "000.tar"
+    with tarfile.open(path, "a") as tar:
+        for name in ("b.png", "b.png"):
+            tar.addfile(tarfile.TarInfo(name))
+    with pytest.raises(InputError, match=r"000\.tar: a file is there twice: .*png"):
+        list(mixed_loader(path, batch_size=2, epoch_samples=4, image_size=SIZE))
 
 
 def test_a_truncated_shard_is_named(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ def test_a_network_of_each_name_gives_logits(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
+        ("hf-hub:owner/model", "nothing is loaded from a hub"),
         ("vit_b_16", "patches of 16 pixels, and data.image_size 40 is no multiple of it; take 32 or 48"),
         ("resnet19", "did you mean 'resnet1[08]'"),
     ],
@@ -31,6 +32,12 @@ def test_a_network_of_each_name_gives_logits(name: str) -> None:
 def test_names_that_cannot_be_used(name: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         build_network(NetworkConfig(name=name), 3, 40)
+
+
+@pytest.mark.parametrize(("name", "image_size"), [("alexnet", 32), ("maxvit_t", 64)])
+def test_pictures_that_a_network_cannot_take_are_said_at_once(name: str, image_size: int) -> None:
+    with pytest.raises(ModelError, match=rf"{name} cannot take pictures of {image_size} pixels \("):
+        build_network(NetworkConfig(name=name), 3, image_size)
 
 
 @pytest.mark.parametrize("name", ["eva02_tiny_patch14_224", "inception_v3"])

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import pytest
 
+from augment.training import order as order_module
 from augment.training.order import MixedOrder
 
 RATIOS = [Fraction(0), Fraction(1, 4), Fraction("0.3"), Fraction(1, 2), Fraction(1)]
@@ -36,6 +37,13 @@ def test_all_samples_come_equally_often_whatever_the_batches() -> None:
     order = MixedOrder(real=9, synthetic=6, ratio=Fraction(2, 5), batch_size=10, seed=1)
     seen = Counter(place for number in range(3) for place in order.batch(number))
     assert seen == dict.fromkeys(range(15), 2)
+
+
+def test_few_passes_are_kept_in_memory_however_many_were_gone_through() -> None:
+    order = MixedOrder(1000, 1000, Fraction(1, 2), 100, seed=77)
+    for number in range(200):
+        order.batch(number)
+    assert list(order_module._passes((77, "real"), 1000)._kept) == [8, 9]  # 10,000 real samples were drawn
 
 
 def test_a_batch_depends_on_its_number_and_the_seed_only() -> None:

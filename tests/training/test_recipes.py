@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from pydantic import ValidationError
 
 from augment.errors import InputError
+from augment.storage.tar import write_tar
 from augment.training import step as step_module
 from augment.training.config import TrainingConfig
 from augment.training.data import TrainingSets, list_sets
@@ -22,7 +23,8 @@ from augment.training.recipes import balanced_groups, loss_weights, samples_of, 
 from augment.training.step import learning_rate_at
 from augment.training.train import train
 from augment.types import Source
-from tests.training.toy import key_of_edited, toy_config
+from tests.training.toy import key_of_edited, picture, toy_config
+from tests.training.toy import samples as training_samples
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 
@@ -175,7 +177,7 @@ def test_each_edit_is_replaced_by_what_it_was_made_of(tmp_path: Path) -> None:
     assert {s.key for s in samples.sources} == {s.key for s in sets.real}
     mixed = samples_of(config.model_copy(update={"recipe": toy_config(tmp_path).recipe}), sets)
     assert samples.order == mixed.order
-    assert train(config, tmp_path / "out")["synthetic_samples"] == 20
+    assert train(config, tmp_path / "out")["synthetic_samples"] == 0
 
 
 def test_edits_of_other_pictures_are_refused(tmp_path: Path) -> None:
@@ -183,6 +185,10 @@ def test_edits_of_other_pictures_are_refused(tmp_path: Path) -> None:
     fewer = TrainingSets(sets.class_names, sets.labels, sets.real[1:], sets.synthetic, sets.val, sets.test)
     with pytest.raises(InputError, match=r"edit000.*was made of 'train_0_00', which is not in data.real"):
         samples_of(config, fewer)
+    exported_again = [(key, files | {"png": picture(0, 99, key)}) for key, files in training_samples("train", 8)]
+    write_tar(tmp_path / "train.tar", exported_again)
+    with pytest.raises(InputError, match=r"edit000.*was made of another file than the 'train_0_00' of data.real"):
+        samples_of(config, list_sets(config.data))
 
 
 @pytest.mark.parametrize("name", ["two_stage", "targeted", "weighted", "repeated_real"])

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from augment.config import resolved_yaml
 from augment.errors import LeakError, ModelError, TrainingError
+from augment.storage.tar import write_tar
 from augment.training import checkpoint as checkpoint_module
 from augment.training import step as step_module
 from augment.training.config import TrainingConfig
@@ -26,7 +27,7 @@ from augment.training.step import learning_rate_at
 from augment.training.train import train
 from tests.cli.invoke import answer, invoke
 from tests.run.runs import ROOT
-from tests.training.toy import NAMES, toy_config, write_split
+from tests.training.toy import NAMES, samples, toy_config, write_split
 
 # A machine with one core is told that two reading processes are too many.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
@@ -170,6 +171,7 @@ def test_a_finished_run_is_left_as_it_is_and_another_one_needs_another_folder(
     out, report = whole
     folder = out.parent
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    (out / "checkpoint.pt").touch()  # as of a run that was killed after its report
     assert train(toy_config(folder), out) == report
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
     with pytest.raises(TrainingError, match=r"report.json is of a run with other .*\n  steps: 10 there, 11 now"):
@@ -186,6 +188,12 @@ def test_a_checkpoint_of_other_settings_or_pictures_is_not_taken(
     write_split(tmp_path, "test", 5)
     with pytest.raises(TrainingError, match=r"\n  pictures.test: "):
         train(config, tmp_path / "out")
+    write_split(tmp_path, "test", 4)
+    val = [(key, files | {"json": files["json"].replace(b"dark", b"deep")}) for key, files in samples("val", 6)]
+    write_tar(tmp_path / "val.tar", val)  # other groups
+    with pytest.raises(TrainingError, match=r"\n  pictures.val: "):
+        train(config, tmp_path / "out")
+    write_split(tmp_path, "val", 6)
     (tmp_path / "out/checkpoint.pt").write_bytes(b"half")
     with pytest.raises(TrainingError, match=r"checkpoint.pt cannot be read .*; delete it to train from the beginning"):
         train(config, tmp_path / "out")
@@ -216,6 +224,20 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
     optimizer = {"learning_rate": 1e30, "clip_norm": None, "warmup": 0}
     with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at step \d+\. Lower optimizer.learning_rate"):
         train(toy_config(tmp_path, optimizer=optimizer), tmp_path / "out")
+
+
+def test_a_last_step_that_leaves_no_numbers_ends_the_run_and_is_not_kept(tmp_path: Path) -> None:
+    optimizer = {"learning_rate": 1e30, "clip_norm": None, "warmup": 0, "ema_decay": 0.0}
+    for _ in range(2):
+        with pytest.raises(TrainingError, match=r"answers are no numbers\. Lower optimizer"):
+            train(toy_config(tmp_path, optimizer=optimizer, steps=1, dtype="float32"), tmp_path / "out")
+        assert not (tmp_path / "out/checkpoint.pt").exists() and not (tmp_path / "out/report.json").exists()
+
+
+def test_a_run_without_a_height_of_its_learning_rate_says_so(tmp_path: Path) -> None:
+    said: list[str] = []
+    train(toy_config(tmp_path, optimizer={"warmup": 3}, steps=3), tmp_path / "out", said.append)
+    assert "optimizer.warmup is 3 steps, all of this run: its learning rate only rises" in said
 
 
 def test_leaks_and_unknown_networks_are_said_before_anything_is_written(tmp_path: Path) -> None:

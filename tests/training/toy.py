@@ -77,10 +77,12 @@ def files_of(split: str, count: int) -> list[bytes]:
 
 def write_toy(folder: Path) -> dict[str, Any]:
     """Write train, val, test and edits of train; return the config of a short run as plain data."""
+    files = dict(samples("train", 8))
+    in_turn = [files[key_of_edited(number)]["png"] for number in range(24)]
     return {
         "data": {
             "real": {"path": str(write_split(folder, "train", 8))},
-            "synthetic": {"path": str(write_edits(folder / "edits", files_of("train", 8))), "ratio": 0.25},
+            "synthetic": {"path": str(write_edits(folder / "edits", in_turn)), "ratio": 0.25},
             "val": {"path": str(write_split(folder, "val", 6))},
             "test": {"path": str(write_split(folder, "test", 4))},
             "groups": ["background", "class"],
