@@ -6,6 +6,7 @@ Anything heavy is imported inside a command, so that `--help` is quick.
 from __future__ import annotations
 
 import io
+import os
 import sys
 
 import typer
@@ -25,6 +26,10 @@ def _main() -> None:
     """Offline semantic augmentation of image-classification datasets."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # as stderr is: a name that is not in UTF-8 must not end a command
         sys.stdout.reconfigure(errors="backslashreplace")
+    # The threads of torch wait for each other by computing nothing as fast as they can. Beside any other program they
+    # then wait for a thread that has no core: a network becomes ten times as slow and more. OpenMP reads this when
+    # torch is loaded, which no command has done yet, and workers inherit it.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 for _command in (

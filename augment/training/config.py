@@ -79,7 +79,7 @@ class LeakConfig(_Section):
     """The check that nothing of val or test is trained on. Equal files, and edits of such, are always refused."""
 
     near_duplicates: bool = Field(
-        default=True, description="also other versions of a picture; decodes every picture once, before training"
+        default=True, description="also other versions of a picture; decodes every picture before training"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -95,6 +96,17 @@ def test_a_signal_has_its_code(signum: int, code: int, capsys: pytest.CaptureFix
     content = json.loads(capsys.readouterr().out)
     assert content["exit_code"] == code
     assert "the same command goes on from here" in content["error"]
+
+
+# ---- threads --------------------------------------------------------------------------------------------------------
+@pytest.mark.skipif(sys.platform != "linux", reason="asks GNU OpenMP, which torch has on Linux")
+@pytest.mark.parametrize("own", ["", "ACTIVE"])
+def test_threads_that_wait_leave_their_core_to_other_programs(own: str) -> None:
+    environment = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    environment |= {"OMP_DISPLAY_ENV": "VERBOSE"} | ({"OMP_WAIT_POLICY": own} if own else {})
+    done = subprocess.run([sys.executable, "-m", "augment", "doctor"], capture_output=True, text=True, env=environment)
+    assert f"OMP_WAIT_POLICY = '{own or 'PASSIVE'}'" in done.stderr
+    assert ("GOMP_SPINCOUNT = '0'" in done.stderr) == (not own)
 
 
 # ---- validate -------------------------------------------------------------------------------------------------------
