@@ -85,5 +85,7 @@ def read_columns(source: Path | BinaryIO, columns: list[str]) -> pa.Table:
 
 def read_rows(source: Path | BinaryIO, keys: Collection[str]) -> dict[str, dict[str, Any]]:
     """Return the rows of some edits, by key."""
+    if not keys:  # pyarrow has no type for the values of an empty set
+        return {}
     rows: list[dict[str, Any]] = pq.read_table(source, filters=[("key", "in", list(keys))]).to_pylist()
     return {row["key"]: row for row in rows}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import platform
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -130,10 +131,20 @@ def _write(report: dict[str, Any], out: Path) -> None:
     """Write the report, its tables and its plots to a folder."""
     out.mkdir(parents=True, exist_ok=True)
     # The figures first: what took an hour to measure is not lost to a plot.
-    write_bytes_atomic(out / "report.json", (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
+    figures = json.dumps(_with_nulls(report), indent=2, allow_nan=False)
+    write_bytes_atomic(out / "report.json", (figures + "\n").encode())
     for key, file in TABLES.items():
         if report.get(key):
             write_bytes_atomic(out / file, csv_table(report[key]).encode())
 
     for name, content in plots(report).items():
         write_bytes_atomic(out / name, content)
+
+
+def _with_nulls(content: Any) -> Any:
+    """Return a report with null for what is no number, which JSON has no other word for: of a picture that was lost."""
+    if isinstance(content, dict):
+        return {key: _with_nulls(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_with_nulls(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content

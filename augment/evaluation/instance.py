@@ -232,8 +232,9 @@ def _leads(scored: list[tuple[dict[str, Any], InstanceScores]]) -> list[dict[str
             if against is about or not is_reference or about.get("guidance_scale") != against["guidance_scale"]:
                 continue
             for measure in LEADS:
-                lead = scores.lead_over(reference, measure).named("lead")
+                if (lead := scores.lead_over(reference, measure)) is None:
+                    continue
                 what = {k: about[k] for k in own if k in about}
                 over = {"over": against["method"], "over_strength": against["strength"], "measure": measure}
-                leads.append(what | over | lead)
+                leads.append(what | over | lead.named("lead"))
     return leads

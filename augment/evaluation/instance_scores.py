@@ -91,10 +91,14 @@ class InstanceScores:
         means = {name: mean_of(known[name].tolist()) for name in MEANS if len(known[name]) > 1}
         return shares | means
 
-    def lead_over(self, other: InstanceScores, name: str) -> Estimate:
-        """Return the mean difference of a measure, this minus the other, over the scenes, with its interval."""
+    def lead_over(self, other: InstanceScores, name: str) -> Estimate | None:
+        """Return the mean difference of a measure, this minus the other, over the scenes, with its interval.
+
+        None if fewer than two scenes have it.
+        """
         difference = self.values[name] - other.values[name]
-        return mean_of(difference[~np.isnan(difference)].tolist())
+        known = difference[~np.isnan(difference)].tolist()
+        return mean_of(known) if len(known) > 1 else None
 
 
 @torch.no_grad()

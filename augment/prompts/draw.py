@@ -12,7 +12,7 @@ import numpy as np
 
 from augment.errors import PromptError
 from augment.prompts.grid import PromptConfig, combination_weights
-from augment.prompts.templates import fill
+from augment.prompts.templates import fields_of, fill
 from augment.seeding import seed_for
 from augment.types import PlannedSource, Source, Variant
 
@@ -62,16 +62,23 @@ def planned_from_cells(source: Source, config: PromptConfig, cells: Sequence[int
             "exclude and differ_from_source rule out all of them; allow more values for this class"
         )
     shape = tuple(len(values) for values in config.attributes.values())
-    templates, before, variants = config.templates, Counter[int](), []
+    templates, before, variants = config.templates, Counter[int](), list[Variant]()
+    said = set[str]()
     for i, flat in enumerate(cells):
         cell = np.unravel_index(flat, shape)
         chosen = {a: values[int(k)] for (a, values), k in zip(config.attributes.items(), cell, strict=True)}
         # Any fixed, even spread of templates over combinations will do before combinations repeat.
         first = seed_for(seed, source.key, flat) if len(templates) > 1 else 0
-        template = templates[(first + before[flat]) % len(templates)]
+        turn = (first + before[flat]) % len(templates)
+        texts = {a: value.text for a, value in chosen.items()}
+        sentences = {t: fill(t, source.class_name, texts) for t in (*templates[turn:], *templates[:turn])}
+        # Templates without some attribute say the same of several cells: then the next one has its turn.
+        template = next((t for t, sentence in sentences.items() if sentence not in said), templates[turn])
         before[flat] += 1
-        prompt = fill(template, source.class_name, {a: value.text for a, value in chosen.items()})
-        variants.append(Variant(i, prompt, {a: value.name for a, value in chosen.items()}))
+        said.add(sentences[template])
+        of_prompt = set(fields_of(template))
+        shown = {a: value.name for a, value in chosen.items() if a in of_prompt}
+        variants.append(Variant(i, sentences[template], shown))
     return PlannedSource(source, source_prompt(source, config), tuple(variants))
 
 

@@ -161,6 +161,18 @@ class PromptConfig(BaseModel):
                 problems.append(f"attributes: {attribute!r} cannot be the name of an attribute")
             if not values:
                 problems.append(f"attributes.{attribute}: has no values")
+            if self.templates and not any(f"{{{attribute}}}" in template for template in self.templates):
+                problems.append(
+                    f"attributes.{attribute}: no template has {{{attribute}}}, so its values would be in no prompt: "
+                    "edits would be made twice, and their records name what was never asked for. Take it out, or into "
+                    "a template"
+                )
+            texts = [v.text for v in values]
+            problems += [
+                f"attributes.{attribute}: two values have the text {text!r}, which makes the same edits twice; keep one"
+                for text in dict.fromkeys(texts)
+                if texts.count(text) > 1
+            ]
             names = [v.name for v in values]
             problems += [
                 f"attributes.{attribute}: {n!r} is given twice" for n in dict.fromkeys(names) if names.count(n) > 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,7 +13,12 @@ from augment.prompts.grid import PromptConfig
 from augment.prompts.templates import noun
 from augment.prompts.words import word_key
 
-_WORD = re.compile(r"\w+")
+# Vowel signs and tone marks are parts of words, which \w leaves out: without them words of many scripts are one. A
+# symbol is a word by itself: C++ is not C, and a class may be called by its emoji.
+_MARKS = "".join(c for c in map(chr, range(0x300, 0x20000)) if unicodedata.category(c) in ("Mn", "Mc"))
+_SELECTORS = re.compile("[\ufe00-\ufe0f\u200c\u200d]")  # how a character is drawn, not which one it is
+_SYMBOLS = "".join(c for c in map(chr, range(0x20000)) if unicodedata.category(c) in ("Sm", "So")) + "#&@"
+_WORD = re.compile(f"[\\w{re.escape(_MARKS)}]+|[{re.escape(_SYMBOLS)}]")
 _SPACELESS = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 
@@ -31,7 +37,7 @@ class Phrases:
 
     def found(self, text: str) -> list[str]:
         """Return the phrases that a text has, in lower case and in order, those without spaces last."""
-        words, found, at = _WORD.findall(word_key(text)), [], 0
+        words, found, at = _words(text), list[str](), 0
         while at < len(words):
             for end in range(min(at + self._longest, len(words)), at, -1):
                 if (phrase := " ".join(words[at:end])) in self._spaced:
@@ -129,4 +135,8 @@ def distinct(texts: Sequence[str]) -> list[str]:
 
 
 def _key(phrase: str) -> str:
-    return " ".join(_WORD.findall(word_key(phrase)))
+    return " ".join(_words(phrase))
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(_SELECTORS.sub("", word_key(text)))

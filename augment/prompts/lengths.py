@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Protocol
 
 from augment.errors import PromptError
 from augment.prompts.grid import PromptConfig
+from augment.prompts.guards import Phrases
 from augment.prompts.sources import GridPrompts, PromptSource
 from augment.prompts.templates import fields_of, fill, noun
 from augment.types import PlannedSource, Source
@@ -60,10 +62,14 @@ def cut_prompt(text: str, class_name: str, readers: Sequence[Reader]) -> CutProm
     cut = {name: part for name, part in parts.items() if len(part) < len(text)}
     if not cut:
         return None
-    word = noun(class_name)
-    named = word and word.casefold() in text.casefold()
-    lost = named and not any(word.casefold() in part.casefold() for part in parts.values())
-    return CutPrompt(text, cut, word if lost else "")
+    phrase = _phrase(class_name)
+    lost = phrase.found(text) and not any(phrase.found(part) for part in parts.values())
+    return CutPrompt(text, cut, noun(class_name) if lost else "")
+
+
+@functools.lru_cache(maxsize=10_000)
+def _phrase(class_name: str) -> Phrases:
+    return Phrases([class_name])
 
 
 def too_long(

@@ -15,6 +15,7 @@ from collections.abc import Collection, Mapping
 from augment.errors import ConfigError
 from augment.prompts.grid import FOR_ALL
 from augment.prompts.templates import CLASS_FIELDS, fields_of
+from augment.prompts.words import word_key
 
 _HEADING = re.compile(r"\[([^\[\]]+)\]")
 _SHOWN = 10
@@ -64,9 +65,10 @@ def line_problem(line: str) -> str:
 def unknown_headings(lines: Mapping[str, Collection[str]], class_names: Collection[str]) -> list[str]:
     """Return a text for each heading that is no class of the dataset: probably misspelt."""
     texts = []
-    for heading in sorted(set(lines) - {FOR_ALL, *class_names}):
+    known = set(map(word_key, class_names))
+    for heading in sorted(heading for heading in set(lines) - {FOR_ALL} if word_key(heading) not in known):
         near = difflib.get_close_matches(heading, class_names, 1)
-        meant = f"; did you mean {near[0]!r}?" if near else ""
+        meant = f"; did you mean {near[0]!r}?" if near else "."
         texts.append(f"lines: [{heading}] is no class of the dataset{meant} Classes are {_some(class_names)}")
     return texts
 

@@ -5,6 +5,7 @@ What a source has for an image and the guards refuse is dropped and counted; whe
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -107,13 +108,21 @@ class LinePrompts:
         """Return the lines that are for a class, as they are written, with why the guards refuse them."""
         if class_name not in self._of_class:
             assert isinstance(self.config.lines, dict)
-            key = word_key(class_name)
-            own = [line for heading, some in self.config.lines.items() if word_key(heading) == key for line in some]
+            own = self._by_word.get(word_key(class_name), ())
             lines = (*own, *self.config.lines.get(FOR_ALL, ()))
             self._of_class[class_name] = {
                 line: self.guards.refusal(fill(line, class_name, {}), class_name) for line in lines
             }
         return self._of_class[class_name]
+
+    @functools.cached_property
+    def _by_word(self) -> dict[str, tuple[str, ...]]:
+        """Return the lines by the word of their heading."""
+        found: dict[str, tuple[str, ...]] = {}
+        assert isinstance(self.config.lines, dict)
+        for heading, some in self.config.lines.items():
+            found[word_key(heading)] = (*found.get(word_key(heading), ()), *some)
+        return found
 
     def refused(self, class_names: Collection[str]) -> list[tuple[str, str, Refusal]]:
         """Return class, line and reason of what the guards refuse.

@@ -8,6 +8,7 @@ import string
 from collections.abc import Mapping
 
 CLASS_FIELDS = ("class", "a_class")
+_CLASS_MARK = "\ue000"  # of no script
 
 
 def fields_of(template: str) -> list[str]:
@@ -43,9 +44,12 @@ def _fill(template: str, class_name: str, texts: tuple[tuple[str, str], ...]) ->
     word = noun(class_name)
     words = {**dict(texts), "class": word, "a_class": with_article(word)}
     parts = string.Formatter().parse(template)
-    sentence = "".join(literal + words.get(name or "", "") for literal, name, _, _ in parts)
+    # The class word goes in last: what closes gaps must not touch a name such as `.22 rifle`.
+    kept = {"class": _CLASS_MARK, "a_class": _CLASS_MARK * 2}
+    sentence = "".join(literal + kept.get(name or "", words.get(name or "", "")) for literal, name, _, _ in parts)
     sentence = re.sub(r"\s+(?=[,.;:!?])", "", " ".join(sentence.split()))
-    return re.sub(r"^[,.;: ]+|[,;:]+(?=[,.;:]|$)", "", sentence)
+    sentence = re.sub(r"^[,.;: ]+|[,;:]+(?=[,.;:]|$)", "", sentence)
+    return sentence.replace(_CLASS_MARK * 2, words["a_class"]).replace(_CLASS_MARK, words["class"])
 
 
 def noun(class_name: str) -> str:

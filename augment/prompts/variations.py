@@ -144,7 +144,7 @@ class Variator:
         Args:
             wanted: prompts.
             known: key -> variations of earlier runs; they pass the guards again, or are asked for anew.
-            save: is given what one request has completed, at once.
+            save: is given the variations of a prompt that one request has added to, at once.
 
         Raises:
             ModelError: if the model does not answer; what was saved stays.
@@ -189,9 +189,10 @@ class Variator:
             if reply is None:
                 self.costs.retries["answer cut" if answer.is_cut else "answer not in the form"] += 1
                 continue
+            before = {key: len(found[key]) for key in keys}
             self._take(reply, keys, by_key, found, hints)
-            if complete := {key: found[key] for key in keys if len(found[key]) >= self.config.variations}:
-                save(complete)
+            if more := {key: found[key] for key in keys if len(found[key]) > before[key]}:
+                save(more)
 
     def _take(
         self,

@@ -17,7 +17,7 @@ def counts(manifest: Mapping[str, Any]) -> dict[str, Any]:
 def problems(manifest: Mapping[str, Any], out: str) -> list[str]:
     """Return the reasons why a finished run must not be called a success, one line each."""
     rows, again = f"the reasons are in {out}/index.parquet", "--retry-failed tries them again"
-    if manifest["failed"] == manifest["planned"]:
+    if manifest["planned"] and manifest["failed"] == manifest["planned"]:
         return [f"every edit failed; {rows}"]
     found = []
     if not manifest["accepted"]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from augment.report.html import CHART_HEIGHT, CHART_WIDTH, page_template
+
+LARGEST_MATRIX = 50  # classes: the matrix of more is millions of cells, so the commonest confusions are listed
+CONFUSIONS_SHOWN = 50
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,21 @@ def chart_of(
     return Chart(title, curves, low, top, first, last)
 
 
+def confusions(matrix: Sequence[Sequence[int]], shown: int = CONFUSIONS_SHOWN) -> list[tuple[int, int, int]]:
+    """Return how often a class was taken for another, with the places of both, the commonest first; of equals in order.
+
+    Args:
+        matrix: counts, a row for each true class and a column for each predicted one.
+    """
+    found = [
+        (count, true, predicted)
+        for true, row in enumerate(matrix)
+        for predicted, count in enumerate(row)
+        if count and predicted != true
+    ]
+    return heapq.nsmallest(shown, found, key=lambda c: (-c[0], c[1], c[2]))
+
+
 def training_page(report: Mapping[str, Any], sheet: bytes) -> str:
     """Return the report of a training run as one HTML page without links to other files.
 
@@ -62,6 +81,8 @@ def training_page(report: Mapping[str, Any], sheet: bytes) -> str:
     return page_template("training.html.j2").render(
         report=report,
         looks=[(name, report[name]) for name in ("val", "test") if report[name]],
+        confused={name: confusions(report[name]["confusion"]) for name in ("val", "test") if report[name]},
+        largest=LARGEST_MATRIX,
         charts=charts,
         sheet=base64.b64encode(sheet).decode(),
         width=CHART_WIDTH,

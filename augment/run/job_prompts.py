@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from augment.errors import ConfigError
+from augment.errors import ConfigError, PromptError
 from augment.inputs.locate import absolute
 from augment.inputs.readers import InputFormat
 from augment.ledger.plan import (
@@ -118,7 +118,27 @@ def prompt_findings(
         cut, counted = cut_of_source(planner, sources, *sizes)
     lost, shortened = length_findings(cut, counted, readers)
     problems, warnings = source_findings(config.input.format, prompts, planner, sources, class_names)
-    return [*lost, *problems], [*warnings, *shortened]
+    if isinstance(planner, TablePrompts) and not any(planner.rows[source.key][1] for source in sources):
+        problems.append("the table of prompts has no row left, so there is nothing to make; leave some in it")
+    return [*lost, *problems], [*warnings, *_repeated(planner, sources, config), *shortened]
+
+
+def _repeated(planner: PromptSource, sources: Sequence[Source], config: ExpandConfig) -> Iterator[str]:
+    """Yield a warning if images get a prompt twice: of one class one image is looked at."""
+    one_of_each = {source.class_name: source for source in reversed(sources)}
+    wanted = config.variants_per_image
+    for name, source in sorted(one_of_each.items()):
+        try:
+            texts = [variant.prompt for variant in planner.plan(source, wanted, config.seed).variants]
+        except PromptError:
+            continue  # said elsewhere: nothing is left to draw
+        if len(set(texts)) < len(texts):
+            yield (
+                f"of the {len(texts)} prompts of an image of {name!r} {len(set(texts))} are different: the other edits "
+                "are copies, made and trained on again. Give more values, templates or lines, or set "
+                f"variants_per_image: {len(set(texts))}"
+            )
+            return
 
 
 def source_findings(

@@ -13,6 +13,7 @@ from safetensors.torch import save
 from torch import nn
 
 from augment.config import resolved_yaml
+from augment.inputs.images import decode_image, encode_png
 from augment.inputs.readers import read_bytes
 from augment.report.contact_sheet import Tile, contact_sheet
 from augment.report.training import training_page
@@ -84,7 +85,7 @@ def _sheet_of_wrong(where: str, looked: Looked, names: tuple[str, ...]) -> bytes
     shown = wrong[np.argsort(-confidence[wrong], kind="stable")][:WRONG_SHOWN]
     tiles = [
         Tile(
-            read_bytes(looked.sources[i]),
+            encode_png(np.asarray(decode_image(read_bytes(looked.sources[i])))),  # as it was looked at
             f"{names[looked.targets[i]]}, taken for {names[predicted[i]]} ({confidence[i]:.0%})",
         )
         for i in shown

@@ -95,6 +95,7 @@ def test_index_has_a_row_per_planned_edit(tmp_path: Path) -> None:
     assert (failed["status"], failed["stage"], failed["reason"]) == ("failed", "decode", "the file has zero bytes")
     assert (failed["shard"], failed["vae_psnr"]) == ("", None)
     assert rows["03_owl-v00"]["vae_psnr"] == 27.0
+    assert read_rows(tmp_path / "index.parquet", []) == {}
     assert read_rows(tmp_path / "index.parquet", ["03_owl-v00"]) == {"03_owl-v00": rows["03_owl-v00"]}
 
 

@@ -53,6 +53,19 @@ def test_a_repeated_combination_comes_with_the_next_template() -> None:
     assert prompts[8] == prompts[0]
 
 
+def test_templates_without_an_attribute_make_no_prompt_twice_and_do_not_claim_it() -> None:
+    times = [{"name": "day", "text": ""}, {"name": "night", "text": "at night"}]
+    two = {"place": [{"name": "a", "text": "in a"}, {"name": "b", "text": "in b"}], "time": times}
+    both = config(templates=["{a_class} {place}", "{class} {place} {time}"], attributes=two)
+    for i in range(20):
+        variants = plan_source(source(str(i)), both, 4, seed=1).variants
+        assert len({v.prompt for v in variants}) == 4
+        assert [("night" in v.attributes.get("time", "")) for v in variants] == [
+            "at night" in v.prompt for v in variants
+        ]
+        assert all(("time" in v.attributes) == (not v.prompt.startswith("a ")) for v in variants)
+
+
 def test_the_draw_depends_on_seed_and_key_only_and_prefixes_agree() -> None:
     def drawn(key: str, seed: int, num: int) -> list[str]:
         return [v.prompt for v in plan_source(source(key), config(), num, seed).variants]

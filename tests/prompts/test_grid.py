@@ -28,7 +28,7 @@ def test_a_combination_weighs_the_product_of_its_values() -> None:
 
 
 def test_prompts_of_the_scene_only_need_no_class() -> None:
-    words = {"templates": ["something {place}"], "source_template": "something {place}", "scene_only": True}
+    words = {"templates": ["something {place} {time}"], "source_template": "something {place}", "scene_only": True}
     assert weights(**words) == weights()
 
 
@@ -97,4 +97,12 @@ def test_what_cannot_be_meant_is_refused(changes: dict[str, Any], message: str) 
 def test_all_problems_are_reported_at_once() -> None:
     with pytest.raises(ValidationError) as caught:
         PromptConfig.model_validate(GRID | {"templates": ["x"], "differ_from_source": ["y"], "exclude": [{}]})
-    assert str(caught.value).count("; ") == 2
+    problems = str(caught.value)
+    assert problems.count("; ") == 4
+    assert "attributes.place: no template has {place}" in problems and "attributes.time: no template" in problems
+
+
+def test_two_values_with_one_text_are_refused() -> None:
+    places = [{"name": "snow", "text": "in snow"}, {"name": "white", "text": "in snow"}]
+    with pytest.raises(ValidationError, match=r"attributes.place: two values have the text 'in snow'"):
+        PromptConfig.model_validate(GRID | {"attributes": GRID["attributes"] | {"place": places}})

@@ -18,6 +18,12 @@ from augment.prompts.guards import Guards, Phrases, distinct
         (("狐狸", "狐"), "一只狐狸在雪地里", ["狐狸"]),
         (("狐狸", "owl"), "owl 和狐狸", ["owl", "狐狸"]),
         ((), "a fox", []),
+        (("ม้า", "แมว"), "แมวเดินมาที่บ้าน", ["แมว"]),  # a cat comes home: no horse
+        (("काला", "कली"), "एक कली", ["कली"]),
+        (("C", "C++", "C#"), "the C# logo", ["c #"]),
+        (("C", "C++", "C#"), "a letter C", ["c"]),
+        (("🦊", "🦉"), "a 🦊️ beside a tree", ["🦊"]),
+        (("salt & pepper",), "a Salt & Pepper set", ["salt & pepper"]),
     ],
 )
 def test_phrases_are_found_whole(phrases: tuple[str, ...], text: str, found: list[str]) -> None:

@@ -94,6 +94,11 @@ def test_a_class_counts_as_read_when_its_whole_word_is(length: int, lost: str) -
     assert ("" if found is None else found.lost_class) == lost
 
 
+def test_a_short_class_is_not_read_because_a_longer_word_has_its_letters() -> None:
+    found = cut_prompt("an elegant hall around an ant", "ant", [Words("one", 5)])
+    assert found is not None and found.lost_class == "ant"
+
+
 def test_a_prompt_that_never_names_the_class_cannot_lose_it() -> None:
     cut = cut_prompt("something on a long beach", "red_fox", [Words("one", 4)])
     assert cut is not None
@@ -113,4 +118,4 @@ def test_captions_are_counted_too_the_longest_first() -> None:
     assert counted == MAX_CAPTIONS
     assert len(cut) == 3 * 50  # those of 37, 38 and 39 words before the last
     assert {c.lost_class for c in cut} == {""}
-    assert cut_prompts(config("{class}"), [], 1, 0, [reader]) == ([], 0)
+    assert cut_prompts(config("{class}", attributes={}), [], 1, 0, [reader]) == ([], 0)

@@ -48,6 +48,8 @@ def test_lines_that_are_no_prompts_are_named(text: str, message: str) -> None:
 def test_a_heading_that_is_no_class_has_a_nearest_one() -> None:
     (text,) = unknown_headings({"*": (), "fox": (), "owel": ()}, {"fox", "owl"})
     assert text.startswith("lines: [owel] is no class of the dataset; did you mean 'owl'?")
+    (text,) = unknown_headings({"plane": (), "Red fox": ()}, {"red_fox"})
+    assert text == "lines: [plane] is no class of the dataset. Classes are red_fox"
 
 
 def test_a_file_is_named_by_the_config_or_by_the_prompts(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from augment.prompts.syntax import syntax_findings
 
 
 def findings(template: str = "a picture of {a_class} {place}", text: str = "on snow") -> list[str]:
-    grid: dict[str, Any] = {"templates": [template], "attributes": {"place": [{"name": "snow", "text": text}]}}
+    templates = [template] if "{place}" in template else [template, "{class} {place}"]
+    grid: dict[str, Any] = {"templates": templates, "attributes": {"place": [{"name": "snow", "text": text}]}}
     return list(syntax_findings(PromptConfig.model_validate(grid)))
 
 

@@ -52,5 +52,11 @@ def test_fill(template: str, texts: dict[str, str], expected: str) -> None:
     assert fill(template, "owl", texts) == expected
 
 
+@pytest.mark.parametrize("name", [".22_rifle", ".NET logo", "st. bernard", "who, me?"])
+def test_a_class_word_is_left_as_it_is(name: str) -> None:
+    word = name.replace("_", " ")
+    assert fill("{a_class} {place}, {class}", name, {}) == f"a {word}, {word}"
+
+
 def test_underscores_of_a_folder_name_become_spaces() -> None:
     assert fill("{a_class} and {class}", "golden_retriever", {}) == "a golden retriever and golden retriever"

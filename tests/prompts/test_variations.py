@@ -153,6 +153,12 @@ def test_what_a_model_cannot_vary_stays_and_the_rest_is_saved(server: ChatServer
     assert [len(server.prompts(i)) for i in range(len(server.asked))] == [3, 2]
 
 
+def test_what_is_not_enough_is_saved_too(server: ChatServer) -> None:
+    server.write = lambda p: [f"{p['prompt']} at night", "a bear"]
+    run = Run(server, variations=2, max_rounds=1)
+    assert sorted(map(tuple, run.saved.values())) == sorted((f"{w.prompt} at night",) for w in WANTED)
+
+
 def test_texts_that_are_not_read_whole_are_refused_with_the_words_that_would_be_cut(server: ChatServer) -> None:
     class Eight:
         name, length = "text_encoder", 8

@@ -9,6 +9,11 @@ import pytest
 from augment.report.outcome import problems
 
 
+def test_nothing_planned_is_no_failure_of_all() -> None:
+    (line,) = problems({"planned": 0, "accepted": 0, "failed": 0, "reasons": {}}, "out")
+    assert line.startswith("no edit was accepted")
+
+
 @pytest.mark.parametrize(
     ("counts", "words"),
     [

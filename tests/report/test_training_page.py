@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from augment.report.html import CHART_HEIGHT, CHART_WIDTH
-from augment.report.training import chart_of, training_page
+from augment.report.training import LARGEST_MATRIX, chart_of, confusions, training_page
 
 HISTORY = [
     {"step": 10, "loss": 2.0, "val_loss": 1.0, "val_accuracy": 0.25, "val_worst_group": 0.0},
@@ -50,6 +50,16 @@ def test_curves_run_over_the_steps_and_from_the_lower_to_the_upper_edge() -> Non
     assert chart.curves[1].points == f"0.0,{h / 2:.1f} {w / 3:.1f},{h * 3 / 4:.1f} {w:.1f},{h * 3 / 4:.1f}"
     assert chart_of("share", HISTORY, ("val_accuracy",), 0.0, 1.0).curves[0].points.startswith(f"0.0,{h * 0.75:.1f} ")
     assert chart_of("one", HISTORY[-1:], ("loss",), 0.0).curves[0].points == f"0.0,{h:.1f}"
+
+
+def test_of_many_classes_the_commonest_confusions_are_listed() -> None:
+    n = LARGEST_MATRIX + 1
+    matrix = [[0] * n for _ in range(n)]
+    matrix[2][7], matrix[7][2], matrix[3][3] = 4, 9, 100
+    look = LOOK | {"confusion": matrix}
+    page = training_page(REPORT | {"classes": [{"label": i, "name": f"c{i}"} for i in range(n)], "val": look}, b"")
+    assert confusions(matrix) == [(9, 7, 2), (4, 2, 7)]
+    assert '<tr><td>c7</td><td>c2</td><td class="n">9</td></tr>' in page and "title=" not in page
 
 
 def test_page_shows_figures_with_their_intervals() -> None:

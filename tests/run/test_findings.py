@@ -35,7 +35,8 @@ def dataset(root: Path, classes: tuple[str, ...] = CLASSES) -> Path:
 
 
 def config(root: Path, template: str = "a picture of {a_class} {place}", text: str = "on snow", **more: Any) -> Path:
-    grid = {"templates": [template], "attributes": {"place": [{"name": "snow", "text": text}]}}
+    templates = [template] if "{place}" in template else [template, "{class} {place}"]
+    grid = {"templates": templates, "attributes": {"place": [{"name": "snow", "text": text}]}}
     (root / "prompts.yaml").write_text(yaml.safe_dump(grid))
     job: dict[str, Any] = {
         "input": {"path": str(root / "data"), "format": "imagefolder", "image_size": 64},

@@ -188,6 +188,14 @@ def test_files_that_are_no_table_are_refused(job: GrowingJob, data: bytes, messa
         job.expand()
 
 
+def test_a_table_without_a_row_left_is_refused(job: GrowingJob) -> None:
+    make(job)
+    head, *_ = table(job).read_text().splitlines()
+    table(job).write_text(f"{head}\n")
+    with pytest.raises(ConfigError, match=r"the table of prompts has no row left, so there is nothing to make"):
+        job.expand()
+
+
 def test_a_table_of_other_prompts_or_other_images_is_not_taken(job: GrowingJob) -> None:
     make(job)
     job.options["seed"] = 5
