@@ -13,12 +13,7 @@ from augment.prompts.grid import PromptConfig
 from augment.prompts.templates import noun
 from augment.prompts.words import word_key
 
-# Vowel signs and tone marks are parts of words, which \w leaves out: without them words of many scripts are one. A
-# symbol is a word by itself: C++ is not C, and a class may be called by its emoji.
-_MARKS = "".join(c for c in map(chr, range(0x300, 0x20000)) if unicodedata.category(c) in ("Mn", "Mc"))
 _SELECTORS = re.compile("[\ufe00-\ufe0f\u200c\u200d]")  # how a character is drawn, not which one it is
-_SYMBOLS = "".join(c for c in map(chr, range(0x20000)) if unicodedata.category(c) in ("Sm", "So")) + "#&@"
-_WORD = re.compile(f"[\\w{re.escape(_MARKS)}]+|[{re.escape(_SYMBOLS)}]")
 _SPACELESS = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 
@@ -139,4 +134,19 @@ def _key(phrase: str) -> str:
 
 
 def _words(text: str) -> list[str]:
-    return _WORD.findall(_SELECTORS.sub("", word_key(text)))
+    return _word_pattern().findall(_SELECTORS.sub("", word_key(text)))
+
+
+@functools.cache
+def _word_pattern() -> re.Pattern[str]:
+    """Return what a word is.
+
+    Vowel signs and tone marks are parts of words, which \\w leaves out: without them words of many scripts are one. A
+    symbol is a word by itself: C++ is not C, and a class may be called by its emoji.
+    """
+    of_category: dict[str, list[str]] = {}
+    for character in map(chr, range(0x20000)):
+        of_category.setdefault(unicodedata.category(character), []).append(character)
+    marks = "".join([*of_category["Mn"], *of_category["Mc"]])
+    symbols = "".join([*of_category["Sm"], *of_category["So"], *"#&@"])
+    return re.compile(f"[\\w{re.escape(marks)}]+|[{re.escape(symbols)}]")

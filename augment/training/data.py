@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ from augment.training.config import CLASS, DataConfig, PicturesConfig
 from augment.types import Source
 
 _SHOWN = 10
+_INPUT_KEY = re.compile(r"(?<![\w/.-])input\.(?=class_names|split|format|path)")
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def _listed(where: str, config: PicturesConfig, columns: Sequence[str] = ()) -> 
         return list_sources(place, config.format, config.class_names, config.split, columns).sources
     except InputError as error:
         # Keys of the section `input` of an expansion are those of this section here.
-        raise InputError(f"{where}: {error}".replace("input.", f"{where}.")) from error
+        raise InputError(f"{where}: {_INPUT_KEY.sub(f'{where}.', str(error))}") from error
 
 
 def _edits(path: str) -> list[Source]:
