@@ -26,10 +26,12 @@ def _main() -> None:
     """Offline semantic augmentation of image-classification datasets."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # as stderr is: a name that is not in UTF-8 must not end a command
         sys.stdout.reconfigure(errors="backslashreplace")
-    # The threads of torch wait for each other by computing nothing as fast as they can. Beside any other program they
-    # then wait for a thread that has no core: a network becomes ten times as slow and more. OpenMP reads this when
-    # torch is loaded, which no command has done yet, and workers inherit it.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        # The threads of torch wait for each other by computing nothing as fast as they can, for some milliseconds:
+        # beside another program they then wait for a thread that has no core. A thirtieth of that costs little where
+        # they are alone (`jobs.benchmark_waiting`). OpenMP reads this when torch is loaded, which no command has done
+        # yet; workers inherit it.
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 for _command in (

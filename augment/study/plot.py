@@ -70,8 +70,15 @@ def budget_figure(report: Row) -> Figure:
             arm = ARMS[row["arm"]]
             if arm.maker in (None, "oracle") and arm.recipe == MIX and arm.augmentation in alike:  # floor and ceiling
                 axes.axhline(100 * row["accuracy"], color="grey", linestyle="--" if arm.maker else ":")
-                axes.annotate(row["arm"], (1.0, 100 * row["accuracy"]), xycoords=("axes fraction", "data"), ha="right")
+                place = (1.0, 100 * row["accuracy"])
+                axes.annotate(
+                    row["arm"], place, (0, 2), ("axes fraction", "data"), "offset points", ha="right", va="bottom"
+                )
         axes.set_xscale("log")
+        numbers = sorted({row["edits"] for row in rows if row["arm"] in arms})
+        axes.set_xticks(numbers, [f"{number:,}" for number in numbers])
+        axes.minorticks_off()
+        axes.margins(y=0.1)
         axes.set(title=track, xlabel="edits", ylabel="accuracy, %, 95 % intervals")
         axes.legend(frameon=False)
     return figure

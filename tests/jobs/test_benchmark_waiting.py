@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.benchmark_waiting import POLICIES, of_processes
+from jobs.benchmark_waiting import SPIN_COUNTS, of_processes
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_processes_at_once_answer_under_each_policy() -> None:
-    assert all(of_processes(2, policy, 0.1) > 0 for policy in POLICIES.values())
+def test_processes_at_once_answer_whatever_they_do() -> None:
+    assert all(of_processes(2, spins, 0.1) > 0 for spins in SPIN_COUNTS.values())
