@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import os
 
-pytest_plugins = ["tests.emoji_font", "tests.groups", "tests.local_ray", "tests.object_store", "tests.emulators"]
+pytest_plugins = [
+    "tests.emoji_font",
+    "tests.groups",
+    "tests.local_ray",
+    "tests.object_store",
+    "tests.own_log",
+    "tests.emulators",
+]
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"

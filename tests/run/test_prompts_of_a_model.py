@@ -50,9 +50,9 @@ def test_a_run_waits_for_the_words_of_the_model(job: GrowingJob, server: ChatSer
 
 
 def test_every_prompt_passes_whatever_the_model_does_and_the_key_is_nowhere(
-    job: GrowingJob, server: ChatServer, caplog: pytest.LogCaptureFixture
+    job: GrowingJob, server: ChatServer, every_logger: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
+    every_logger.set_level(logging.DEBUG)
 
     def of_another_class(prompt: Prompt) -> list[str]:
         return [prompt["prompt"].replace("fox", "owl").replace("owl", "fox")]
@@ -82,7 +82,7 @@ def test_every_prompt_passes_whatever_the_model_does_and_the_key_is_nowhere(
     assert server.keys == [f"Bearer {KEY}"] * len(server.asked)
     for path in job.folder.rglob("*"):
         assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
-    assert KEY not in caplog.text and KEY not in "\n".join(report.lines())
+    assert KEY not in every_logger.text and KEY not in "\n".join(report.lines())
 
 
 def test_what_was_answered_is_not_asked_again(job: GrowingJob, server: ChatServer) -> None:
