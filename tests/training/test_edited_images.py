@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections import Counter
 from pathlib import Path
 
 import fsspec
@@ -19,7 +18,6 @@ from augment.errors import InputError, LeakError
 from augment.inputs.shard_listing import image_members
 from augment.storage.tar import iter_tar, write_tar
 from augment.training.edited_images import EditedImages
-from augment.training.mixed_images import MixedImages
 from tests.dataset.parts import finished_ledger, publish
 from tests.dataset.test_publish import ACCEPTED
 from tests.training.output import write_output
@@ -94,46 +92,6 @@ def test_of_several_images_of_a_sample_the_picture_is_taken(tmp_path: Path) -> N
     write_tar(tmp_path / "a.tar", [("d/k", files), ("x", {"txt": b"no picture"})])
     ((key, (place, size)),) = image_members(str(tmp_path / "a.tar")).items()
     assert key == "d/k" and size == 1 and "a.tar::d/k.png@" in place
-
-
-class Numbers:
-    """A dataset whose image is its own number."""
-
-    def __init__(self, first: int, count: int) -> None:
-        self.numbers = list(range(first, first + count))
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __getitem__(self, place: int) -> tuple[int, int]:
-        return self.numbers[place], int(self.numbers[place] >= 100)
-
-
-def test_mixed_images_have_the_exact_ratio_and_give_each_its_turn() -> None:
-    mixed = MixedImages(Numbers(0, 12), Numbers(100, 5), ratio=0.25, transform=lambda image: -image)
-    assert len(mixed) == 17
-    seen = Counter[int]()
-    for epoch in range(12):
-        mixed.set_epoch(epoch)
-        labels = [label for _, label in (mixed[i] for i in range(17))]
-        assert sum(labels) in (4, 5)
-        seen.update(image for image, _ in (mixed[i] for i in range(17)))
-    # 204 samples: 51 edits and 153 real ones, in passes over 5 and 12.
-    assert sum(n for image, n in seen.items() if image <= -100) == 51
-    assert {n for image, n in seen.items() if image <= -100} == {10, 11}
-    assert {n for image, n in seen.items() if image > -100} == {12, 13}
-    assert len(list(mixed)) == 17  # type: ignore[call-overload]
-    with pytest.raises(IndexError):
-        mixed[17]
-    loader = DataLoader(mixed, batch_size=17, num_workers=1, persistent_workers=True)
-    epochs = []
-    for epoch in (0, 1):
-        mixed.set_epoch(epoch)
-        epochs.append([images.tolist() for images, _ in loader])
-        assert epochs[-1] == [[mixed[i][0] for i in range(17)]]
-    assert epochs[0] != epochs[1]
-    with pytest.raises(ValueError, match="ratio is 2, expected 0 to 1"):
-        MixedImages(Numbers(0, 1), Numbers(0, 1), ratio=2)
 
 
 def test_class_names(tmp_path: Path) -> None:
