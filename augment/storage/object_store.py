@@ -81,12 +81,19 @@ class ObjectStore(Store):
                 raise
             raise OSError(f"{self.at(name)}: {type(error).__name__}: {error}") from error
 
-    def _each(self, action: Callable[[str], T], names: Iterable[str]) -> Iterator[T]:
-        """Yield the results of an action for each name, in order; many run in parallel: a request has latency."""
+    def _each(self, action: Callable[[str], T], names: Iterable[str], changes: bool = True) -> Iterator[T]:
+        """Yield the results of an action for each name, in order; many run in parallel: a request has latency.
+
+        When that ends early, by an error or a signal, what is under way is waited for if it changes something: nothing
+        may happen after a lock is given back. A read is left alone, as a silent store may take long to fail it.
+        """
         rest = iter(names)
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
+        pool = ThreadPoolExecutor(_AT_ONCE)
+        try:
             while some := list(itertools.islice(rest, 32 * _AT_ONCE)):
                 yield from pool.map(action, some)
+        finally:
+            pool.shutdown(wait=changes, cancel_futures=True)
 
     def read(self, name: str) -> bytes:
         with self._as_os_error(name):
@@ -203,7 +210,7 @@ class ObjectStore(Store):
                     return name, b""
                 raise
 
-        for name, data in self._each(read, names):
+        for name, data in self._each(read, names, changes=False):
             if data is not None:
                 yield name, data
 

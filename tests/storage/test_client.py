@@ -34,7 +34,9 @@ class StopError(BaseException):
 
 
 @pytest.mark.parametrize("what", ["read", "list", "create", "read_many"])
-def test_a_stop_is_heard_while_a_store_is_silent(what: str, object_store: FreshUrl, faults: list[Fault]) -> None:
+def test_a_stop_is_heard_while_a_store_is_silent(
+    what: str, object_store: FreshUrl, faults: list[Fault], requests_seen: list[tuple[str, str, int]]
+) -> None:
     """SIGTERM and SIGINT end a run in `run.drain_seconds`, and no call to a store may hold them up."""
     store = open_store(object_store())
     store.write("a/x", b"1")
@@ -55,11 +57,14 @@ def test_a_stop_is_heard_while_a_store_is_silent(what: str, object_store: FreshU
         raise StopError
 
     before = signal.signal(signal.SIGUSR1, stop)
-    faults.append(Fault("PUT" if what == "create" else "GET", "", holds=silent))
+    requests_seen.clear()
+    method = "PUT" if what == "create" else "GET"
+    faults.append(Fault(method, "", holds=silent))
     try:
         with pytest.raises(StopError):
             calls[what](store)
         assert not answered.is_set()
+        assert method not in {request[0] for request in requests_seen}  # it has not given up either, and asked again
     finally:
         stopped.set()
         signal.signal(signal.SIGUSR1, before)
