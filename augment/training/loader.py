@@ -101,6 +101,9 @@ class MixedLoader:
 
     `state_dict` and `load_state_dict` are the protocol of torchdata, Lightning and torch.distributed.checkpoint: a
     loader made with the same arguments goes on after the last batch that was given, with the same batches.
+
+    Attributes:
+        sampler: what trainers tell the epoch, as they do with a DataLoader's (see `EpochOfTrainer`).
     """
 
     def __init__(self, mixture: Mixture, pieces: Pieces, fit: Fit, in_processes: bool) -> None:
@@ -108,6 +111,12 @@ class MixedLoader:
         self._num_workers = pieces.workers if in_processes else 0
         self._check = MixingCheck(pieces.batch_size)
         self._next = self._now = self._start_of(0)
+        self.sampler = EpochOfTrainer(self)
+
+    @property
+    def next_epoch(self) -> int:
+        """Return the epoch that the next iteration gives, or goes on with."""
+        return self._next.epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration gives, from its first batch on."""
@@ -153,18 +162,13 @@ class MixedLoader:
         self._next = self._now = Progress(state["epoch"], state["batches"], positions)
 
     def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches and note what was given; warn once if they have fewer classes than mixed ones.
+
+        An epoch counts as begun with its first batch: trainers make iterators that they never use.
+        """
         start = self._next
         self._now, self._next = start, self._start_of(start.epoch + 1)
-        dataset = EpochPieces(self._mixture, self._pieces, self._fit, start)
-        per_batch = self._pieces.per_batch
-        ahead = 2 * per_batch if self._num_workers else None  # as many samples ahead as two batches of each worker
-        loader = DataLoader(
-            dataset, batch_size=None, num_workers=self._num_workers, prefetch_factor=ahead, collate_fn=_as_it_is
-        )
-        return self._batches(iter(loader), start)
-
-    def _batches(self, pieces: Iterator[Piece], progress: Progress) -> Iterator[Batch]:
-        """Yield the batches and note what was given; warn once if they have fewer classes than mixed ones."""
+        progress, pieces = start, self._pieces_from(start)
         while group := list(itertools.islice(pieces, self._pieces.per_batch)):
             labels = [label for piece in group for label in piece[1]]
             batch = joined_images([piece[0] for piece in group]), torch.tensor(labels)
@@ -174,6 +178,11 @@ class MixedLoader:
             last = progress.batches == self._pieces.num_batches
             self._now = self._next if last else progress
             yield batch
+
+    def _pieces_from(self, start: Progress) -> Iterator[Piece]:
+        dataset, workers = EpochPieces(self._mixture, self._pieces, self._fit, start), self._num_workers
+        ahead = 2 * self._pieces.per_batch if workers else None  # as many samples as two batches of each worker
+        return iter(DataLoader(dataset, None, num_workers=workers, prefetch_factor=ahead, collate_fn=_as_it_is))
 
     def _start_of(self, epoch: int) -> Progress:
         return Progress(epoch, 0, self._pieces.positions(self._mixture, 0))
@@ -188,6 +197,18 @@ class MixedLoader:
             "image_size": self._fit.image_size,
             "fit": self._fit.name,
         }
+
+
+class EpochOfTrainer:
+    """Takes the number of an epoch from a trainer that counts epochs, such as Lightning's; made by `MixedLoader`."""
+
+    def __init__(self, loader: MixedLoader) -> None:
+        self._loader = loader
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, unless the loader stands in the middle of that very one: a state was loaded."""
+        if epoch != self._loader.next_epoch:
+            self._loader.set_epoch(epoch)
 
 
 def _as_it_is(piece: Any) -> Any:

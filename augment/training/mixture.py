@@ -25,6 +25,7 @@ from augment.training.balance import class_balanced
 from augment.training.shards import Sample, Stream, samples
 
 OPEN_SHARDS = 128
+ORDER = 2  # of the rules by which the order is made: a state of another version's loader cannot be gone on from
 MAX_DAMAGED = 100  # damaged images in a row; more are no accident, and raise
 
 Shards = Path | str | Sequence[str]
@@ -66,6 +67,7 @@ class Mixture:
             "class_balanced": self.class_balanced,
             "open_shards": self.open_shards,
             "seed": self.seed,
+            "order": ORDER,
         }
 
 
@@ -116,9 +118,8 @@ class MixedStream:
 
     def __init__(self, mixture: Mixture, epoch: int, index: int, count: int, start: Position = Position()) -> None:
         self._mixture, self._index, self._count = mixture, index, count
-        seed = seed_for(mixture.seed, epoch)
         self._sources = [
-            self._source(shards, seed_for(seed, kind))
+            self._source(shards, seed_for(mixture.seed, kind), epoch)
             for kind, shards in (("real", mixture.real), ("synthetic", mixture.synthetic))
         ]
         self._given, self._read = start.given, [start.real, start.synthetic]
@@ -165,9 +166,8 @@ class MixedStream:
         self._read[kind] += 1
         return next(self._sources[kind])
 
-    def _source(self, shards: tuple[str, ...], seed: int) -> Iterator[Sample]:
-        stream = Stream(self._index, self._count, self._mixture.open_shards, seed)
-        found = samples(shards, stream)
+    def _source(self, shards: tuple[str, ...], seed: int, epoch: int) -> Iterator[Sample]:
+        found = samples(shards, Stream(self._index, self._count, self._mixture.open_shards, seed, epoch))
         if self._mixture.class_balanced:
-            return class_balanced(found, random.Random(seed_for(seed, "classes", self._index)))
+            return class_balanced(found, random.Random(seed_for(seed, "classes", epoch, self._index)))
         return found

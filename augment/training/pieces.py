@@ -14,6 +14,15 @@ from augment.inputs.fit import Fit
 from augment.training.mixture import MixedStream, Mixture, Position
 
 
+def stream_number(worker: int, rank: int, world_size: int) -> int:
+    """Return which stream a worker of a rank is.
+
+    Streams with neighbouring numbers turn from real to synthetic one after the other, so those of a rank lie as far
+    apart as can be: the batches of a rank, which its workers make together, have the ratio as nearly as can be.
+    """
+    return worker * world_size + rank
+
+
 @dataclass(frozen=True)
 class Pieces:
     """How the batches of one rank are cut.
@@ -52,7 +61,7 @@ class Pieces:
 
     def stream(self, worker: int) -> tuple[int, int]:
         """Return which stream a worker is, of how many on all ranks."""
-        return self.rank * self.workers + worker, self.world_size * self.workers
+        return stream_number(worker, self.rank, self.world_size), self.world_size * self.workers
 
     def positions(self, mixture: Mixture, batches: int) -> tuple[Position, ...]:
         """Return where the stream of each worker stands after so many batches, if no image is damaged."""

@@ -18,6 +18,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from augment.training.leaks import refuse_held_out
 from augment.training.mixture import OPEN_SHARDS, MixedStream, Shards, mixture_of
+from augment.training.pieces import stream_number
 from augment.training.ranks import rank_and_world_size, share_of_rank
 
 
@@ -63,7 +64,8 @@ class MixedSamples(IterableDataset[dict[str, str | bytes]]):
     def __iter__(self) -> Iterator[dict[str, str | bytes]]:
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        stream = MixedStream(self._mixture, int(self._epoch), self._rank * workers + worker, self._world_size * workers)
+        index = stream_number(worker, self._rank, self._world_size)
+        stream = MixedStream(self._mixture, int(self._epoch), index, self._world_size * workers)
         for _ in range(worker, self._samples, workers):
             sample = stream.next_sample()
             files = {sample.extension: sample.image, "cls": str(sample.label).encode()} | sample.texts

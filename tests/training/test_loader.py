@@ -18,6 +18,7 @@ from augment.inputs.images import encode_png
 from augment.storage.tar import write_tar
 from augment.tiny.dataset import split_path
 from augment.training.loader import MixedLoader, mixed_loader
+from tests.variants import variants
 
 SIZE = 4
 
@@ -77,7 +78,10 @@ def test_an_epoch_has_exactly_the_samples_asked_for_whatever_the_workers(tmp_pat
 
 
 @pytest.mark.parametrize("num_shards", [1, 2, 8])
-@pytest.mark.parametrize(("world_size", "num_workers"), [(1, 0), (2, 0), (4, 0), (2, 2), (4, 2)])
+@pytest.mark.parametrize(
+    ("world_size", "num_workers"),
+    variants([(1, 0), (2, 0), (4, 0), (2, 2), (4, 2)], kept=[(1, 0), (2, 0), (4, 0), (4, 2)]),
+)
 def test_in_one_pass_the_ranks_read_every_sample_once(
     tmp_path: Path, num_shards: int, world_size: int, num_workers: int
 ) -> None:
@@ -224,7 +228,7 @@ def test_urls_are_read_through_fsspec(tmp_path: Path) -> None:
             loader = mixed_loader(shards, place, batch_size=20, epoch_samples=20, image_size=SIZE, synthetic_ratio=0.0)
             assert numbers(loader) == expected
     memory.rm("/loader", recursive=True)
-    with pytest.raises(InputError, match=r"memory://loader/shards/000\.tar: No such file"):
+    with pytest.raises(InputError, match=r"memory://loader/shards/00\d\.tar: No such file"):
         list(loader)
     with pytest.raises(InputError, match="memory://loader/shards: No such file"):
         mixed_loader("memory://loader/shards", batch_size=1, epoch_samples=1, image_size=SIZE)

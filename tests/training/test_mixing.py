@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import warnings
 from collections import Counter
@@ -16,6 +17,7 @@ from augment.inputs.images import encode_png
 from augment.storage.tar import write_tar
 from augment.training.loader import mixed_loader
 from augment.training.mixing import BATCHES_PER_LOOK, MixingCheck, expected_classes
+from tests.variants import variants
 
 SIZE, CLASSES, BATCH = 2, 20, 32
 PNG = encode_png(np.zeros((SIZE, SIZE, 3), np.uint8))
@@ -26,8 +28,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:User
 
 @pytest.fixture(autouse=True)
 def small_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The buffer holds what one shard holds, as with the defaults: 1,000 samples."""
+    """The buffer holds what one shard holds, as with the defaults: 1,000 samples; and a shard has some parts."""
     monkeypatch.setattr("augment.training.shards.SHUFFLE_BUFFER", 100)
+    monkeypatch.setattr("augment.training.open_shards.LEAST_BYTES", 2**14)
 
 
 def write(folder: Path, shards: Sequence[Sequence[int]]) -> Path:
@@ -58,8 +61,10 @@ SORTED = {
 }
 
 
-@pytest.mark.parametrize("num_workers", [0, 3])
-@pytest.mark.parametrize("name", SORTED)
+@pytest.mark.parametrize(
+    ("name", "num_workers"),
+    variants(itertools.product(SORTED, (0, 3)), kept=[*((name, 0) for name in SORTED), ("a shard for each class", 3)]),
+)
 def test_sorted_shards_are_mixed_as_well_as_by_a_perfect_shuffle(tmp_path: Path, name: str, num_workers: int) -> None:
     shards = SORTED[name]
     samples = sum(map(len, shards))

@@ -11,6 +11,7 @@ import pytest
 
 from augment.inputs.fit import Fit
 from augment.training.mixture import MixedStream, Mixture, Position
+from augment.training.pieces import Pieces
 from tests.training.test_loader import SIZE, sample, write_shards, write_tar
 
 EMPTY = Mixture((), (), Fraction(1, 2), open_shards=4, class_balanced=False, seed=0)
@@ -24,6 +25,18 @@ def test_each_stream_and_all_together_have_the_share_of_the_ratio_whatever_the_n
         floor = number * ratio.numerator // ratio.denominator
         assert set(counts) <= {floor, -(-number * ratio.numerator // ratio.denominator)}
         assert sum(counts) == count * number * ratio.numerator // ratio.denominator
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "ratio", "most"), [(4, "1/2", 0), (12, "1/2", 0), (16, "0.1", 1), (8, "1/3", 1)]
+)
+def test_every_batch_of_every_rank_has_the_ratio(batch_size: int, ratio: str, most: int) -> None:
+    mixture = replace(EMPTY, ratio=Fraction(ratio))
+    for rank in range(2):
+        pieces = Pieces(batch_size, 20 * batch_size, workers=4, rank=rank, world_size=2)
+        read = [sum(p.synthetic for p in pieces.positions(mixture, batches)) for batches in range(21)]
+        for before, after in itertools.pairwise(read):
+            assert abs(after - before - batch_size * mixture.ratio) <= most
 
 
 @pytest.mark.filterwarnings("ignore:.*is passed over")

@@ -122,3 +122,30 @@ def test_shards_may_lie_elsewhere_and_not_be_others(shards: Path) -> None:
     (moved / "real" / "000.tar").rename(moved / "real" / "004.tar")
     with pytest.raises(TrainingError, match="saved with real "):
         make(moved).load_state_dict(state)
+
+
+def test_an_epoch_begins_with_its_first_batch_and_a_trainer_may_say_which_it_is(shards: Path) -> None:
+    loader = make(shards)
+    epochs = [list(loader) for _ in range(3)]
+    loader = make(shards)
+    iter(loader)  # never used
+    assert loader.next_epoch == 0 and equal(list(loader), epochs[0])
+    loader.sampler.set_epoch(2)
+    assert equal(list(loader), epochs[2])
+    middle = make(shards)
+    middle.set_epoch(1)
+    state = next((middle.state_dict() for number, _ in enumerate(middle) if number == 1), {})
+    resumed = make(shards)
+    resumed.load_state_dict(state)
+    resumed.sampler.set_epoch(1)  # the very epoch in the middle of which it stands
+    assert equal(list(resumed), epochs[1][2:])
+    resumed.load_state_dict(state)
+    resumed.sampler.set_epoch(2)
+    assert equal(list(resumed), epochs[2])
+
+
+def test_the_state_of_a_loader_with_another_order_is_refused(shards: Path) -> None:
+    state = make(shards).state_dict()
+    del state["settings"]["order"]  # as before there was one
+    with pytest.raises(TrainingError, match="order None, not 2"):
+        make(shards).load_state_dict(state)

@@ -86,6 +86,43 @@ def test_lightning() -> None:
 
 @pytest.mark.slow
 @library_warnings
+def test_lightning_goes_on_from_the_end_of_an_epoch() -> None:
+    """It does not load the state of a loader then, which only says where in an epoch it stands."""
+    import lightning
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
+    class Module(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network, self.seen = small_network(), list[torch.Tensor]()
+
+        def training_step(self, batch: Any, number: int) -> torch.Tensor:
+            images, labels = batch
+            self.seen.append(images)
+            return nn.functional.cross_entropy(self.network(images), labels)
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.05)
+
+    def fit(path: str | None = None) -> list[torch.Tensor]:
+        module, photos = Module(), photos_of()
+        every = ModelCheckpoint(".", "{epoch}", save_top_k=-1)
+        options = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        trainer = lightning.Trainer(max_epochs=4, accelerator="cpu", callbacks=[every], **options)
+        trainer.fit(module, photos, ckpt_path=path, weights_only=True)
+        return module.seen
+
+    photos_of = run_snippet("Lightning", module=Module())["Photos"]
+    whole = fit()
+    plain = photos_of().train_dataloader()
+    own = [images for _ in range(4) for images, _ in plain]
+    assert len(whole) == 4 * 6 and all(torch.equal(a, b) for a, b in zip(whole, own, strict=True))
+    resumed = fit("epoch=1.ckpt")
+    assert len(resumed) == 2 * 6 and all(torch.equal(a, b) for a, b in zip(resumed, own[12:], strict=True))
+
+
+@pytest.mark.slow
+@library_warnings
 def test_timm() -> None:
     import timm
 
