@@ -107,7 +107,7 @@ def _parameters(function: Callable[..., Any]) -> list[Parameter]:
             # In Annotated, the first name that typer.Option is given arrives as its default.
             first = [info.default] if isinstance(info.default, str) else []
             names = [*first, *(info.param_decls or ())] or [f"--{name.replace('_', '-')}"]
-            value = "" if annotation is bool else f" {_value(annotation)}"
+            value = "" if annotation is bool else f" {info.metavar or _value(annotation)}"
             words, usage = ", ".join(names) + value, names[0] + value
         usage = usage if needed else f"[{usage}]"
         unset = needed or parameter.default in (None, False)
@@ -128,7 +128,7 @@ def _unpacked(hint: Any) -> tuple[Any, ArgumentInfo | OptionInfo]:
 def _value(annotation: Any) -> str:
     if typing.get_origin(annotation) is Literal:
         return "|".join(map(str, typing.get_args(annotation)))
-    return "KEY=VALUE" if typing.get_origin(annotation) is list else VALUES[annotation]
+    return VALUES[typing.get_args(annotation)[0] if typing.get_origin(annotation) is list else annotation]
 
 
 def _help(info: ArgumentInfo | OptionInfo) -> str:

@@ -24,7 +24,7 @@ from typing import Any
 
 import pytest
 
-from tests.object_store import BUCKET, Faults, FreshUrl, Request
+from tests.object_store import BUCKET, NO_PROXY, Faults, FreshUrl, Request
 
 # The account and the key that every Azurite has; they are in its documentation.
 AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -138,7 +138,7 @@ def _emulated(scheme: str, command: list[str], port: int, environment: Callable[
         stack.enter_context(_running(command, port))
         faults, passing, address = stack.enter_context(_front(port))
         patch = stack.enter_context(pytest.MonkeyPatch.context())
-        for name, value in environment(address).items():
+        for name, value in (environment(address) | NO_PROXY).items():
             patch.setenv(name, value)
         fsspec.get_filesystem_class(scheme).clear_instance_cache()
         stack.callback(fsspec.get_filesystem_class(scheme).clear_instance_cache)

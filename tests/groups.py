@@ -22,7 +22,7 @@ LONG = {"tests/tiny", "tests/cli", "tests/run"}  # folders that take long, apart
 @functools.cache
 def uses_ray(file: str) -> bool:
     """Return whether a file has tests on a real Ray."""
-    return "@pytest.mark.ray" in (ROOT / file).read_text()
+    return "pytest.mark.ray" in (ROOT / file).read_text()  # of a test, or of all of a file
 
 
 def group_of(test: str) -> str:

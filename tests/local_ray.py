@@ -16,6 +16,8 @@ import pytest
 def pytest_configure() -> None:
     """Forget the user's cluster, in this process and in those that tests start."""
     os.environ.pop("RAY_ADDRESS", None)
+    # Ray reads this name as it is written.
+    os.environ.update(RAY_memory_monitor_refresh_ms="0")  # or it kills workers when other programs fill the memory
 
 
 def start_ray(**options: Any) -> Any:

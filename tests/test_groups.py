@@ -14,6 +14,7 @@ from tests.groups import group_of
         ("tests/test_house.py::test_a", "tests/test_house.py"),
         ("tests/cli/test_status.py::test_a", "tests/cli"),
         ("tests/distribute/test_pool.py::test_a", "tests/distribute"),
+        ("tests/distribute/test_ray_data.py::test_a", "tests/distribute"),  # all its tests are marked at once
         ("tests/distribute/test_local.py::test_a", "tests/distribute/test_local.py"),
     ],
 )

@@ -166,7 +166,11 @@ def expand(
     ] = False,
     retry_stage: Annotated[
         list[str] | None,
-        typer.Option("--retry-stage", help="as --retry-failed, in units with failures at this stage; repeatable"),
+        typer.Option(
+            "--retry-stage",
+            metavar="STAGE",
+            help="as --retry-failed, in units with failures at this stage (`read`, say); repeatable",
+        ),
     ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="make all edits again if a setting that changes their pixels has changed")

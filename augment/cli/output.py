@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 PROBLEMS = 1
 Output = Annotated[str, typer.Argument(help="output folder of `augment expand`, or its URL (s3://...)")]
-Overrides = Annotated[list[str] | None, typer.Option("-o", help="override: dotted.key=value, repeatable")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("-o", metavar="KEY=VALUE", help="override: dotted.key=value, repeatable")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object instead of text, errors too")]
 
 

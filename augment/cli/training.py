@@ -93,7 +93,7 @@ def loop(
     """Train, edit what the classifier is weak at, and train again, until val is no better or the budget is spent.
 
     Each round chooses classes, images and prompts by what val says, and adds its edits to one output folder. Test is
-    read once, in the end. Run it again and it goes on.
+    read in the end, by the best round. Run it again and it goes on.
     """
     with messages(as_json):
         from augment.loop.config import load_loop_config

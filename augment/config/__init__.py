@@ -2,6 +2,16 @@
 
 from augment.config.load import inline_yaml, load_config, parse_config, resolved_yaml
 from augment.config.paths import ExpandedPath, PathText
+from augment.config.places import folder_of_key
 from augment.config.rewrite import with_values
 
-__all__ = ["ExpandedPath", "PathText", "inline_yaml", "load_config", "parse_config", "resolved_yaml", "with_values"]
+__all__ = [
+    "ExpandedPath",
+    "PathText",
+    "folder_of_key",
+    "inline_yaml",
+    "load_config",
+    "parse_config",
+    "resolved_yaml",
+    "with_values",
+]

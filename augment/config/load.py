@@ -24,24 +24,26 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from augment.config.explain import KeyPath, dotted, explain
+from augment.config.paths import AS_WRITTEN
 from augment.errors import ConfigError
 
 M = TypeVar("M", bound=BaseModel)
 
 
-def load_config(path: Path | str, schema: type[M], overrides: Sequence[str] = ()) -> M:
+def load_config(path: Path | str, schema: type[M], overrides: Sequence[str] = (), *, resolved: bool = False) -> M:
     """Read, merge, override and validate a configuration.
 
     Args:
         path: YAML file with a mapping at its top.
         schema: the model to fill. With `extra="forbid"`, unknown keys are reported with their nearest match.
         overrides: `dotted.key=value`, the value in YAML; later ones win.
+        resolved: whether `resolved_yaml` wrote the file: in its paths `~` and `$` are nothing but characters.
 
     Raises:
         ConfigError: with every problem of the files, the overrides and the values.
     """
     document = _Document()
-    return _filled(document, document.read(Path(path), seen=()), str(path), schema, overrides)
+    return _filled(document, document.read(Path(path), seen=()), str(path), schema, overrides, resolved=resolved)
 
 
 def parse_config(text: str, name: str, schema: type[M], overrides: Sequence[str] = ()) -> M:
@@ -72,15 +74,30 @@ def parse_mapping(text: str, name: str) -> dict[str, Any]:
     return data
 
 
+def origins_of(path: Path | str, overrides: Sequence[str] = ()) -> dict[KeyPath, str]:
+    """Return where each key of a configuration is said: `file:line`, or `-o` and the override; problems are ignored."""
+    document = _Document()
+    data = document.read(Path(path), seen=()) or {}
+    for override in overrides:
+        document.override(data, override)
+    return document.origins
+
+
 def _filled(
-    document: _Document, data: dict[str, Any] | None, name: str, schema: type[M], overrides: Sequence[str]
+    document: _Document,
+    data: dict[str, Any] | None,
+    name: str,
+    schema: type[M],
+    overrides: Sequence[str],
+    *,
+    resolved: bool = False,
 ) -> M:
     if data is None:
         raise ConfigError(name, document.problems)
     for override in overrides:
         document.override(data, override)
     try:
-        model = schema.model_validate(data)
+        model = schema.model_validate(data, context=AS_WRITTEN if resolved else None)
     except ValidationError as error:
         document.problems += explain(error.errors(), data, schema, document.origins)
     if document.problems:
@@ -91,7 +108,7 @@ def _filled(
 def resolved_yaml(model: BaseModel) -> str:
     """Return the configuration as YAML, every default filled in, fields in the order of their declaration.
 
-    `load_config` reads it back to an equal model, and so does any YAML 1.1 reader.
+    `load_config` reads it back to an equal model, as `resolved`, and so does any YAML 1.1 reader.
     """
     return yaml.dump(model.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 

@@ -7,8 +7,9 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
+AS_WRITTEN = {"paths": "as they are written"}  # context of a validation that replaces nothing in paths
 _VARIABLE = re.compile(r"\$(?:\{([^}]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
 
 
@@ -34,9 +35,9 @@ def expand_path(path: str) -> str:
     return home
 
 
-def _expanded(path: object) -> object:
-    return expand_path(path) if isinstance(path, str) else path
+def _expanded(path: object, info: ValidationInfo) -> object:
+    return expand_path(path) if isinstance(path, str) and info.context is not AS_WRITTEN else path
 
 
 ExpandedPath = Annotated[Path, BeforeValidator(_expanded)]
-PathText = Annotated[str, Field(min_length=1), AfterValidator(expand_path)]
+PathText = Annotated[str, Field(min_length=1), AfterValidator(_expanded)]

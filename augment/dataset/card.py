@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from augment.report.outcome import decibels
+
 # The part that dataset hubs read: the splits and the tags.
 _HEAD = """---
 configs:
@@ -23,7 +25,8 @@ def dataset_card(manifest: Mapping[str, Any]) -> str:
     """Return the dataset card, Markdown with a YAML head, made from the manifest alone."""
     sources = manifest["settings"].get("input.count", "?")
     classes = "\n".join(
-        f"| {name} | {c['accepted']} | {c['rejected']} | {c['failed']} |" for name, c in manifest["classes"].items()
+        f"| {_cell(name)} | {c['accepted']} | {c['rejected']} | {c['failed']} |"
+        for name, c in manifest["classes"].items()
     )
     reasons = "\n".join(f"| {_cell(kind)} | {count} |" for kind, count in manifest["reasons"].items()) or "| none | 0 |"
     return f"""{_HEAD.format(generation=manifest["generation"])}
@@ -37,8 +40,8 @@ images, never test on them.
 |---|---|---|---|
 | {manifest["planned"]} | {manifest["accepted"]} | {manifest["rejected"]} | {manifest["failed"]} |
 
-Mean reconstruction PSNR {manifest["mean_reconstruction_psnr"]:.2f} dB; the autoencoder alone, which is the bound:
-{manifest["mean_vae_psnr"]:.2f} dB.
+Mean reconstruction PSNR {decibels(manifest["mean_reconstruction_psnr"])}; the autoencoder alone, which is the bound:
+{decibels(manifest["mean_vae_psnr"])}.
 
 ## Files
 

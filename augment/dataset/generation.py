@@ -17,16 +17,24 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from augment.ledger.plan import Plan, digest_of
 from augment.ledger.staging import FOLDER, Staging
 from augment.storage.store import Store
+from augment.types import UnitReport
 
+MANIFEST_FORMAT = 2
 FOLDERS = ("shards", "rejected", "index")
 _DIGITS = 12  # of a hash in a name
 _SERIES = {"shards": "train", "rejected": "rejected"}
 _GENERATION = re.compile(r"(?:shards/train-|rejected/rejected-|index/)([0-9a-f]{12}(?:r\d+)?)[-.]")
+# Earlier releases had no generation in the names of shards.
+_OWN = re.compile(
+    r"(?:shards/train|rejected/rejected)(?:-[0-9a-f]{12}(?:r\d+)?)?-\d{6}(?:\.tar|_stats\.json)"
+    r"|index/[0-9a-f]{12}(?:r\d+)?\.parquet"
+)
 _REMOVING = re.compile(rf"{FOLDER}/removing-\d+\.json")
 
 
@@ -55,9 +63,43 @@ def read_manifest(store: Store) -> dict[str, Any] | None:
     return dict(manifest)
 
 
+def inputs_of(
+    plan: Plan, reports: Iterable[UnitReport], judge_settings: Mapping[str, Any], limits: Mapping[str, int]
+) -> str:
+    """Return the hash of all that a dataset is made from.
+
+    Args:
+        plan: of the dataset.
+        reports: of all its units, in the order of the plan.
+        judge_settings: what the verdicts depend on, as JSON.
+        limits: of the shards, by name.
+    """
+    parts = [report.sha256 for report in reports]
+    return digest_of([MANIFEST_FORMAT, plan.digest, parts, dict(judge_settings), dict(limits)])
+
+
+def is_made_from(manifest: Mapping[str, Any], plan: Plan, reports: Sequence[UnitReport]) -> bool:
+    """Return whether a manifest is that of a plan whose units are all done, and of the parts that are committed now.
+
+    Args:
+        manifest: those of earlier releases say nothing of the limits of their shards; the parts of these are believed.
+        plan: of the folder.
+        reports: as for `inputs_of`.
+    """
+    if manifest.get("plan") != plan.digest or len(reports) < plan.units:
+        return False
+    limits = manifest.get("limits")
+    return limits is None or manifest.get("inputs") == inputs_of(plan, reports, manifest.get("filters", {}), limits)
+
+
 def published_files(store: Store) -> dict[str, int]:
     """Return names and sizes of all files in the folders of shards and indexes, whatever generation they are of."""
     return {name: size for folder in FOLDERS for name, size in store.list(folder).items()}
+
+
+def left_over(store: Store, manifest: Mapping[str, Any]) -> list[str]:
+    """Return the names of the files of other generations than that of a manifest; nothing that no run can have made."""
+    return [name for name in published_files(store) if name not in manifest["files"] and _OWN.fullmatch(name)]
 
 
 def free_generation(store: Store, inputs: str) -> str:

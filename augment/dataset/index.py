@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from augment.dataset.record import SCORE_FIELDS, EditRecord
+from augment.storage.parquet import open_parquet, parquet_batches, read_parquet
 from augment.storage.tar import naming
 from augment.types import EditStatus
 
@@ -71,21 +72,21 @@ class IndexWriter:
 
 def read_index(source: Path | BinaryIO, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
     """Yield the rows of an index, in plan order. Raises OSError or ValueError if it is damaged or lacks a column."""
-    file = pq.ParquetFile(source)
+    file = open_parquet(source)
     if lacking := set(columns or ()) - set(file.schema_arrow.names):
         raise ValueError(f"it has no column {', '.join(sorted(lacking))}")
-    for batch in file.iter_batches(columns=columns):
+    for batch in parquet_batches(file, columns):
         yield from batch.to_pylist()
 
 
 def read_columns(source: Path | BinaryIO, columns: list[str]) -> pa.Table:
     """Return whole columns of an index, in plan order, for arithmetic."""
-    return pq.read_table(source, columns=columns)
+    return read_parquet(source, columns)
 
 
 def read_rows(source: Path | BinaryIO, keys: Collection[str]) -> dict[str, dict[str, Any]]:
     """Return the rows of some edits, by key."""
     if not keys:  # pyarrow has no type for the values of an empty set
         return {}
-    rows: list[dict[str, Any]] = pq.read_table(source, filters=[("key", "in", list(keys))]).to_pylist()
+    rows: list[dict[str, Any]] = read_parquet(source, filters=[("key", "in", list(keys))]).to_pylist()
     return {row["key"]: row for row in rows}

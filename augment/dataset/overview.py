@@ -25,6 +25,7 @@ from augment.inputs.readers import read_bytes
 from augment.ledger.ledger import Ledger
 from augment.report.contact_sheet import Tile, contact_sheet
 from augment.report.html import Histogram, html_report
+from augment.report.outcome import decibels
 from augment.seeding import spread
 from augment.storage.store import Store
 from augment.storage.tar import iter_tar, write_tar
@@ -50,8 +51,8 @@ def overview(ledger: Ledger, manifest: Mapping[str, Any], locators: Mapping[str,
     sheet = contact_sheet(
         rows,
         f"{manifest['planned']} planned = {manifest['accepted']} accepted + {manifest['rejected']} rejected "
-        f"+ {manifest['failed']} failed; reconstruction {manifest['mean_reconstruction_psnr']:.2f} dB, "
-        f"VAE {manifest['mean_vae_psnr']:.2f} dB",
+        f"+ {manifest['failed']} failed; reconstruction {decibels(manifest['mean_reconstruction_psnr'])}, "
+        f"VAE {decibels(manifest['mean_vae_psnr'])}",
     )
     with ledger.store.open(index_of(manifest)) as file:
         columns = read_columns(file, ["status", "reconstruction_psnr", "vae_psnr", "label_probability"])

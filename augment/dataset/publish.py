@@ -14,6 +14,7 @@ see `augment.ledger.staging` and `augment.dataset.generation`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,16 +24,18 @@ from augment.dataset.card import dataset_card
 from augment.dataset.generation import (
     free_generation,
     index_of,
+    inputs_of,
+    left_over,
     published_files,
     read_manifest,
     remove_others,
 )
 from augment.dataset.parts import scan_parts
 from augment.dataset.processes import Processes, process_count
-from augment.dataset.shards import MANIFEST_FORMAT, DatasetBuilder, Judge, ShardLimits, json_bytes
+from augment.dataset.shards import DatasetBuilder, Judge, ShardLimits, json_bytes
 from augment.errors import OutputError
 from augment.ledger.ledger import Ledger
-from augment.ledger.plan import Plan, digest_of
+from augment.ledger.plan import Plan
 from augment.storage.store import Store
 from augment.types import UnitReport
 
@@ -75,8 +78,11 @@ def publish(
     derived: Derived = Derived(),
     check_hashes: bool = False,
     processes: int | None = None,
+    done: Mapping[str, UnitReport] | None = None,
 ) -> Published:
     """Publish the dataset of a folder whose units are all committed; call it under the ledger's lock.
+
+    Commits and parts stay as they are.
 
     Args:
         judge: the function from an edit's scores, by name, to its verdict.
@@ -84,31 +90,34 @@ def publish(
         derived: files that others make from the dataset; made anew with it.
         check_hashes: also publish anew if a published file has other bytes than its sha256 says; reads all of them.
         processes: that share the work; as many as there are cores, if there is much of it. The bytes are the same.
+        done: the reports of all units that are done, by id; read from the folder if not given.
 
     Raises:
-        OutputError: if there is no plan, units are not done, a part is damaged, or another driver has taken over.
+        OutputError: if there is no plan, units are not done, a part is missing or damaged, or another driver has taken
+            over.
     """
     plan = ledger.read_plan()
     if plan is None:
         raise OutputError(f"{ledger.store} has no plan/plan.json: it is no output folder of `augment expand`.")
-    done = ledger.recover()  # again: a worker that outlived its driver may have written since
+    done = ledger.finished() if done is None else done
     ordered = [done[unit_id] for unit_id in plan.unit_ids if unit_id in done]
     if missing := plan.units - len(ordered):
         raise OutputError(
             f"{ledger.store}: {missing} of {plan.units} units are not done. Run `augment expand` to go on."
         )
-    parts = [r.sha256 for r in ordered]
-    inputs = digest_of([MANIFEST_FORMAT, plan.digest, parts, dict(judge_settings), limits.model_dump()])
+    inputs = inputs_of(plan, ordered, judge_settings, limits.model_dump())
     store, staging = ledger.store, ledger.staging
+    store.sweep(ledger.confirm_lock)
     manifest, changed = read_manifest(store), False
     if manifest is None or manifest.get("inputs") != inputs or not _is_whole(store, manifest, check_hashes):
         staging.clear()
         count = processes or process_count(sum(store.list("parts").values()))
-        manifest, changed = _built(ledger, plan, ordered, judge, dict(judge_settings), limits, inputs, count), True
-        staging.write("manifest.json", json_bytes(manifest))  # may raise, so before anything is in place
+        data = json_bytes(_built(ledger, plan, ordered, judge, dict(judge_settings), limits, inputs, count))
+        manifest, changed = json.loads(data), True  # in the order of the file, as whoever goes on from here reads it
+        staging.write("manifest.json", data)  # may raise, so before anything is in place
         staging.put_in_place(manifest["files"])
         staging.put_in_place(["manifest.json"])
-    others = published_files(store).keys() - manifest["files"].keys()
+    others = left_over(store, manifest)
     if changed or others or not _has_derived(store, manifest, derived, check_hashes):
         _put_derived(ledger, manifest, derived)
         changed = True

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from augment.dataset.assembly import EXTRA_SCORES, PartScan, PlacedSample, ScannedEdit, write_shard
-from augment.dataset.generation import index_name, shard_name
+from augment.dataset.generation import MANIFEST_FORMAT, index_name, shard_name
 from augment.dataset.index import IndexWriter
 from augment.dataset.parts import LocalPart
 from augment.dataset.processes import Processes, Run
@@ -23,7 +23,6 @@ from augment.ledger.staging import Staging
 from augment.storage.tar import sha256_file
 from augment.types import EditStatus, UnitReport, Verdict
 
-MANIFEST_FORMAT = 2
 Judge = Callable[[Mapping[str, float]], Verdict]
 Entry = dict[str, Any]  # of the manifest, for one file
 
@@ -100,7 +99,8 @@ class DatasetBuilder:
     def __init__(
         self, staging: Staging, processes: Processes, scratch: Path, generation: str, limits: ShardLimits
     ) -> None:
-        self.staging, self.processes, self.scratch, self.generation = staging, processes, scratch, generation
+        self.staging, self.processes, self.scratch = staging, processes, scratch
+        self.generation, self.limits = generation, limits
         self.series: dict[EditStatus, _ShardSeries] = {
             EditStatus.ACCEPTED: _ShardSeries("shards", generation, limits, scratch),
             EditStatus.REJECTED: _ShardSeries("rejected", generation, limits, scratch),
@@ -165,6 +165,7 @@ class DatasetBuilder:
             "plan": plan.digest,
             "settings": plan.settings,
             "filters": judge_settings,
+            "limits": self.limits.model_dump(),
             "planned": sum(self.counts.values()),
             **{status.value: self.counts[status] for status in EditStatus},
             "shards": self.series[EditStatus.ACCEPTED].count,
@@ -174,8 +175,8 @@ class DatasetBuilder:
                 for name, counts in sorted(self.by_class.items())
             },
             "inverted": inverted,
-            "mean_reconstruction_psnr": sum(r.psnr_sum for r in reports) / max(1, inverted),
-            "mean_vae_psnr": sum(r.vae_psnr_sum for r in reports) / max(1, inverted),
+            "mean_reconstruction_psnr": sum(r.psnr_sum for r in reports) / inverted if inverted else None,
+            "mean_vae_psnr": sum(r.vae_psnr_sum for r in reports) / inverted if inverted else None,
             "files": dict(sorted(self.files.items())),
         }
 

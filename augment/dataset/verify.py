@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from augment.dataset.card import dataset_card
-from augment.dataset.generation import index_of, read_manifest
+from augment.dataset.generation import index_of, is_made_from, read_manifest
 from augment.dataset.processes import Processes, process_count
 from augment.dataset.publish import CARD, INDEX
 from augment.dataset.verification import Verification
@@ -19,6 +19,7 @@ from augment.dataset.verify_index import check_index, planned_keys
 from augment.dataset.verify_shards import PublishedShards
 from augment.errors import OutputError
 from augment.ledger.ledger import Ledger
+from augment.ledger.plan import Plan
 
 
 def verify(out: Path | str, derived: Sequence[str] = (), processes: int | None = None) -> Verification:
@@ -42,6 +43,8 @@ def verify(out: Path | str, derived: Sequence[str] = (), processes: int | None =
         return result
     if manifest.get("plan") != plan.digest:
         result.problems.append(f"manifest.json is of the plan {manifest.get('plan')}, plan/ is {plan.digest}")
+    else:
+        _check_commits(ledger, plan, manifest, result)
     result.problems += [f"{name}: missing" for name in derived if not ledger.store.exists(name)]
     files = manifest["files"]
     with Processes(processes or process_count(sum(entry["bytes"] for entry in files.values()))) as shared:
@@ -60,6 +63,24 @@ def verify(out: Path | str, derived: Sequence[str] = (), processes: int | None =
         if manifest.get(name) != getattr(result, name):
             result.problems.append(f"manifest.json says {name} {manifest.get(name)}, found {getattr(result, name)}")
     return result
+
+
+def _check_commits(ledger: Ledger, plan: Plan, manifest: Mapping[str, Any], result: Verification) -> None:
+    """Check that the dataset is made of what is committed; a folder without some commits, as an archived one, is not.
+
+    (A picture that was replaced changes parts and no setting.)
+    """
+    try:
+        reports = ledger.committed()
+    except OutputError as error:
+        result.problems.append(str(error))
+        return
+    done = [reports[unit_id] for unit_id in plan.unit_ids if unit_id in reports]
+    if len(done) == plan.units and not is_made_from(manifest, plan, done):
+        result.problems.append(
+            "manifest.json is of an earlier dataset: units of this plan were made again since. Run `augment expand` or "
+            "`augment finalize`"
+        )
 
 
 def _check_copies(ledger: Ledger, manifest: Mapping[str, Any], result: Verification) -> None:

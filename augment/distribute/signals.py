@@ -13,7 +13,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from augment.errors import Interrupted
@@ -78,16 +79,17 @@ class StopRequest:
 
         thread = threading.Thread(target=watch, name="augment-time-limit", daemon=True)
         self._at_work = block
-        thread.start()
         try:
             try:
+                thread.start()  # on a busy machine the time may be over before it returns
                 yield
             finally:
                 ended.set()
         finally:  # the signal may have come between the end of the block and the line above
             ended.set()
             self._at_work = None
-            thread.join()  # afterwards no signal comes
+            if thread.is_alive():  # one that has not begun yet will see that the block has ended
+                thread.join()  # afterwards no signal comes
 
 
 def _end_process(seconds: float) -> None:
@@ -99,6 +101,34 @@ def _end_process(seconds: float) -> None:
     if sys.__stderr__ is not None:
         faulthandler.dump_traceback(sys.__stderr__)
     os._exit(HUNG_EXIT_CODE)
+
+
+@contextlib.contextmanager
+def _alarms_to(ours: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Lead SIGALRM to a function while the block lasts.
+
+    A timer that somebody has set before goes on: its handler is called when it is due, or else, if the block has set
+    another time, right after the block.
+    """
+    theirs = signal.getsignal(signal.SIGALRM)
+    seconds, interval = signal.getitimer(signal.ITIMER_REAL)
+    due, was_called = time.monotonic() + (seconds or math.inf), False
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        nonlocal was_called
+        ours(signum, frame)
+        if time.monotonic() >= due and callable(theirs) and not was_called:
+            was_called = True
+            theirs(signum, frame)
+
+    signal.signal(signal.SIGALRM, handle)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, theirs or signal.SIG_DFL)
+        if seconds and not was_called:
+            signal.setitimer(signal.ITIMER_REAL, max(due - time.monotonic(), 1e-3), interval)
 
 
 @contextlib.contextmanager
@@ -115,7 +145,7 @@ def interruptible(drain_seconds: float = 0.0) -> Iterator[StopRequest]:
         yield stop  # Python delivers signals to the main thread only
         return
     handled = (signal.SIGTERM, signal.SIGINT)
-    before = {signum: signal.getsignal(signum) for signum in (*handled, signal.SIGALRM)}
+    before = {signum: signal.getsignal(signum) for signum in handled}
 
     def ask(signum: int, frame: FrameType | None) -> None:
         if stop.requested or not drain_seconds:
@@ -131,17 +161,17 @@ def interruptible(drain_seconds: float = 0.0) -> Iterator[StopRequest]:
         stop.check()
         stop.check_time()
 
-    for signum in handled:
-        signal.signal(signum, ask)
-    signal.signal(signal.SIGALRM, time_is_over)
-    try:
-        yield stop
-        stop.check()  # the block may have ended before it looked at the request
-    except SystemError as error:  # what Ray's native code makes of an exception that is raised while it waits
-        if isinstance(error.__cause__, Interrupted):
-            raise error.__cause__ from None
-        raise
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for signum, handler in before.items():
-            signal.signal(signum, handler or signal.SIG_DFL)
+    with _alarms_to(time_is_over):
+        for signum in handled:
+            signal.signal(signum, ask)
+        try:
+            yield stop
+            stop.check()  # the block may have ended before it looked at the request
+        except SystemError as error:  # what Ray's native code makes of an exception that is raised while it waits
+            if isinstance(error.__cause__, Interrupted):
+                raise error.__cause__ from None
+            raise
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            for signum, handler in before.items():
+                signal.signal(signum, handler or signal.SIG_DFL)

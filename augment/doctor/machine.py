@@ -24,6 +24,12 @@ _NETWORK_DISKS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "lustre", "gpf
 MOUNTS = Path("/proc/self/mountinfo")
 CGROUP = Path("/sys/fs/cgroup")
 SHARED_MEMORY = Path("/dev/shm")
+# Of the two versions of control groups: files with the limit and the use, and the line of memory.stat with those pages
+# of files that are given up when a program needs memory. The use counts them.
+_MEMORY_FILES = (
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
+)
 
 
 def cpus(cgroup: Path = CGROUP) -> Finding:
@@ -45,12 +51,22 @@ def memory(cgroup: Path = CGROUP) -> Finding:
     """Measure the memory that is left, on the machine or in the container."""
     fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
     free = int(fields["MemAvailable"].split()[0]) * 1024
-    with suppress(FileNotFoundError, ValueError):  # the file may say `max`
-        limit = int((cgroup / "memory.max").read_text())
-        free = min(free, limit - int((cgroup / "memory.current").read_text()))
+    for limit, used, cache in _MEMORY_FILES:
+        with suppress(FileNotFoundError, ValueError):  # the file may say `max`
+            most, current = (int((cgroup / name).read_text()) for name in (limit, used))
+            free = min(free, most - max(0, current - _cached((cgroup / limit).with_name("memory.stat"), cache)))
     if free < 4 * GIB:
         return Finding(CheckStatus.WARNING, f"{gib(free)} free", "the demo wants 4 GiB; fewer workers, smaller batches")
     return Finding(CheckStatus.OK, f"{gib(free)} free")
+
+
+def _cached(statistics: Path, name: str) -> int:
+    """Return a number of bytes in a file `memory.stat`; 0 if it is not there."""
+    with suppress(FileNotFoundError):
+        for line in statistics.read_text().splitlines():
+            if line.startswith(f"{name} "):
+                return int(line.split()[1])
+    return 0
 
 
 def disk(folder: Path) -> Finding:

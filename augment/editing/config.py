@@ -54,7 +54,9 @@ class Candidates(BaseModel):
     min_text_alignment: float | None = Field(default=None, ge=-1, le=1, description="cosine: did the edit happen?")
     min_source_similarity: float | None = Field(default=None, ge=-1, le=1, description="cosine: is it that picture?")
     max_evaluations: int | None = Field(
-        default=None, gt=0, description="of the network for sampling one edit, all candidates together; null: all"
+        default=None,
+        gt=0,
+        description="of the network for sampling one edit, all candidates together, its source not counted; null: all",
     )
 
     @model_validator(mode="after")
@@ -207,4 +209,13 @@ def without_choices(editing: EditConfig) -> EditConfig:
     return editing
 
 
+def without_an_object(editing: EditConfig) -> EditConfig:
+    """Return the settings. Raises ValueError if they keep the object of an image, as nothing between two images can."""
+    given = {name: getattr(editing, name) for name in ("preserve", "self_replace_steps", "cross_replace_steps")}
+    if kept := [f"{name}: {value}" for name, value in given.items() if value not in ("none", 0.0)]:
+        raise ValueError(f"{', '.join(kept)} keeps the object of one image, and a pair has two; leave it out")
+    return editing
+
+
 PlainEditConfig = Annotated[EditConfig, AfterValidator(without_choices)]  # of what makes edits one by one setting
+PairEditConfig = Annotated[PlainEditConfig, AfterValidator(without_an_object)]  # of what is between two images

@@ -32,7 +32,8 @@ class EditResult:
         vae_psnr: PSNR of the autoencoder's own round trip, dB: the bound on `psnr`.
         residual: largest over the steps, RMS.
         iterations: solver iterations over all steps.
-        evaluations: network evaluations of the inversion, a backward pass counted as one.
+        evaluations: of the network for the inversion and the adjustment before it, a backward pass counted as one;
+            the reconstruction and the edits are not among them.
         status: name of the worst `Status` over the steps.
     """
 

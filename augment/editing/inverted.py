@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from augment.diffusion import Schedule, sample, seeded_noise, step_noise
+from augment.diffusion import Schedule, sample, step_noise
+from augment.editing.adjustment import adjust_to_prompt
 from augment.editing.config import EditConfig, Setting
 from augment.editing.preserve.hints import ObjectHints
 from augment.editing.preserve.prompt_to_prompt import attending_like_sources
@@ -18,7 +19,6 @@ from augment.errors import ModelError
 from augment.inversion import Inversion, invert, make_solver
 from augment.models.attention import AttentionWatch
 from augment.models.interface import ImageSize, LatentDiffusion, PromptEmbeds
-from augment.seeding import seed_for
 
 
 def full_schedule(model: LatentDiffusion, config: EditConfig, image_size: ImageSize | None = None) -> Schedule:
@@ -239,6 +239,8 @@ def invert_latents(
 ) -> Inversion:
     """Invert latents over the config's share of the schedule, adjusted to the prompt first if the config asks for it.
 
+    The evaluations, calls and rows of the network that are returned include the adjustment's.
+
     Args:
         source: prompts that describe the images, embedded.
         seeds: one per image, of the noise of samplers that add some, and of the adjustment.
@@ -246,10 +248,13 @@ def invert_latents(
         watch: gathers attention while inverting.
         trajectory_dtype: in which to keep the latents between the steps; None keeps none.
     """
+    spent = 0  # evaluations of the adjustment, for each image
     if config.adjustment_strength:
-        latents = adjust_to_prompt(model, latents, source, seeds, full.last_part(config.adjustment_strength))
+        adjustment = full.last_part(config.adjustment_strength)
+        latents = adjust_to_prompt(model, latents, source, seeds, adjustment)
+        spent = len(adjustment) * model.denoiser(source).evaluations
     schedule = full.last_part(config.strength)
-    return invert(
+    inversion = invert(
         model.denoiser(source, config.inversion_guidance_scale, watch),
         latents,
         schedule,
@@ -260,31 +265,9 @@ def invert_latents(
         match_noise=config.match_noise,
         trajectory_dtype=trajectory_dtype,
     )
-
-
-def adjust_to_prompt(
-    model: LatentDiffusion,
-    latents: Float[Tensor, "B C H W"],
-    source: PromptEmbeds,
-    seeds: Sequence[int],
-    schedule: Schedule,
-) -> Float[Tensor, "B C H W"]:
-    """Return latents after a short image-to-image under the source prompt.
-
-    This is prompt-aware adjustment (Samuel et al. 2025): the latents move a little towards what the model would draw
-    for the prompt; they are no longer quite the image.
-
-    Args:
-        seeds: one per image, of the noise that is added and removed.
-        schedule: the steps that are redone.
-
-    Raises:
-        ValueError: if there is not one seed for each image.
-    """
-    if len(seeds) != len(latents):
-        raise ValueError(f"adjustment_strength needs one seed per image: {len(latents)} images, {len(seeds)} seeds")
-    fresh = seeded_noise(tuple(latents.shape[1:]), [seed_for("adjustment", s) for s in seeds]).to(latents.device)
-    noisy = schedule.start.signal * latents + schedule.start.noise * fresh
-    # Seeds of its own: the noise that the inversion draws must know nothing of the latents.
-    noise = step_noise(schedule, latents, [seed_for("adjustment steps", s) for s in seeds])
-    return sample(model.denoiser(source), noisy, schedule, noise=noise)
+    return replace(
+        inversion,
+        forward=inversion.forward + spent,
+        calls=inversion.calls + spent,
+        rows=inversion.rows + spent * len(latents),
+    )

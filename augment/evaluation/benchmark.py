@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import platform
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -19,10 +18,10 @@ from augment.evaluation.instance import InstanceSection, check_instance, measure
 from augment.evaluation.instance_scores import prepare_judges
 from augment.evaluation.plots import plots
 from augment.evaluation.sweep import InversionSection, measure_section
-from augment.evaluation.tables import csv_table
+from augment.evaluation.tables import csv_table, with_nulls
 from augment.evaluation.throughput import ThroughputSection, measure_throughput, throughput_schedule
 from augment.models.clip import load_clip
-from augment.models.config import ModelConfig
+from augment.models.config import ModelConfig, pinned
 from augment.models.load import load_model
 from augment.models.text_readers import model_readers
 from augment.prompts.lengths import cut_among
@@ -73,6 +72,7 @@ def run_benchmark(config: BenchmarkConfig, out: Path) -> dict[str, Any]:
         ModelError: if the model cannot be loaded, or cannot run a row; before anything is measured.
         FileNotFoundError: if the instance table is asked for and there is no emoji font.
     """
+    config = config.model_copy(update={"model": pinned(config.model)})
     pictures = load_split(config.split, config.num_images)
     _warn_of_cut_captions(config, pictures)
     model = load_model(config.model)
@@ -131,20 +131,11 @@ def _write(report: dict[str, Any], out: Path) -> None:
     """Write the report, its tables and its plots to a folder."""
     out.mkdir(parents=True, exist_ok=True)
     # The figures first: what took an hour to measure is not lost to a plot.
-    figures = json.dumps(_with_nulls(report), indent=2, allow_nan=False)
-    write_bytes_atomic(out / "report.json", (figures + "\n").encode())
+    figures = with_nulls(report)
+    write_bytes_atomic(out / "report.json", (json.dumps(figures, indent=2, allow_nan=False) + "\n").encode())
     for key, file in TABLES.items():
-        if report.get(key):
-            write_bytes_atomic(out / file, csv_table(report[key]).encode())
+        if figures.get(key):
+            write_bytes_atomic(out / file, csv_table(figures[key]).encode())
 
     for name, content in plots(report).items():
         write_bytes_atomic(out / name, content)
-
-
-def _with_nulls(content: Any) -> Any:
-    """Return a report with null for what is no number, which JSON has no other word for: of a picture that was lost."""
-    if isinstance(content, dict):
-        return {key: _with_nulls(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_with_nulls(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from augment.editing import EditConfig
 from augment.editing.config import PlainEditConfig
@@ -61,6 +61,15 @@ class EditingSection(BaseModel):
     )
     methods: tuple[EditingMethod, ...] = Field(min_length=1, description="solvers with their iteration limits")
     image_to_image: tuple[FreshNoise, ...] = Field(default=(FreshNoise(),), description="rows without inversion")
+
+    @model_validator(mode="after")
+    def _has_no_masks(self) -> Self:
+        if self.settings.preserve == "mask":
+            raise ValueError(
+                "settings.preserve: mask needs a mask of every picture, and the shipped splits have none; take "
+                "attention or difference, or the section `instance`, whose scenes have the true ones"
+            )
+        return self
 
 
 def check_editing(model: LatentDiffusion, section: EditingSection) -> None:

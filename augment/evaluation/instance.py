@@ -6,7 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from augment.editing.config import PlainEditConfig, Preserve
 from augment.editing.inverted import checked_schedule
 from augment.editing.preserve.blend import share_of_steps
 from augment.evaluation.instance_scores import InstanceScores, Judges, score_instances
-from augment.evaluation.pool import InversionMethod
+from augment.inversion.settings import SolverSettings, Stop, WarmStart
 from augment.models.interface import LatentDiffusion
 from augment.seeding import seed_for
 from augment.tiny.captions import ANYTHING
@@ -26,6 +26,10 @@ from augment.tiny.instance_tracks import TRACKS, Track, TrackName, make_track
 from augment.tiny.recognise import round_trip
 from augment.tiny.world import object_mask
 
+Share = Annotated[float, Field(gt=0, le=1)]
+ShareOrNone = Annotated[float, Field(ge=0, le=1)]
+Scale = Annotated[float, Field(ge=1)]
+KEPT = ("inversion_guidance_scale", "adjustment_strength", "preserve", "self_replace_steps", "cross_replace_steps")
 LEADS = ("displacement_px", "object_kept", "flip_kept", "mask_iou", "appearance_change")
 
 
@@ -34,8 +38,8 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    strengths: tuple[float, ...] = Field(default=(), description="shares of the schedule; empty: the section's")
-    guidance_scales: tuple[float, ...] = Field(default=(), description="of the edit; empty: the section's")
+    strengths: tuple[Share, ...] = Field(default=(), description="shares of the schedule; empty: the section's")
+    guidance_scales: tuple[Scale, ...] = Field(default=(), description="of the edit; empty: the section's")
 
     def variants(self, settings: EditConfig) -> Iterator[EditConfig]:
         """Return the section's settings with each combination in their place."""
@@ -44,16 +48,33 @@ class Settings(BaseModel):
             yield EditConfig(**settings.model_dump() | {"strength": strength, "guidance_scale": scale})
 
 
-class InstanceMethod(Settings, InversionMethod):
-    """Edits by inversion."""
+class InstanceMethod(Settings):
+    """Edits by inversion: each mode that preserves with each share of replaced steps, at each strength and scale."""
 
-    inversion_guidance_scale: float = Field(default=1.0, ge=1, description="guidance while inverting")
+    solver: SolverSettings = Field(description="`name`, and settings")
+    warm_start: WarmStart | None = Field(default=None, description="first guess; null: the section's")
+    stop: Stop | None = Field(default=None, description="iteration limits and tolerance; null: the section's")
+    inversion_guidance_scale: Scale | None = Field(
+        default=None, description="guidance while inverting; null: the section's"
+    )
     preserve: tuple[Preserve, ...] = Field(
-        default=("none",), min_length=1, description="modes, each a row; `mask` gets the true one, which no user has"
+        default=(), description="modes; `mask` gets the true one, which no user has; empty: the section's"
     )
-    self_replace_steps: tuple[float, ...] = Field(
-        default=(0.0,), min_length=1, description="shares of the steps, each combined with each mode"
+    self_replace_steps: tuple[ShareOrNone, ...] = Field(
+        default=(), description="shares of the steps; empty: the section's"
     )
+
+    def variants(self, settings: EditConfig) -> Iterator[EditConfig]:
+        """Return the section's settings with this row's own, and each combination, in their place."""
+        names = ("solver", "warm_start", "stop", "inversion_guidance_scale")
+        own = {name: value for name in names if (value := getattr(self, name)) is not None}
+        modes, shares = self.preserve or (settings.preserve,), self.self_replace_steps or (settings.self_replace_steps,)
+        for config in super().variants(settings):
+            for mode, share in itertools.product(modes, shares):
+                kept: dict[str, Any] = {"preserve": mode, "self_replace_steps": share}
+                if mode == "none":
+                    kept["object_guidance_scale"] = None  # it needs the mask of a mode
+                yield config.model_copy(update=own | kept)
 
 
 class InstanceFreshNoise(Settings):
@@ -77,7 +98,7 @@ class InstanceSection(BaseModel):
 
 @dataclass(frozen=True)
 class _Row:
-    """What a row says about itself, how it edits images [B, 3, 64, 64], and whom its lead is measured over."""
+    """What a row says about itself, and how it edits images [B, 3, 64, 64] and at how many evaluations for each."""
 
     about: dict[str, Any]
     make: Callable[[Track, slice], tuple[Tensor, float]]
@@ -118,7 +139,7 @@ def measure_instance(
                 evaluations.append(cost * len(pictures))
             seconds = time.perf_counter() - began
             scores = score_instances(track, torch.cat(parts), judges)
-            about = {"track": name, **row.about, "n": len(track)}
+            about = {"track": name, **row.about, "n": len(track), "lost": scores.lost}
             about |= {"evaluations_per_edit": sum(evaluations) / len(track), "seconds_per_edit": seconds / len(track)}
             for measure, estimate in scores.estimates().items():
                 about |= estimate.named(measure)
@@ -134,23 +155,14 @@ def _rows(model: LatentDiffusion, section: InstanceSection) -> Iterator[_Row]:
     yield _Row({"method": "round_trip"}, lambda track, chunk: (round_trip(model, track.images[chunk]), 0.0))
     for method in section.methods:
         for config in method.variants(section.settings):
-            of_method = {
-                "solver": method.solver,
-                "warm_start": method.warm_start,
-                "stop": method.stop,
-                "inversion_guidance_scale": method.inversion_guidance_scale,
-            }
-            full = config.model_copy(update=of_method)
             about = {
-                "method": method.solver.name,
-                "solver": {"name": method.solver.name, **method.settings},
-                "warm_start": method.warm_start,
-                "stop": method.stop.model_dump(),
-                "inversion_guidance_scale": method.inversion_guidance_scale,
+                "method": config.solver.name,
+                "solver": {"name": config.solver.name, **config.solver.model_dump(exclude_defaults=True)},
+                "warm_start": config.warm_start,
+                "stop": config.stop.model_dump(),
             }
-            for mode, replaced in itertools.product(method.preserve, method.self_replace_steps):
-                kept = {"preserve": mode, "self_replace_steps": replaced}
-                yield _Row(about | _settings(config) | kept, _inverting(model, full.model_copy(update=kept)))
+            about |= config.model_dump(include=set(KEPT)) | _settings(config)
+            yield _Row(about, _inverting(model, config))
     for fresh in section.image_to_image:
         for config in fresh.variants(section.settings):
             yield _Row({"method": "image_to_image"} | _settings(config), _fresh(model, config))
@@ -163,17 +175,32 @@ def _settings(config: EditConfig) -> dict[str, Any]:
     return {"strength": config.strength, "guidance_scale": config.guidance_scale}
 
 
-def _sampled(model: LatentDiffusion, config: EditConfig) -> float:
-    """Return the evaluations of sampling one edit, those of its source beside it included."""
-    steps = len(checked_schedule(model, config, "instance.settings").last_part(config.strength))
-    strongest = config.strongest_guidance(config.guidance_scale)
-    beside = share_of_steps(steps, max(config.self_replace_steps, config.cross_replace_steps))
-    beside += int(config.preserve == "difference") * 2  # of its source, and its own without guidance
-    return float(steps * model.denoiser(model.embed([""]), strongest).evaluations + beside)
+def _cost_of_sampling(model: LatentDiffusion, config: EditConfig) -> float:
+    """Return the evaluations of sampling one picture."""
+    return float(_num_steps(model, config) * _evaluations(model, config.guidance_scale))
+
+
+def _cost_of_editing(model: LatentDiffusion, config: EditConfig) -> float:
+    """Return the evaluations of sampling one edit of inverted pictures, those of its source beside it included."""
+    steps = _num_steps(model, config)
+    of_edit = steps * _evaluations(model, config.strongest_guidance(config.guidance_scale))
+    replaced = share_of_steps(steps, max(config.self_replace_steps, config.cross_replace_steps))
+    of_source = replaced * _evaluations(model, config.inversion_guidance_scale)
+    of_mask = 2 if config.preserve == "difference" else 0  # source and edit, both without guidance
+    return float(of_edit + of_source + of_mask)
+
+
+def _num_steps(model: LatentDiffusion, config: EditConfig) -> int:
+    return len(checked_schedule(model, config, "instance.settings").last_part(config.strength))
+
+
+def _evaluations(model: LatentDiffusion, guidance_scale: float) -> int:
+    """Return how often the network is evaluated for each picture in one step."""
+    return model.denoiser(model.embed([""]), guidance_scale).evaluations
 
 
 def _inverting(model: LatentDiffusion, config: EditConfig) -> Callable[[Track, slice], tuple[Tensor, float]]:
-    cost = _sampled(model, config)
+    cost = _cost_of_editing(model, config)
 
     def make(track: Track, chunk: slice) -> tuple[Tensor, float]:
         wanted = [[prompt] for prompt in track.target_prompts[chunk]]
@@ -197,7 +224,7 @@ def _inverting(model: LatentDiffusion, config: EditConfig) -> Callable[[Track, s
 
 
 def _fresh(model: LatentDiffusion, config: EditConfig) -> Callable[[Track, slice], tuple[Tensor, float]]:
-    cost = _sampled(model, config)
+    cost = _cost_of_sampling(model, config)
 
     def make(track: Track, chunk: slice) -> tuple[Tensor, float]:
         prompts = track.target_prompts[chunk]
@@ -207,7 +234,7 @@ def _fresh(model: LatentDiffusion, config: EditConfig) -> Callable[[Track, slice
 
 
 def _from_noise(model: LatentDiffusion, config: EditConfig) -> Callable[[Track, slice], tuple[Tensor, float]]:
-    cost = _sampled(model, config)
+    cost = _cost_of_sampling(model, config)
 
     def make(track: Track, chunk: slice) -> tuple[Tensor, float]:
         return text_to_image(model, track.target_prompts[chunk], _seeds(track, chunk), config), cost
@@ -221,14 +248,11 @@ def _seeds(track: Track, chunk: slice) -> list[int]:
 
 def _leads(scored: list[tuple[dict[str, Any], InstanceScores]]) -> list[dict[str, Any]]:
     """Return, for every edited row, its lead over image to image and over plain DDIM inversion, at each strength."""
-    of_method = ("method", "solver", "warm_start", "stop", "preserve", "self_replace_steps")
-    own = ("track", *of_method, "strength", "guidance_scale")
+    own = ("track", "method", "solver", "warm_start", "stop", *KEPT, "strength", "guidance_scale")
     leads = []
     for about, scores in scored:
         for against, reference in scored:
-            is_ddim = against["method"] == "ddim" and against["warm_start"] == "none"
-            is_plain = is_ddim and against["preserve"] == "none" and not against["self_replace_steps"]
-            is_reference = is_plain or against["method"] == "image_to_image"
+            is_reference = _is_plain_ddim(against) or against["method"] == "image_to_image"
             if against is about or not is_reference or about.get("guidance_scale") != against["guidance_scale"]:
                 continue
             for measure in LEADS:
@@ -238,3 +262,13 @@ def _leads(scored: list[tuple[dict[str, Any], InstanceScores]]) -> list[dict[str
                 over = {"over": against["method"], "over_strength": against["strength"], "measure": measure}
                 leads.append(what | over | lead.named("lead"))
     return leads
+
+
+def _is_plain_ddim(about: dict[str, Any]) -> bool:
+    """Return whether a row is DDIM inversion as published: from z', without guidance, with nothing put back."""
+    changes = ("adjustment_strength", "self_replace_steps", "cross_replace_steps")
+    return (
+        (about["method"], about.get("warm_start"), about.get("preserve")) == ("ddim", "none", "none")
+        and about["inversion_guidance_scale"] == 1.0
+        and not any(about[name] for name in changes)
+    )

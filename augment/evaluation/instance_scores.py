@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from augment.scoring.intervals import Estimate, mean_of, share_of
-from augment.tiny.evaluate import load_judge
+from augment.tiny.evaluate import load_judge, lost_among
 from augment.tiny.instance import InstanceReader, Instances, has_sides, train_reader, true_instances
 from augment.tiny.instance_tracks import Track
 from augment.tiny.recognise import edge_energy, train_recogniser
@@ -27,6 +28,7 @@ MEANS = (
     "companion_change",
     "outside_change",
 )
+_NOT_KNOWN = Estimate(math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,10 @@ def prepare_judges(folder: Path) -> Judges:
 class InstanceScores:
     """What is measured of N edits: name -> N numbers, NaN where the question does not arise.
 
+    An edit with a pixel that is no number is lost: it shows, keeps and reaches nothing, so its shares are 0, and what
+    would be measured of it is infinite. The mean is then not known: that of the edits that are left would say nothing
+    of those that went wrong.
+
     Shares are 0 or 1: `target_reached` (the target's background, or condition, is seen), `object_kept`, `flip_kept`
     (the object looks the way it did; only for objects that look different in a mirror), `rest_kept` (the condition, or
     for a change of condition the background, is as before).
@@ -78,32 +84,39 @@ class InstanceScores:
 
     Attributes:
         values: the above.
-        sharpness: edge energy of all edits over that of the ideal ones.
+        sharpness: edge energy of all edits over that of the ideal ones; NaN if one is lost.
+        lost: edits that are lost.
     """
 
     values: dict[str, np.ndarray]
     sharpness: float
+    lost: int = 0
 
     def estimates(self) -> dict[str, Estimate]:
-        """Return what was asked, with 95 % intervals."""
+        """Return what was asked, with 95 % intervals; NaN for a mean with a lost edit."""
         known = {name: v[~np.isnan(v)] for name, v in self.values.items()}
         shares = {name: share_of((known[name] > 0.5).tolist()) for name in SHARES if len(known[name]) > 1}
-        means = {name: mean_of(known[name].tolist()) for name in MEANS if len(known[name]) > 1}
+        means = {name: _mean_if_finite(known[name]) for name in MEANS if len(known[name]) > 1}
         return shares | means
 
     def lead_over(self, other: InstanceScores, name: str) -> Estimate | None:
         """Return the mean difference of a measure, this minus the other, over the scenes, with its interval.
 
-        None if fewer than two scenes have it.
+        None if fewer than two scenes have it; NaN for a mean with a lost edit.
         """
-        difference = self.values[name] - other.values[name]
-        known = difference[~np.isnan(difference)].tolist()
-        return mean_of(known) if len(known) > 1 else None
+        pairs = np.stack([self.values[name], other.values[name]])
+        pairs = pairs[:, ~np.isnan(pairs).any(axis=0)]
+        if pairs.shape[1] < 2:
+            return None
+        return mean_of((pairs[0] - pairs[1]).tolist()) if np.isfinite(pairs).all() else _NOT_KNOWN
 
 
 @torch.no_grad()
 def score_instances(track: Track, edits: Tensor, judges: Judges) -> InstanceScores:
     """Compare edits [N, 3, 64, 64] in -1..1, one per scene of the track, with what the scenes say."""
+    lost = lost_among(edits)
+    sharpness = edge_energy(edits) / edge_energy(track.ideals) if not lost.any() else math.nan
+    edits = torch.where(lost.view(-1, 1, 1, 1), 0.0, edits)  # the judges answer for any numbers; see `_without`
     sides = np.array([has_sides(scene.object) for scene in track.sources])
     of_reader = differences(true_instances(track.sources), judges.reader.read(edits))
     changed, rest = ("condition", "background") if track.name == "condition" else ("background", "condition")
@@ -121,9 +134,19 @@ def score_instances(track: Track, edits: Tensor, judges: Judges) -> InstanceScor
         "outside_change": _mean_within((edits - track.images).abs().mean(dim=1) / 2, 1 - inside).numpy(),
     }
     return InstanceScores(
-        {name: np.asarray(v, np.float64) for name, v in values.items()},
-        edge_energy(edits) / edge_energy(track.ideals),
+        {name: _without(np.asarray(v, np.float64), lost.numpy(), name) for name, v in values.items()},
+        sharpness,
+        int(lost.sum()),
     )
+
+
+def _without(values: np.ndarray, lost: np.ndarray, name: str) -> np.ndarray:
+    """Return the values of a measure, for lost edits 0 or infinite, where the question arises."""
+    return np.where(lost & ~np.isnan(values), 0.0 if name in SHARES else np.inf, values)
+
+
+def _mean_if_finite(values: np.ndarray) -> Estimate:
+    return mean_of(values.tolist()) if np.isfinite(values).all() else _NOT_KNOWN
 
 
 def differences(truth: Instances, seen: Instances) -> dict[str, np.ndarray]:

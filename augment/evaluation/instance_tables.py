@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from augment.evaluation.page_tables import markdown
-from augment.evaluation.tables import kept_words
+from augment.evaluation.tables import NOT_KNOWN, figure, is_known, kept_words, lost_words
+from augment.inversion.settings import SINGLE_ITERATION
 
 Row = Mapping[str, Any]
 HEAD = ("method", "strength", "target shown", "object kept", "displacement, px")
@@ -30,7 +31,7 @@ def unknown_objects(report: Row) -> list[str]:
 def named_objects(report: Row) -> list[str]:
     """Return how exactly edits keep objects with a word, by method, with 95 % intervals."""
     rows = [r for r in report["instance"] if r["track"] == "named"]
-    cells = [[*_common(r), _share(r, "flip_kept"), f"{r['mask_iou']:.3f}", _evaluations(r)] for r in rows]
+    cells = [[*_common(r), _share(r, "flip_kept"), figure(r["mask_iou"], ".3f"), _evaluations(r)] for r in rows]
     return markdown((*HEAD, "side kept", "outline, IoU", "evaluations per edit"), cells)
 
 
@@ -40,7 +41,7 @@ def tracks(report: Row) -> list[str]:
     for track in dict.fromkeys(r["track"] for r in report["instance"]):
         for r in _chosen(r for r in report["instance"] if r["track"] == track):
             stays = _share(r, "rest_kept") if track == "condition" else ""
-            cells.append([f"`{track}`", *_common(r), f"{r['outside_change']:.3f}", stays])
+            cells.append([f"`{track}`", *_common(r), figure(r["outside_change"], ".3f"), stays])
     return markdown(("track", *HEAD, "change outside the object", "background stays"), cells)
 
 
@@ -59,7 +60,7 @@ def excerpt(report: Row) -> list[str]:
             _name(a) + ("" if a.get("strength") is None else f", strength {a['strength']:g}"),
             _evaluations(a),
             f"{100 * a['target_reached']:.0f} %" if a.get("strength") else "",
-            f"{a['displacement_px']:.2f}",
+            figure(a["displacement_px"], ".2f"),
             f"{100 * b['target_reached']:.0f} %" if b.get("strength") else "",
             _share(b, "object_kept"),
         ]
@@ -75,6 +76,7 @@ def solvers(report: Row) -> list[str]:
     for row in report["instance"]:
         if "solver" in row:
             steps = row["stop"]["max_steps"] if not row["stop"]["tolerance"] else 0
+            steps = 1 if row["method"] in SINGLE_ITERATION else steps
             start = ", from z'" if row["warm_start"] == "none" else ""
             name = f"`{row['method']}`{start}" + (f", {steps} iteration{'s' * (steps > 1)}" if steps else "")
             found.setdefault(name, {})[row["preserve"], row["self_replace_steps"]] = row
@@ -83,7 +85,7 @@ def solvers(report: Row) -> list[str]:
     for name, of_mode in found.items():
         line = [name, _evaluations(of_mode["none", 0.0])]
         for key in modes.values():
-            displacement = f"{of_mode[key]['displacement_px']:.2f}"
+            displacement = figure(of_mode[key]["displacement_px"], ".2f")
             line += [f"{100 * of_mode[key]['target_reached']:.0f} %", displacement]
         cells.append(line)
     return markdown(head, cells)
@@ -100,7 +102,8 @@ def _key(row: Row) -> tuple[Any, ...]:
 
 def _common(row: Row) -> list[str]:
     """Return the cells under `HEAD`."""
-    displacement = f"{row['displacement_px']:.2f} ± {row['displacement_px_high'] - row['displacement_px']:.2f}"
+    value, high = row["displacement_px"], row["displacement_px_high"]
+    displacement = f"{value:.2f} ± {high - value:.2f}" if is_known(value) else NOT_KNOWN
     strength = "" if row.get("strength") is None else f"{row['strength']:g}"
     return [_name(row), strength, _share(row, "target_reached"), _share(row, "object_kept"), displacement]
 
@@ -113,7 +116,9 @@ def _name(row: Row) -> str:
     if row["method"] in (*PLAIN, "text_to_image"):
         return PLAIN.get(row["method"], "text to image")
     start = ", from z'" if row["warm_start"] == "none" else ""
-    return ", ".join([f"`{row['method']}`{start}", *kept_words(row)])
+    guidance = row.get("inversion_guidance_scale", 1.0)
+    guided = [f"guidance {guidance:g} while inverting"] if guidance != 1.0 else []
+    return ", ".join([f"`{row['method']}`{start}", *guided, *kept_words(row), *lost_words(row)])
 
 
 def _share(row: Row, name: str) -> str:

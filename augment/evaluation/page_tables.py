@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from augment.evaluation.tables import editing_name
+from augment.evaluation.tables import editing_name, figure, lost_words
+from augment.inversion.settings import SINGLE_ITERATION
 
 Row = Mapping[str, Any]
 STARTS = ("none", "previous", "extrapolated")
@@ -153,10 +154,12 @@ def guided_inversion(report: Row) -> list[str]:
 
 def _budget(row: Row) -> str:
     """Return a method with its start, if that is z', and its iterations; the default by its tolerance."""
-    if row["tolerance"]:
+    is_single = row["solver"] in SINGLE_ITERATION
+    if row["tolerance"] and not is_single:
         return f"**`{row['solver']}`, the default: tolerance {row['tolerance']:g}**"
     start = ", from z'" if row["warm_start"] == "none" else ""
-    iterations = f"{row['max_steps']} iteration{'s' if row['max_steps'] > 1 else ''}"
+    count = 1 if is_single else row["max_steps"]
+    iterations = f"{count} iteration{'s' if count > 1 else ''}"
     return f"`{row['solver']}`{start}, {iterations}"
 
 
@@ -201,12 +204,12 @@ def _edits(rows: Sequence[Row], *, with_sampler: bool) -> list[str]:
     head = ("method", "guidance", "target background shown", "object kept", "text alignment", "structure distance")
     cells = [
         [
-            _edit_name(r, with_sampler),
+            ", ".join([_edit_name(r, with_sampler), *lost_words(r)]),
             f"{r['guidance_scale']:g}",
             f"{100 * r['background_reached']:.1f} %",
             f"{100 * r['object_kept']:.1f} %",
-            f"{r['text_alignment']:.3f}",
-            f"{r['structure_distance']:.3f}",
+            figure(r["text_alignment"], ".3f"),
+            figure(r["structure_distance"], ".3f"),
             f"{r['evaluations_per_step']:.1f}",
         ]
         for r in rows
@@ -243,6 +246,6 @@ def throughput(report: Row) -> list[str]:
     return markdown((*head, "with blocks recomputed"), cells)
 
 
-def _decibels(value: float) -> str:
-    text = f"{value:.2f}"
+def _decibels(value: float | None) -> str:
+    text = figure(value, ".2f")
     return "0.00" if text == "-0.00" else text

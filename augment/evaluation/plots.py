@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from augment.evaluation.tables import by_schedule, editing_name, method_name
+from augment.inversion.settings import SINGLE_ITERATION
 from augment.report.plot_style import COLOURS, plot_look, rendered_plot
 
 Row = Mapping[str, Any]
@@ -45,7 +46,8 @@ def plots(report: Row) -> dict[str, bytes]:
 
 def family_name(row: Row) -> str:
     """Return the method with its settings, budgets and warm start aside. A tolerance is no fixed budget."""
-    tolerance = {"tolerance": row["tolerance"]} if row.get("tolerance") else {}
+    ends_it = row.get("tolerance") and row["solver"] not in SINGLE_ITERATION
+    tolerance = {"tolerance": row["tolerance"]} if ends_it else {}
     return method_name(row["solver"], {**row["settings"], **tolerance})
 
 

@@ -14,9 +14,10 @@ import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
-from augment.editing.config import PlainEditConfig
+from augment.editing.config import PairEditConfig
 from augment.editing.inverted import checked_schedule
 from augment.errors import InputError
+from augment.evaluation.tables import figure, with_nulls
 from augment.inputs.images import encode_png
 from augment.inputs.tensors import to_pixels
 from augment.models.clip import load_clip
@@ -62,7 +63,7 @@ class RareConfig(BaseModel):
     split: Literal["train", "val", "test"] = Field(default="val", description="where the few real pictures come from")
     images_per_prompt: int = Field(default=4, ge=2, description="pictures of each method at each of the 8 prompts")
     weight: float = Field(default=0.5, ge=0, le=1, description="share of the second picture in the interpolation")
-    generation: PlainEditConfig = Field(description="settings of inversion and sampling, with strength 1")
+    generation: PairEditConfig = Field(description="settings of inversion and sampling, with strength 1")
     device: str = Field(default="cpu", description="`cpu` or `cuda`")
     seed: int = 0
 
@@ -117,7 +118,7 @@ def run_rare_concepts(config: RareConfig, out: Path) -> dict[str, Any]:
         grid.append(_grid_block(real[name], made))
     report["overall"] = [_overall([r for r in report["rows"] if r["method"] == method]) for method in METHODS]
     write_bytes_atomic(out / "rare_concepts.png", encode_png(np.concatenate(grid)))
-    write_bytes_atomic(out / "report.json", (json.dumps(report, indent=2) + "\n").encode())
+    write_bytes_atomic(out / "report.json", (json.dumps(with_nulls(report), indent=2, allow_nan=False) + "\n").encode())
     return report
 
 
@@ -128,7 +129,7 @@ def table_lines(report: dict[str, Any]) -> list[str]:
     titles = " | ".join(name.replace("_", " ") for name in columns)
     lines += ["", f"| class | noise | n | {titles} |", "|---" * (len(columns) + 3) + "|"]
     for row in [*report["rows"], *report["overall"]]:
-        cells = ["-" if row[name] is None else f"{row[name]:.3f}" for name in columns]
+        cells = [figure(row[name], ".3f") for name in columns]
         lines.append(f"| {row.get('class', 'all')} | {row['method']} | {row['n']} | {' | '.join(cells)} |")
     return lines
 

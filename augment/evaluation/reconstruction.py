@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections import Counter
@@ -40,13 +41,14 @@ class InversionRow:
         gap: the autoencoder's own mean PSNR less this one, dB.
         latent_error: |z - z'| / |z| of the latents before and after: an autoencoder that forgives small errors hides
             them from the PSNR.
-        residual: root mean square of z - f(z), the largest over the steps, averaged over the images for which it is
-            finite.
+        residual: root mean square of z - f(z), the largest over the steps, mean over the images; NaN if one was lost.
         error: the same for the quantity that the tolerance is compared with; see `StepEquation.error`.
         z_mean, z_std, z_autocorrelation: figures of the inverted latents: 0, 1 and 0 if they look like noise.
         seconds_per_image, seconds_min, seconds_max: median and range over the repeats, for the inversion alone.
         peak_bytes: memory of inverting one batch, beyond what was there before; see `augment.evaluation.memory`.
         statuses: number of images by the name of their worst status.
+        lost: number of images of which a step has no finite iterate, or whose reconstruction has a pixel that is no
+            number.
     """
 
     model: str
@@ -79,6 +81,7 @@ class InversionRow:
     seconds_max: float
     peak_bytes: int
     statuses: dict[str, int]
+    lost: int
 
     def as_dict(self) -> dict[str, Any]:
         """Return the row for the report, where the limits are fields like the others."""
@@ -130,6 +133,7 @@ def _row(pool: Pool, method: InversionMethod, run: _Run, match_noise: bool) -> I
         float(torch.cat([getattr(i, name) for i in found]).float().mean()) for name in ("forward", "jvp", "vjp")
     )
     statuses = Counter(Status(s).name.lower() for i in found for s in i.status.tolist())
+    residual = torch.cat([i.residual.amax(dim=0) for i in found])
     once_more = partial(method.invert, pool.batches[0], schedule, match_noise=match_noise)
     return InversionRow(
         model=model_label(pool.model),
@@ -152,14 +156,15 @@ def _row(pool: Pool, method: InversionMethod, run: _Run, match_noise: bool) -> I
         psnr_p10=float(quality.quantile(0.1)),
         gap=pool.bound - float(quality.mean()),
         latent_error=float(latent_error.mean()),
-        residual=finite_mean(torch.cat([i.residual.amax(dim=0) for i in found])),
-        error=finite_mean(torch.cat([i.error.amax(dim=0) for i in found])),
+        residual=mean_if_finite(residual),
+        error=mean_if_finite(torch.cat([i.error.amax(dim=0) for i in found])),
         **noise_figures(torch.cat([i.latents for i in found])),
         seconds_per_image=statistics.median(run.seconds),
         seconds_min=min(run.seconds),
         seconds_max=max(run.seconds),
         peak_bytes=peak_bytes(once_more, pool.model.device),
         statuses={status.name.lower(): statuses[status.name.lower()] for status in Status},
+        lost=int((~torch.isfinite(residual).cpu() | ~torch.isfinite(quality)).sum()),
     )
 
 
@@ -172,13 +177,9 @@ def noise_figures(latents: Float[Tensor, "N C H W"]) -> dict[str, float]:
     }
 
 
-def finite_mean(values: Float[Tensor, " N"]) -> float:
-    """Return the mean of what is finite, 0 if nothing is.
-
-    `statuses` counts the images that were lost; JSON has no infinity.
-    """
-    finite = values[torch.isfinite(values)]
-    return float(finite.mean()) if len(finite) else 0.0
+def mean_if_finite(values: Float[Tensor, " N"]) -> float:
+    """Return the mean, NaN if one value is not finite: that of the others would be the better the more are lost."""
+    return float(values.mean()) if bool(torch.isfinite(values).all()) else math.nan
 
 
 def model_label(model: LatentDiffusion) -> str:

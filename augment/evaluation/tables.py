@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
+
+from augment.inversion.settings import SINGLE_ITERATION
 
 Row = Mapping[str, Any]
+NOT_KNOWN = "–"
 
 
 def csv_table(rows: Sequence[Row]) -> str:
@@ -37,6 +41,25 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def with_nulls(content: Any) -> Any:
+    """Return a report with null for what is no number, which JSON has no other word for: of a picture that was lost."""
+    if isinstance(content, dict):
+        return {key: with_nulls(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [with_nulls(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def is_known(value: float | None) -> TypeGuard[float]:
+    """Return whether a figure is a number; those of what was lost are null in a file, and NaN or infinite before."""
+    return value is not None and math.isfinite(value)
+
+
+def figure(value: float | None, form: str, factor: float = 1.0) -> str:
+    """Return a figure in a format such as `.2f`, times a factor; a dash for one that is not known."""
+    return format(value * factor, form) if is_known(value) else NOT_KNOWN
 
 
 def method_name(name: str, settings: Row) -> str:
@@ -79,7 +102,9 @@ def _table(names: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _limits(row: Row) -> str:
-    """Return the iterations of the first inverted step + those of each other, and the tolerance if there is one."""
+    """Return the iterations of the first inverted step + those of each other, and the tolerance if it can end them."""
+    if row["solver"] in SINGLE_ITERATION:
+        return f"1 + 1 × {row['num_steps'] - 1}"
     words = f"{row['first_max_steps'] or row['max_steps']} + {row['max_steps']} × {row['num_steps'] - 1}"
     return f"{words}, tolerance {row['tolerance']:g}" if row["tolerance"] else words
 
@@ -89,16 +114,16 @@ def _reconstruction(name: str, rows: Sequence[Row]) -> list[str]:
     quality = ("below the bound, dB", "latent error", "noise std", "its autocorrelation", "ms per image (range)")
     cells = [
         (
-            f"`{method_name(r['solver'], r['settings'])}`",
+            ", ".join([f"`{method_name(r['solver'], r['settings'])}`", *lost_words(r)]),
             r["warm_start"],
             _limits(r),
             f"{r['evaluations_per_step']:.2f}",
             f"{r['calls'] / r['num_steps']:.2f}",
-            f"{r['psnr']:.2f}",
-            f"{r['gap']:.2f}",
-            f"{100 * r['latent_error']:.1f} %",
-            f"{r['z_std']:.3f}",
-            f"{r['z_autocorrelation']:.3f}",
+            figure(r["psnr"], ".2f"),
+            figure(r["gap"], ".2f"),
+            f"{figure(r['latent_error'], '.1f', 100)} %",
+            figure(r["z_std"], ".3f"),
+            figure(r["z_autocorrelation"], ".3f"),
             f"{1e3 * r['seconds_per_image']:.0f} ({1e3 * r['seconds_min']:.0f}–{1e3 * r['seconds_max']:.0f})",
             f"{r['peak_bytes'] / 1e6:.1f}",
         )
@@ -129,13 +154,13 @@ def _editing(rows: Sequence[Row]) -> list[str]:
     head = ("method", "strength", "guidance", "target background shown", "object kept", "text alignment")
     cells = [
         (
-            f"`{editing_name(r)}`",
+            ", ".join([f"`{editing_name(r)}`", *lost_words(r)]),
             f"{r['strength']:g}",
             f"{r['guidance_scale']:g}",
             f"{100 * r['background_reached']:.1f} %",
             f"{100 * r['object_kept']:.1f} %",
-            f"{r['text_alignment']:.3f}",
-            f"{r['structure_distance']:.3f}",
+            figure(r["text_alignment"], ".3f"),
+            figure(r["structure_distance"], ".3f"),
             f"{r['evaluations_per_step']:.1f}",
             f"{1e3 * r['seconds_per_edit']:.0f}",
         )
@@ -161,10 +186,11 @@ def _instance(track: str, rows: Sequence[Row]) -> list[str]:
     head = (f"{track}, n = {rows[0]['n']}", "strength", "guidance", *shares.values(), rest)
     cells = []
     for row in rows:
-        cell = [f"`{editing_name(row)}`", *(f"{row[k]:g}" if k in row else "" for k in ("strength", "guidance_scale"))]
+        cell = [", ".join([f"`{editing_name(row)}`", *lost_words(row)])]
+        cell += [f"{row[k]:g}" if k in row else "" for k in ("strength", "guidance_scale")]
         cell += [_share(row, name) for name in (*shares, "rest_kept")]
         cell += [_mean(row, name, digits) for name, (_, digits) in means.items()]
-        cells.append([*cell, f"{row['sharpness']:.2f}", f"{row['evaluations_per_edit']:.1f}"])
+        cells.append([*cell, figure(row["sharpness"], ".2f"), f"{row['evaluations_per_edit']:.1f}"])
     return _table((*head, *(title for title, _ in means.values()), "sharpness", "evaluations per edit"), cells)
 
 
@@ -177,14 +203,18 @@ def _share(row: Row, name: str) -> str:
 def _mean(row: Row, name: str, digits: int) -> str:
     if name not in row:
         return ""
-    return f"{row[name]:.{digits}f} ± {(row[f'{name}_high'] - row[name]):.{digits}f}"
+    value, high = row[name], row[f"{name}_high"]
+    return f"{value:.{digits}f} ± {high - value:.{digits}f}" if is_known(value) else NOT_KNOWN
 
 
 def editing_name(row: Row) -> str:
     """Return the method of an editing row, with what is not the default of its solver, its limits and the edit."""
     settings = {k: v for k, v in row.get("solver", {}).items() if k != "name"}
-    settings |= {k: v for k, v in row.get("stop", {}).items() if k == "tolerance" and v}
+    if (tolerance := row.get("stop", {}).get("tolerance")) and row["method"] not in SINGLE_ITERATION:
+        settings["tolerance"] = tolerance
     settings |= {"adjustment": row["adjustment_strength"]} if row.get("adjustment_strength") else {}
+    guidance = row.get("inversion_guidance_scale", 1.0)
+    settings |= {"guidance while inverting": guidance} if guidance != 1.0 else {}
     words = [method_name(row["method"], settings)]
     words += [f"warm start {row['warm_start']}"] if row.get("warm_start", "none") != "none" else []
     words += [row["sampler"]] if row.get("sampler", "ddim") != "ddim" else []
@@ -193,11 +223,15 @@ def editing_name(row: Row) -> str:
     return ", ".join(words)
 
 
+def lost_words(row: Row) -> list[str]:
+    """Return how many of a row's pictures were lost, with pixels that are no numbers; none: an empty list."""
+    return [f"{row['lost']} lost"] if row.get("lost") else []
+
+
 def kept_words(row: Row) -> list[str]:
     """Return what keeps the object in a row of edits, by the names of the settings; nothing: an empty list."""
     words = [f"preserve: {row['preserve']}"] if row.get("preserve", "none") != "none" else []
-    replaced = row.get("self_replace_steps", 0.0)
-    return [*words, f"self_replace_steps: {replaced:g}"] if replaced else words
+    return words + [f"{name}: {row[name]:g}" for name in ("self_replace_steps", "cross_replace_steps") if row.get(name)]
 
 
 def _throughput(rows: Sequence[Row]) -> list[str]:

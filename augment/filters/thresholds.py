@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from augment.types import Verdict
 
@@ -35,6 +36,16 @@ class FilterConfig(BaseModel):
     max_source_similarity: float | None = Field(
         default=None, ge=-1, le=1, description="cosine of the edit with its source above which nothing new was made"
     )
+
+    @model_validator(mode="after")
+    def _leaves_something(self) -> Self:
+        least, most = self.min_source_similarity, self.max_source_similarity
+        if least is not None and most is not None and least >= most:
+            raise ValueError(
+                f"min_source_similarity {least:g} and max_source_similarity {most:g} together reject every edit; the "
+                "minimum has to be below the maximum"
+            )
+        return self
 
 
 def judge_edit(scores: Mapping[str, float], config: FilterConfig) -> Verdict:

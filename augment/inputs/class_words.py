@@ -63,10 +63,14 @@ def misread_keys(given: ClassNames, own: Mapping[int, str]) -> list[str]:
 
 
 def without_numbers(own: Mapping[int, str]) -> dict[int, str]:
-    """Return the classes' own names without the number in front, if all have one (`001.Black_footed_Albatross`)."""
+    """Return the classes' own names without the number in front, if all have one (`001.Black_footed_Albatross`).
+
+    Not if it is what tells two classes apart, as in `1-euro` and `2-euro`.
+    """
     if len(own) < 2 or not all(_NUMBER.match(name) for name in own.values()):
         return dict(own)
-    return {label: _NUMBER.sub("", name, count=1) for label, name in own.items()}
+    words = {label: _NUMBER.sub("", name, count=1) for label, name in own.items()}
+    return words if len({word.casefold() for word in words.values()}) == len(words) else dict(own)
 
 
 def nearest_key(given: ClassNames, name: str) -> str:

@@ -20,7 +20,8 @@ ColourName = Literal["srgb", "ignore"]
 
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # of a profile -> of the pixels that it is for
 _SAME = 2  # of 255: no profile for sRGB differs more from another, by rounding and its tables
-_BITS_PER_SAMPLE, _MAX_SAMPLE_VALUE = 258, 281  # tags of TIFF
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _MAX_SAMPLE_VALUE = 258, 262, 281  # tags of TIFF
+_WHITE_IS_ZERO = 0  # a photometric interpretation; Pillow inverts 8 bits and fewer, and leaves deep grey as it is
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
@@ -100,6 +101,8 @@ def grey_of_eight_bits(file: Image.Image, values: np.ndarray, data: bytes) -> Im
     if not (low >= 0 and high <= white):  # written so that NaN fails too
         raise ImageError(f"{values.dtype} pixels from {low:g} to {high:g}, expected 0 to {white:g}")
     scaled = (values.astype(np.float32) * np.float32(255.0 / white) + np.float32(0.5)).astype(np.uint8)
+    if file.format == "TIFF" and file.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # type: ignore[attr-defined]
+        scaled = 255 - scaled
     if (transparent := file.info.get("transparency")) is not None:
         scaled[values == transparent] = 255
     return Image.fromarray(scaled)

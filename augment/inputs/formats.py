@@ -13,6 +13,7 @@ import struct
 HEAD_BYTES = 64  # of a file suffice for `image_format`; a TGA file needs to be whole
 # How a dataset's left-out files are counted, besides the kinds in `_KINDS`.
 HIDDEN, UNREAD, EMPTY, UNKNOWN = "hidden", "image format that is not read", "empty", "unknown"
+SPARE = "backup or unfinished"  # `0.jpg~`, `0.jpg.bak`, `0.jpg.part`: mostly of a picture that is there too
 
 # Pillow's name -> extensions, and a pattern of the first bytes.
 _FORMATS: dict[str, tuple[str, bytes]] = {
@@ -56,6 +57,7 @@ _KINDS = {
     "sound": "wav mp3 flac ogg m4a aac opus",
     "archive": "zip tar gz tgz bz2 xz 7z rar zst",
     "document": "pdf doc docx ppt pptx xls xlsx odt ods",
+    SPARE: "bak orig part crdownload tmp",
     UNREAD: "svg svgz eps ps ai wmf emf jxl jxr exr hdr fit fits dcm nii cr2 cr3 nef nrw arw srf sr2 dng orf rw2 raf "
     "pef 3fr iiq x3f",
 }
@@ -73,7 +75,7 @@ def is_hidden(name: str) -> bool:
 
 def kind_of_name(name: str) -> str:
     """Return `image`, the kind of another file such as `text`, or "" if only the content can tell."""
-    return _KIND_OF.get(extension_of(name), "")
+    return SPARE if name.endswith("~") else _KIND_OF.get(extension_of(name), "")
 
 
 def extension_of(name: str) -> str:

@@ -33,6 +33,7 @@ _OPERATIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SAY_ORIENTATION = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")  # metadata, as Pillow calls them
 _SWAP_SIDES = {_OPERATIONS[orientation] for orientation in (5, 6, 7, 8)}
 
 
@@ -73,7 +74,7 @@ def decode_image(data: bytes, fit: Fit | int | None = None, *, colour: ColourNam
             size = upright_size(file)
             reduced = fit is not None and _reduce(file, fit.size_of(*size), size)
             file.load()
-            image = _to_rgb(_upright(file), file, data, colour)
+            image = _to_rgb(upright(file), file, data, colour)
     except ImageError:
         raise
     except Image.UnidentifiedImageError:
@@ -150,9 +151,15 @@ def upright_size(file: Image.Image) -> Size:
     return file.size if operation is None or operation not in _SWAP_SIDES else (file.height, file.width)
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
+    """Return an image turned as its EXIF orientation says, which the turned one has no more; itself without one."""
     operation = _operation(image)
-    return image if operation is None else image.transpose(operation)
+    if operation is None:
+        return image
+    turned = image.transpose(operation)
+    for name in _SAY_ORIENTATION:
+        turned.info.pop(name, None)
+    return turned
 
 
 def _operation(image: Image.Image) -> Image.Transpose | None:

@@ -1,6 +1,8 @@
 """Names of images -> keys that are legal in tars and distinct.
 
-A key is the same whatever else is in the dataset, unless names differ only in what a key cannot have: `a_b` and `a.b`.
+A key is the same whatever else is in the dataset, as long as no other image has the same name: with `000.jpg` in a
+second tar, or `cat/0.png` beside `cat/0.jpg`, all images of that name get a hash, the old ones too. Which of them is
+the old one cannot be told from the files.
 """
 
 from __future__ import annotations
@@ -25,11 +27,11 @@ def unique_keys(names: Sequence[str], full_name: Callable[[int], str], where: Ca
     Raises:
         InputError: if two images have the same full name.
     """
-    keys = [name if KEY_PATTERN.fullmatch(name) else re.sub(r"[^A-Za-z0-9_/-]", "_", name) for name in names]
+    keys = [legal_key(name) for name in names]
     repeated = {key for key, count in Counter(keys).items() if count > 1}
     taken: dict[str, int] = {}
     for i, name in enumerate(names):
-        # Also when it is unique today: the key of an image must not change because another one joins the dataset.
+        # A name that a key cannot have gets the hash even while it is unique: `a.b` must not change once `a_b` joins.
         if keys[i] == name and name not in repeated:
             continue
         key = f"{keys[i]}-{_short_hash(full_name(i))}"
@@ -38,6 +40,16 @@ def unique_keys(names: Sequence[str], full_name: Callable[[int], str], where: Ca
             raise InputError(f"{both}; give the images distinct names")
         keys[i] = key
     return keys
+
+
+def legal_key(name: str) -> str:
+    """Return a name with an underscore for every character that a key cannot have."""
+    return name if KEY_PATTERN.fullmatch(name) else re.sub(r"[^A-Za-z0-9_/-]", "_", name)
+
+
+def without_hash(key: str) -> str:
+    """Return a key without the hash at its end, if it has one."""
+    return re.sub(r"-[0-9a-f]{8}$", "", key)
 
 
 def _short_hash(name: str) -> str:

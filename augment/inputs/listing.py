@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from augment.types import Source
@@ -11,6 +11,8 @@ from augment.types import Source
 BROKEN_LINK, LOOP, LINKED_TWICE, NO_FILE = "broken link", "link that leads back up", "folder linked twice", "no file"
 FOLDER, LINK, MORE_IMAGES, OTHER_SPLIT = "folder", "link", "further image of a sample", "row of another split"
 NOT_LOOKED_AT, UNREADABLE, NOT_PUBLISHED = "not looked at", "not readable", "shard that manifest.json does not name"
+
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -34,3 +36,8 @@ def by_count(left_out: Mapping[str, int]) -> dict[str, int]:
 def left_out_text(left_out: Mapping[str, int]) -> str:
     """Return the counts as a person reads them: `3 text, 2 hidden`; "" if nothing was left out."""
     return ", ".join(f"{count} {kind}" for kind, count in by_count(left_out).items())
+
+
+def some(names: Sequence[str]) -> str:
+    """Return the first names as a person reads them, and how many there are if there are more."""
+    return ", ".join(names[:_SHOWN]) + (f", ... ({len(names)} in all)" if len(names) > _SHOWN else "")

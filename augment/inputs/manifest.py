@@ -15,15 +15,13 @@ error row when it is read.
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import posixpath
-import re
 from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
-from decimal import Decimal
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +29,25 @@ from augment.errors import InputError
 from augment.inputs.class_words import ClassNames, by_label
 from augment.inputs.keys import unique_keys
 from augment.inputs.listing import OTHER_SPLIT, Listing
-from augment.inputs.locate import file_size, is_url, plain, relative_names
+from augment.inputs.locate import absolute, file_size, is_url, relative_names
 from augment.inputs.manifest_rows import EXTENSIONS, Problems, read_manifest_rows
+from augment.inputs.manifest_values import (
+    BY_FULL_PATH,
+    BY_ID,
+    BY_PATH,
+    is_unlabelled,
+    label_value,
+    path_value,
+    size_value,
+    text_value,
+)
 from augment.inputs.patterns import expand_files
-from augment.types import MAX_LABEL, Source
+from augment.inputs.splits import OTHER_SPLITS
+from augment.types import Source
 
+logger = logging.getLogger(__name__)
 _SHOWN = 10
-_EXPECTED = "expected a class index such as 3, or a class name"
 _MASK = "mask"  # a further column
-_BY_PATH, _BY_FULL_PATH, _BY_ID = range(3)  # what identifies an image: a relative path, an absolute one, an id
 _NO_ATTRIBUTES: dict[str, str] = {}  # shared by all sources: a million empty ones would be 60 MB
 
 
@@ -57,7 +65,8 @@ def list_manifest(
         path: a manifest, a folder of them, a pattern, or a list.
         class_names: if all keys are labels, the names in the manifest are looked up among the words. Keys that are
             names give words for these; then the names' order gives the labels, as it does without `class_names`.
-        split: only the rows of this split. The others still count where labels are places in a list of names.
+        split: only the rows of this split. The others still count where labels are places in a list of names, and need
+            no label. Without it all rows are taken; if some of them are of a split that is measured on, that is logged.
         columns: further columns, whose values become attributes of the sources.
         masks: read the column `mask`, too.
 
@@ -68,6 +77,7 @@ def list_manifest(
     table.read(split)
     index = table.class_index(class_names)
     keys = unique_keys(table.names, table.full_name, table.where)
+    table.check_places()
     table.names.clear()
     sources = []
     for row, (key, locator, label, prompt, size) in enumerate(
@@ -129,6 +139,16 @@ class _Table:
                 raise InputError(f"no row in {where}")
             there = ", ".join(map(repr, sorted(splits)[:_SHOWN]))
             raise InputError(f"input.split: no row has the split {split!r} in {where}; there is {there}")
+        measured = sorted(name for name in splits if name.lower() in OTHER_SPLITS)
+        if split is None and 0 < len(measured) < len(splits):
+            others = ", ".join(map(repr, sorted(splits.difference(measured, [""]))[:_SHOWN]))
+            logger.warning(
+                "warning: %s: rows of %s are used like all others, because no split is chosen: if they are measured "
+                "on, set the key `split` beside the key `path`%s",
+                self._files[0],
+                ", ".join(map(repr, measured)),
+                f" to the one that is meant; there is also {others}" if others else "",
+            )
 
     def class_index(self, given: ClassNames) -> dict[int | str, int]:
         """Return class indices by label, as a row gives it.
@@ -162,18 +182,31 @@ class _Table:
     def full_name(self, row: int) -> str:
         """Return what tells the image of a row from every other image."""
         locator, file = self.locators[row], self._file(row)
-        if self._kinds[row] == _BY_ID:
+        if self._kinds[row] == BY_ID:
             return self.names[row]
-        if self._kinds[row] == _BY_FULL_PATH:
+        if self._kinds[row] == BY_FULL_PATH:
             return locator
         return posixpath.join(self._short_folders[file], locator[len(self._folders[file]) :].lstrip("/"))
+
+    def check_places(self) -> None:
+        """Raise InputError if two rows without an id name one image in two ways, as `a.png` and `/data/a.png`."""
+        if len({*self._kinds} - {BY_ID}) < 2 and not any("../" in locator for locator in self.locators):
+            return  # then two names are two places
+        first_at: dict[str, int] = {}
+        for row, locator in enumerate(self.locators):
+            place = absolute(locator)
+            if self._kinds[row] != BY_ID and (first := first_at.setdefault(place, row)) != row:
+                raise InputError(
+                    f"{self.where(first)} and {self.where(row)} name one image, {place}; remove one of the rows, or "
+                    "give each an id if the image is wanted twice"
+                )
 
     def where(self, row: int) -> str:
         """Return file and line of a row, as `file:line`."""
         return f"{self._files[self._file(row)]}:{self._lines[row]}"
 
     def _locator(self, file: int, path: str, kind: int) -> str:
-        return f"{self._folders[file]}/{path}" if kind == _BY_PATH and self._folders[file] else path
+        return f"{self._folders[file]}/{path}" if kind == BY_PATH and self._folders[file] else path
 
     def _file(self, row: int) -> int:
         return bisect_right(self._first_rows, row) - 1
@@ -181,21 +214,23 @@ class _Table:
     def _add(self, file: int, line: int, values: Sequence[Any], split: str | None) -> str:
         """Add a row, unless it is of another split than that wanted. Returns its split; raises ValueError."""
         path, label, prompt, row_split, name, size, *more = values
-        label = self._label(label, file, line)
-        row_split = _text(row_split, "split")
+        row_split = text_value(row_split, "split")
         if split is not None and row_split != split:
+            if not is_unlabelled(label):
+                self._label(label, file, line)
             self.of_other_splits += 1
             return row_split
-        path, kind = _path(path)
+        label = self._label(label, file, line)
+        path, kind = path_value(path)
         locator = self._locator(file, path, kind)
-        if name := _text(name, "id"):
-            kind = _BY_ID
+        if name := text_value(name, "id"):
+            kind = BY_ID
         else:
             name = os.path.splitext(path.partition("://")[2] or path)[0]
-        prompt, size = _text(prompt, "prompt"), _size(size)
+        prompt, size = text_value(prompt, "prompt"), size_value(size)
         mask = more.pop() if self._mask else None
-        masks = [self._locator(file, *_path(mask)) if mask else ""] if self._mask else []
-        attributes = {column: _text(value, column) for column, value in zip(self._columns, more, strict=True)}
+        masks = [self._locator(file, *path_value(mask)) if mask else ""] if self._mask else []
+        attributes = {column: text_value(value, column) for column, value in zip(self._columns, more, strict=True)}
         # Nothing is added before all is known to be well: the columns must stay equally long.
         self.names.append(name.strip("/") or "_")
         self.locators.append(locator)
@@ -212,83 +247,10 @@ class _Table:
     def _label(self, value: Any, file: int, line: int) -> int | str:
         parsed = self._parsed.get(value) if type(value) in (int, str) else None
         if parsed is None:
-            parsed = self._parsed[value] = _parse_label(value)
+            parsed = self._parsed[value] = label_value(value)
             self._label_at.setdefault(parsed, f"{self._files[file]}:{line}")
         return parsed
 
 
-def _parse_label(value: Any) -> int | str:
-    """Return a class index or name. Raises ValueError for anything else.
-
-    Parquet and JSON have numbers of several types: what is a whole number is an index. In a text only digits are one:
-    `int` would read `1_0` as 10, and digits of other scripts.
-    """
-    if isinstance(value, Real | Decimal):
-        return _index(value)
-    text = _text(value, "label")
-    if not text:
-        raise ValueError("no label")
-    if re.fullmatch(r"[0-9]+", text) and int(text) <= MAX_LABEL:
-        return int(text)
-    try:
-        float(text)
-    except ValueError:
-        return text
-    # -1, 3.0, nan, 1_0: a number that is no index, and hardly a name.
-    raise ValueError(f"label is {value!r}, {_EXPECTED}")
-
-
-def _index(value: Any) -> int:
-    if value != value:  # NaN, which is how some programs write that there is none
-        raise ValueError("label is nan, so there is no label")
-    number = float(value)
-    if not (0 <= value <= MAX_LABEL and number.is_integer()):
-        raise ValueError(f"label is {value}, {_EXPECTED}")
-    return int(value)
-
-
-def _path(value: Any) -> tuple[str, int]:
-    """Return a path or URL, normalised, and which of the two kinds it is. Raises ValueError."""
-    if not value or not isinstance(value, str):
-        raise ValueError("no path" if value in (None, "") else f"path is {value!r}, expected text")
-    try:
-        if "\0" in value or not value.encode(errors="surrogateescape"):
-            raise ValueError
-    except ValueError:
-        raise ValueError(f"path is {value!r}, which no file can be called") from None
-    path = plain(value)
-    if is_url(path):
-        return path, _BY_FULL_PATH
-    if "./" in path or "//" in path:  # two ways to write one path must not become two keys
-        path = posixpath.normpath(path)
-    return path, _BY_FULL_PATH if path.startswith("/") else _BY_PATH
-
-
 def _bytes_of(locator: str) -> int:
     return 0 if not locator or is_url(locator) else file_size(locator)
-
-
-def _size(value: Any) -> int:
-    """Return a size in bytes; -1 if not given. Raises ValueError."""
-    if value is None or value == "":
-        return -1
-    text = str(value).strip()
-    if isinstance(value, bool) or not (text.isascii() and text.isdecimal()):
-        raise ValueError(f"size is {value!r}, expected a number of bytes")
-    return int(text)
-
-
-def _text(value: Any, column: str) -> str:
-    """Return a text without the space around it; "" if not given. Raises ValueError."""
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        if type(value) is int:  # JSON and Parquet tell numbers from text
-            return str(value)
-        raise ValueError(f"{column} is {value!r}, expected text")
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise ValueError(f"{column} is {value!r}, which is not UTF-8") from None
-    return value.strip()

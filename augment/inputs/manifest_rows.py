@@ -6,14 +6,15 @@ import csv
 import difflib
 import io
 import json
+import os
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import pyarrow
-import pyarrow.parquet
 
 from augment.errors import InputError
 from augment.inputs.locate import open_file, reaching
+from augment.storage.parquet import open_parquet, parquet_batches
 
 COLUMNS = ("path", "label", "prompt", "split", "id", "size")
 REQUIRED = ("path", "label")
@@ -25,15 +26,22 @@ Row = tuple[int, Sequence[Any]]  # line, and its values in the order of COLUMNS 
 
 
 class Problems:
-    """What is wrong with a manifest: the first ten problems, and how many there are."""
+    """What is wrong with a manifest: the first ten problems, and how many there are.
+
+    Attributes:
+        count: number of problems.
+        first: text of the first one, without its place; "" if there is none.
+    """
 
     def __init__(self) -> None:
         self.count = 0
+        self.first = ""
         self._shown: list[str] = []
 
     def add(self, file: str, line: int, text: str) -> None:
         """Count a problem; the first ten are kept in words."""
         self.count += 1
+        self.first = self.first or text
         if len(self._shown) < _PROBLEMS_SHOWN:
             self._shown.append(f"{file}:{line}: {text}")
 
@@ -56,11 +64,12 @@ def read_manifest_rows(file: str, problems: Problems, more: Sequence[str] = ()) 
     Raises:
         InputError: if the file cannot be opened, or is of none of these kinds.
     """
-    if file.endswith(".csv"):
+    ending = os.path.splitext(file)[1].lower()
+    if ending == ".csv":
         yield from _csv_rows(file, problems, (*COLUMNS, *more))
-    elif file.endswith(".jsonl"):
+    elif ending == ".jsonl":
         yield from _json_rows(file, problems, (*COLUMNS, *more))
-    elif file.endswith(".parquet"):
+    elif ending == ".parquet":
         yield from _parquet_rows(file, problems, (*COLUMNS, *more))
     else:
         raise InputError(f"{file}: a manifest is a file with the extension {', '.join(EXTENSIONS)}")
@@ -118,13 +127,13 @@ def _json_rows(file: str, problems: Problems, all_columns: Sequence[str]) -> Ite
 def _parquet_rows(file: str, problems: Problems, all_columns: Sequence[str]) -> Iterator[Row]:
     with reaching(file), open_file(file) as opened:
         try:
-            table = pyarrow.parquet.ParquetFile(opened)
+            table = open_parquet(opened)
             if wrong := _wrong_columns(table.schema_arrow.names):
                 problems.add(file, 1, wrong)
                 return
             wanted = [name for name in dict.fromkeys(all_columns) if name in table.schema_arrow.names]
             row = 0
-            for batch in table.iter_batches(_PARQUET_ROWS, columns=wanted):
+            for batch in parquet_batches(table, wanted, _PARQUET_ROWS):
                 columns = _columns(batch, file, row)
                 absent = [None] * batch.num_rows
                 for values in zip(*(columns.get(name, absent) for name in all_columns), strict=True):
@@ -150,13 +159,23 @@ def _open_text(file: str) -> io.TextIOWrapper:
 
 def _wrong_columns(names: Sequence[str]) -> str:
     """Return what is wrong with the columns of a file, or ""."""
+    if any("\0" in name for name in names):
+        return "the header is no text in UTF-8, rather in UTF-16; save the file as UTF-8"
     if wrong := _misspelt(names):
         return wrong
     if absent := [name for name in REQUIRED if name not in names]:
-        return f"no column {' and no column '.join(map(repr, absent))}; it has {', '.join(map(repr, names))}"
+        return (
+            f"no column {' and no column '.join(map(repr, absent))}; it has {', '.join(map(repr, names))}{_hint(names)}"
+        )
     if twice := [name for name in COLUMNS if names.count(name) > 1]:
         return f"two columns are called {twice[0]!r}"
     return ""
+
+
+def _hint(names: Sequence[str]) -> str:
+    """Return what a header of one column that may be several lacks; "" for any other header."""
+    separator = next((char for char in ";\t|" if len(names) == 1 and char in names[0]), "")
+    return f". Columns are separated by commas, not by {separator!r}" if separator else ""
 
 
 def _misspelt(names: Collection[str]) -> str:

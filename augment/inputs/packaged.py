@@ -6,6 +6,7 @@ function from the name after the colon to the path of a tar, which raises ValueE
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import entry_points
 
 from augment.errors import InputError
@@ -13,12 +14,16 @@ from augment.errors import InputError
 GROUP = "augment.datasets"
 
 
-def packaged_path(path: str) -> str | None:
+def packaged_path(path: str | Sequence[str]) -> str | None:
     """Return the tar that a name such as `embedded:train` stands for; None if no package has registered the prefix.
+
+    A list of files is no such name.
 
     Raises:
         InputError: if the package has no dataset of that name.
     """
+    if not isinstance(path, str):
+        return None
     prefix, colon, name = path.partition(":")
     found = entry_points(group=GROUP, name=prefix) if colon else ()
     for entry in found:

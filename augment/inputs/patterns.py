@@ -33,10 +33,11 @@ def expand_files(
     With them come counts of what else, by kind, the folders hold.
 
     A URL that ends in one of the extensions and has no `*` is taken to exist: asking for each of many takes long.
-    In URLs `*` is the only wildcard, because `?` and `[` may be part of one.
+    In URLs `*` is the only wildcard, because `?` and `[` may be part of one. `**` stands for folders at any depth. What
+    exists under the name as it is written is no pattern.
 
     Args:
-        extensions: extensions, with their dots, of the files wanted in a folder or by a pattern.
+        extensions: extensions in lower case, with their dots, of the files wanted in a folder or by a pattern.
         what: what the files are called in messages.
 
     Raises:
@@ -44,7 +45,7 @@ def expand_files(
     """
     found, left_out = set[str](), Counter[str]()
     for pattern in [path] if isinstance(path, Path | str) else list(path):
-        for one in _expand_braces(plain(pattern)):
+        for one in _without_braces(plain(pattern)):
             files, others = (_expand_url if is_url(one) else _expand_local)(one, extensions)
             found.update(files)
             left_out += others
@@ -58,7 +59,7 @@ def _expand_local(path: str, extensions: tuple[str, ...]) -> tuple[list[str], Co
         return _directly_in(path, extensions)
     if os.path.exists(path):
         return [path], Counter()
-    if matches := [match for match in glob.glob(path) if match.endswith(extensions)]:
+    if matches := [match for match in glob.glob(path, recursive=True) if match.lower().endswith(extensions)]:
         return matches, Counter()
     raise InputError(missing(path))
 
@@ -71,12 +72,12 @@ def _expand_url(url: str, extensions: tuple[str, ...]) -> tuple[list[str], Count
         (fs, pattern), (_, root) = filesystem(url), filesystem(folder)
         with reaching(url):
             fs.invalidate_cache()
-            names = [below(root, path) for path in fs.glob(pattern) if path.endswith(extensions)]
+            names = [below(root, path) for path in fs.glob(pattern) if path.lower().endswith(extensions)]
         matches = [join(folder, name) for name in names if not name.startswith(".") and "/." not in name]
         if not matches:
             raise InputError(f"{url}: nothing there has such a name")
         return matches, Counter()
-    return ([url], Counter()) if url.endswith(extensions) else _directly_in(url, extensions)
+    return ([url], Counter()) if url.lower().endswith(extensions) else _directly_in(url, extensions)
 
 
 def _directly_in(folder: str, extensions: tuple[str, ...]) -> tuple[list[str], Counter[str]]:
@@ -87,9 +88,9 @@ def _directly_in(folder: str, extensions: tuple[str, ...]) -> tuple[list[str], C
             left_out[HIDDEN] += 1
         elif size is None:
             left_out[FOLDER] += 1
-        elif published is not None and name.endswith(extensions) and name not in published:
+        elif published is not None and name.lower().endswith(extensions) and name not in published:
             left_out[NOT_PUBLISHED] += 1
-        elif name.endswith(extensions):
+        elif name.lower().endswith(extensions):
             names.append(join(folder.rstrip("/"), name))
         else:
             left_out[kind_of_name(name) or UNKNOWN] += 1
@@ -114,7 +115,10 @@ def _published(folder: str) -> set[str] | None:
         return None
 
 
-def _expand_braces(pattern: str) -> Iterator[str]:
+def _without_braces(pattern: str) -> Iterator[str]:
+    if not is_url(pattern) and os.path.lexists(pattern):
+        yield pattern
+        return
     try:
         yield from braceexpand(pattern)
     except ValueError as error:

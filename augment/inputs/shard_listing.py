@@ -203,7 +203,7 @@ def _list_shard(shard: str, masks: bool) -> Listing:
             raise InputError(apart(shard, key, names))
         if images or "cls" in members:
             sources.append(_source_from_record(key, shard, members, images))
-            left_out[MORE_IMAGES] += len(images) - 1
+            left_out.update(f"{MORE_IMAGES} (.{other}; its .{images[0]} is taken)" for other in images[1:])
         else:
             left_out["text"] += len(members)  # a README, say
     return Listing(sources, left_out)

@@ -185,7 +185,8 @@ def what_is_in(folder: str, wanted: Sequence[str] = ()) -> str:
     if not kinds:
         return f"it holds no file at all{f' ({others} left out)' if others else ''}"
     found = "it holds " + ", ".join(f"{count} file(s) with {kind}" for kind, count in kinds.most_common(3))
-    if deeper := sorted(name for name, _ in files if name.endswith(tuple(wanted)) and "/" in name) if wanted else []:
+    below_it = sorted(name for name, _ in files if "/" in name and name.lower().endswith(tuple(wanted)))
+    if wanted and (deeper := below_it):
         inside = os.path.dirname(deeper[0])
         example = join(folder.rstrip("/"), inside)
         pattern = join(folder.rstrip("/"), "/".join("*" for _ in inside.split("/")) + "/*" + wanted[0])

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from augment.inversion.equation import StepEquation, rms
+from augment.inversion.equation import StepEquation, inner, rms
 from augment.inversion.settings import AndersonSettings
 from augment.inversion.solver import Iteration, Solver, State
 
@@ -80,10 +80,10 @@ class Window(State):
         if self.images.shape[1] < 2:
             return torch.zeros_like(self.images[:, -1])
         F, f = self.residuals.diff(dim=1).double(), self.residuals[:, -1].double()  # (B, k, D), (B, D)
-        matrix, right = F @ F.mT, F @ f[..., None]
+        matrix, right = F @ F.mT, inner(F, f)[..., None]
         if prior_weight is not None and prior_deviation is not None:
             G, w = self.images.diff(dim=1).double(), prior_weight.double().view(-1, 1, 1)
-            matrix, right = matrix + w * (G @ G.mT), right + w * (G @ prior_deviation.double()[..., None])
+            matrix, right = matrix + w * (G @ G.mT), right + w * inner(G, prior_deviation.double())[..., None]
         length = matrix.diagonal(dim1=1, dim2=2).sqrt().clamp_min(torch.finfo(F.dtype).tiny)[..., None]  # (B, k, 1)
         matrix = matrix / length / length.mT + ridge * torch.eye(F.shape[1], dtype=F.dtype, device=F.device)
         # solve_ex: a sample with non-finite values must not raise for the whole batch

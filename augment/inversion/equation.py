@@ -130,3 +130,12 @@ class StepEquation:
 def rms(x: Float[Tensor, "B C H W"]) -> Float[Tensor, " B"]:
     """Return the root mean square of each sample: latents have unit scale, whatever their size."""
     return x.square().mean(dim=(1, 2, 3)).sqrt()
+
+
+def inner(vectors: Float[Tensor, "B k D"], w: Float[Tensor, "B D"]) -> Float[Tensor, "B k"]:
+    """Return the inner product of each sample's vectors with its w, rounded alike in a batch of any size.
+
+    A matrix product is not: for a batch of one, which is what is left when all others have finished, the library takes
+    another kernel.
+    """
+    return (vectors * w[:, None]).sum(dim=2)

@@ -1,4 +1,4 @@
-"""RNRI exactly as published (Samuel et al. 2025, "Lightning-Fast Image Inversion and Editing", ICLR)."""
+"""RNRI (Samuel et al. 2025, "Lightning-Fast Image Inversion and Editing", ICLR): its update, answered with f."""
 
 from __future__ import annotations
 
@@ -15,10 +15,15 @@ class RNRI(RNRISettings, Solver):
 
         z_i <- z_i - (1/D) F(z) / (g_i + eta),    g = dF/dz by autograd through the denoiser
 
-    (the paper's equation 9), from z' as published. N(mu, beta I) is the forward process q(z | z'). F has no root when
-    G > 0 and the division is unbounded where g_i is near -eta, so the iterate with the least F is kept, per sample, and
-    f of it is the answer, as in the authors' code. K iterations evaluate F and g at K iterates, the first of which is
-    the first guess. One iteration is one evaluation and one vector-Jacobian product.
+    Objective, update (the paper's equation 9), lambda, eta and the start, z', are as published; N(mu, beta I) is the
+    forward process q(z | z'). K iterations evaluate F and g at K iterates, the first of which is the first guess.
+
+    *The answer is not.* The paper's equations end with the iterate of the last update; here, as in the authors' code,
+    it is f of the iterate with the least F, per sample. F has no root when G > 0 and the division is unbounded where
+    g_i is near -eta, so the last iterate is much the worse answer (`jobs/measure_rnri_answer.py`). So the last update
+    is not used, and with one iteration none is: that is DDIM inversion.
+
+    One iteration is one evaluation and one vector-Jacobian product.
     """
 
     def init(self, eq: StepEquation, z: Tensor) -> State:

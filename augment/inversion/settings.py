@@ -143,6 +143,7 @@ class Stop(_Settings):
         return self.first_max_steps if is_first and self.first_max_steps else self.max_steps
 
 
+SINGLE_ITERATION = frozenset({"ddim"})  # solvers that are over after one iteration, whatever `Stop` allows
 # With one iteration they answer with f of the first guess, as DDIM inversion does; the derivative serves a second one.
 NEED_TWO_ITERATIONS = frozenset({"gradient_descent", "plain_newton", "rnri"})
 

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,16 @@ from augment.errors import OutputError
 from augment.ledger.events import EventLog
 from augment.ledger.lease import Lease, acquire, kept_alive
 from augment.ledger.plan import Plan, fingerprint_difference, pixel_settings
-from augment.ledger.plan_files import files_of_other_plans, read_plan, read_units, write_plan
+from augment.ledger.plan_files import check_unplanned, files_of_other_plans, read_plan, read_units, write_plan
 from augment.ledger.report import report_from_json, report_to_json
 from augment.ledger.staging import Staging, fence
 from augment.storage.resolve import open_store
 from augment.storage.store import Store
 from augment.storage.tar import sha256_file, write_tar
 from augment.types import Unit, UnitReport
+
+_PART = re.compile(r"parts/u[0-9a-f]+-[0-9a-f]{12}\.tar")  # see `write_part`
+_NAMED = 3  # parts, in a message
 
 
 class Ledger:
@@ -214,25 +218,59 @@ class Ledger:
         found = self.store.read_many(name for name in self.store.list("commits") if name.endswith(".json"))
         return {Path(name).stem: report_from_json(self.store.at(name), data) for name, data in found}
 
+    def finished(self) -> dict[str, UnitReport]:
+        """Return the reports of all units that are done and have their part, by unit id. Removes nothing.
+
+        Units of plans that were replaced are among them.
+
+        Raises:
+            OutputError: if parts of a published dataset are missing, or all parts; or a report is not readable.
+        """
+        return self._finished(self.committed(), self.store.list("parts"))
+
+    def _finished(self, reports: Mapping[str, UnitReport], parts: Container[str]) -> dict[str, UnitReport]:
+        done = {unit_id: report for unit_id, report in reports.items() if f"parts/{report.part}" in parts}
+        lost = [report for unit_id, report in reports.items() if unit_id not in done]
+        published = self.store.exists("manifest.json") if lost else False
+        if lost and not done:  # as where parts/ is a link to a disk that is away
+            raise OutputError(
+                f"{self.store} has {len(lost)} finished units{' and a published dataset' * published}, but no parts/: "
+                "going on would make everything again. Restore parts/; if that is wanted, delete commits/"
+                f"{' and manifest.json' * published}."
+            )
+        # Before anything was published, an attempt that was given up may leave a commit without its part.
+        if published:
+            raise OutputError(self._lost_parts(lost, len(done)))
+        return done
+
+    def _lost_parts(self, lost: Sequence[UnitReport], done: int) -> str:
+        more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
+        some = lost[:_NAMED]
+        return (
+            f"{self.store} has a published dataset, but {len(lost)} of {len(lost) + done} finished units have lost "
+            f"their part: {', '.join(f'parts/{r.part}' for r in some)}{more}. Restore them. If these units are to be "
+            f"made again instead, delete {', '.join(f'commits/{r.unit_id}.json' for r in some)}"
+            f"{f'{more}, or manifest.json in place of all of them,' if more else ''} and run `augment expand` again."
+        )
+
     def recover(self) -> dict[str, UnitReport]:
         """Remove what earlier runs left unfinished, and return the reports of all units that are done, by unit id.
 
-        Units of plans that were replaced are among them. Removed are commits without their part, parts that no commit
-        names, and unfinished files. Call it under the lock.
+        Removed are commits without their part, parts that no commit names, and unfinished files; nothing that has no
+        name of a run. Call it under the lock.
 
         Raises:
-            OutputError: if all parts of a published dataset are gone; then nothing is touched.
+            OutputError: if there is no plan, but files that a run would replace; or if parts of a published dataset, or
+                all parts, are missing. Then nothing is touched.
         """
+        if self.read_plan() is None:
+            check_unplanned(self.store)
         reports, parts = self.committed(), self.store.list("parts")
-        if reports and not parts and self.store.exists("manifest.json"):
-            raise OutputError(
-                f"{self.store} has {len(reports)} finished units and a published dataset, but no parts/: going on "
-                "would make everything again. Restore parts/; if that is wanted, delete commits/ and manifest.json."
-            )
-        done = {u: r for u, r in reports.items() if f"parts/{r.part}" in parts}
+        done = self._finished(reports, parts)
         self.staging.remove(f"commits/{unit_id}.json" for unit_id in reports.keys() - done.keys())
         # Listed before the lease is confirmed: what a new driver's workers write is not among them.
-        self.staging.remove(parts.keys() - {f"parts/{report.part}" for report in done.values()})
+        named = {f"parts/{report.part}" for report in done.values()}
+        self.staging.remove(name for name in parts.keys() - named if _PART.fullmatch(name))
         self.store.sweep(self.confirm_lock)
         return done
 

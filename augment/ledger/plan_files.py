@@ -19,6 +19,19 @@ from augment.types import Unit
 
 UNITS_PER_FILE = 1000
 _HEAD, _UNITS = "plan/plan.json", "plan/units-"
+# What a run writes to. The names in these folders are its own (a hash in each); those of these files may be anybody's.
+_FOLDERS = ("commits", "shards", "rejected", "parts", "index")
+_FILES = (
+    "manifest.json",
+    "README.md",
+    "index.parquet",
+    "contact_sheet.png",
+    "report.html",
+    "run/config.resolved.yaml",
+    "run/env.json",
+    "run/status.json",
+    "run/contact_sheet_sources.tar",
+)
 _WRONG_SHAPE = (ValueError, KeyError, TypeError, AttributeError)  # what reading JSON of another shape raises
 
 
@@ -61,10 +74,10 @@ def write_plan(
         class_names: label -> class name.
 
     Raises:
-        OutputError: if the folder holds results but no plan that would tell what they are, or the lease is lost.
+        OutputError: if there is no plan yet, but files that the run would replace; or if the lease is lost.
     """
     if not store.exists(_HEAD):
-        _refuse_results(store)
+        check_unplanned(store)
     # Through JSON once, so that the plan just made equals the plan read back (tuples become lists).
     plain = json.loads(json.dumps(dict(fingerprint)))
     prefix = _prefix(plain)
@@ -130,13 +143,22 @@ def _prefix(fingerprint: Mapping[str, Any]) -> str:
     return f"{_UNITS}{digest_of(fingerprint)}-"
 
 
-def _refuse_results(store: Store) -> None:
-    """Raise OutputError if the folder holds commits or a published dataset."""
-    if store.list("commits"):
+def results_in(store: Store) -> list[str]:
+    """Return the folders and files of an output folder in which a run without a plan would replace or remove files."""
+    return [folder for folder in _FOLDERS if store.list(folder)] + [name for name in _FILES if store.exists(name)]
+
+
+def check_unplanned(store: Store) -> None:
+    """Check that a folder without a plan holds nothing that a run would replace or remove: it may be the user's own.
+
+    Raises:
+        OutputError: if it does.
+    """
+    held = results_in(store)
+    if "commits" in held:
         raise OutputError(f"{store} has commits/, but no plan. Restore plan/, or choose another output.path.")
-    held = [folder for folder in ("shards", "rejected") if store.list(folder)]
-    if held := held + ["manifest.json"] * store.exists("manifest.json"):
+    if held:
         raise OutputError(
             f"{store} already has {', '.join(held)}, but no plan: this job would replace them. Choose another "
-            "output.path."
+            "output.path, or move them away. (If an earlier run made them: restore its plan/ and commits/.)"
         )

@@ -19,6 +19,8 @@ from augment.run.prompt_table import PromptRow
 from augment.seeding import seed_for
 from augment.types import Source, Variant
 
+_LEAST = 1e-30  # weight of a prompt's value beside one of 1
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -42,19 +44,25 @@ class Limits:
 def steered_prompts(prompts: PromptConfig, weakness: Weakness, focus: float) -> PromptConfig:
     """Return the prompts with the weight of every value multiplied by (its error rate in the class)^focus.
 
-    A value that was ruled out stays so, and attributes that val knows nothing of keep their weights.
+    Error rates are relative to the largest of the class's values that are not ruled out. A value that was stays so, and
+    attributes that val knows nothing of keep their weights.
     """
     overrides = {name: {a: dict(w) for a, w in weights.items()} for name, weights in prompts.overrides.items()}
     for name, attributes in weakness.of_value.items():
         for attribute, rates in attributes.items():
             own = overrides.setdefault(name, {}).setdefault(attribute, {})
-            for value in prompts.attributes[attribute]:
-                own[value.name] = own.get(value.name, value.weight) * rates[value.name] ** focus
+            weights = {value.name: own.get(value.name, value.weight) for value in prompts.attributes[attribute]}
+            largest = max((rates[value] for value, weight in weights.items() if weight), default=1.0)
+            for value, weight in weights.items():
+                # The least there is keeps a value allowed, which a power that is zero in floating point would rule out.
+                own[value] = weight * max(min(1.0, rates[value] / largest) ** focus, _LEAST)
     return prompts.model_copy(update={"overrides": overrides})
 
 
-def shares_of(count: int, weights: Mapping[str, float], limits: Mapping[str, int]) -> dict[str, int]:
-    """Return how many of `count` each name gets: in proportion to the weights, none more than its limit.
+def shares_of(
+    count: int, weights: Mapping[str, float], limits: Mapping[str, int], power: float = 1.0
+) -> dict[str, int]:
+    """Return how many of `count` each name gets: in proportion to weight^power, none more than its limit.
 
     What a limit cuts off goes to the others, in proportion again. Fractions are rounded by the largest remainder; of
     equal ones the name decides.
@@ -64,8 +72,11 @@ def shares_of(count: int, weights: Mapping[str, float], limits: Mapping[str, int
     while True:
         rest = sorted(weights.keys() - full)
         for_rest = left - sum(limits[name] for name in full)
-        total = math.fsum(weights[name] for name in rest)
-        exact = {name: for_rest * weights[name] / total for name in rest}
+        # Relative to the largest of those that are left: of some weights the power itself is zero in floating point.
+        largest = max((weights[name] for name in rest), default=1.0)
+        relative = {name: (weights[name] / largest) ** power for name in rest}
+        total = math.fsum(relative.values())
+        exact = {name: for_rest * relative[name] / total for name in rest}
         over = {name for name in rest if exact[name] >= limits[name]}
         if not over:
             break
@@ -77,15 +88,17 @@ def shares_of(count: int, weights: Mapping[str, float], limits: Mapping[str, int
     return given
 
 
-def drawn_order(sources: Sequence[Source], weights: Mapping[str, float], seed: int) -> list[Source]:
-    """Return the sources in the order of a weighted draw without replacement, seeded by their keys.
+def drawn_order(sources: Sequence[Source], weights: Mapping[str, float], seed: int, power: float = 1.0) -> list[Source]:
+    """Return the sources in the order of a draw without replacement by weight^power, seeded by their keys.
 
-    Exponential clocks (Efraimidis and Spirakis 2006): sorting E / w with E ~ Exp(1) is that draw.
+    Exponential clocks (Efraimidis and Spirakis 2006): sorting E / w with E ~ Exp(1) is that draw. By logarithms here:
+    no power of a weight is too large or too small for it.
     """
+    tiny = float(np.finfo(np.float64).tiny)
 
     def clock(source: Source) -> tuple[float, str]:
         tick = float(np.random.default_rng(seed_for(seed, "drawn", source.key)).standard_exponential())
-        return tick / max(weights[source.key], np.finfo(np.float64).tiny), source.key
+        return math.log(max(tick, tiny)) - power * math.log(max(weights[source.key], tiny)), source.key
 
     return sorted(sources, key=clock)
 
@@ -119,12 +132,12 @@ def chosen_rows(
     of_class: dict[str, list[Source]] = defaultdict(list)
     for source in sources:
         of_class[source.class_name].append(source)
-    weights = {name: weakness.of_class[name] ** limits.focus for name in of_class}
+    rates = {name: weakness.of_class[name] for name in of_class}
     capacity = {name: sum(room[s.key] for s in members) for name, members in of_class.items()}
     found = []
     seed = seed_for(limits.seed, "round", limits.number)
-    for name, wanted in shares_of(limits.edits, weights, capacity).items():
-        order = drawn_order(of_class[name], {s.key: losses[s.key] ** limits.focus for s in of_class[name]}, seed)
+    for name, wanted in shares_of(limits.edits, rates, capacity, limits.focus).items():
+        order = drawn_order(of_class[name], losses, seed, limits.focus)
         for source, count in _in_turns(order, room, wanted):
             found += _new_rows(source, planned[source.key], steered, count, limits.seed)
     return found

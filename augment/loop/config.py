@@ -9,12 +9,14 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from augment.config import load_config
-from augment.ledger.plan import flatten
+from augment.ledger.plan import flatten, sources_digest
 from augment.prompts import PromptConfig
 from augment.run.config import ExpandConfig
 from augment.run.prompt_file import located
 from augment.training.config import SyntheticConfig, TrainingConfig
+from augment.types import Source
 
+PICTURES = "pictures"  # the digests of the pictures, among the settings
 _SET_BY_THE_LOOP = "edits"  # stands where the loop puts its own folder
 _OF_INPUT = ("path", "format", "split", "class_names")  # what training needs to list the same pictures
 # Sections that change neither edits nor figures, and budgets, which may grow.
@@ -128,22 +130,24 @@ class LoopConfig(BaseModel):
         changes = {"synthetic": synthetic} | ({} if with_test else {"test": None})
         return self.train.model_copy(update={"data": self.train.data.model_copy(update=changes)})
 
-    def settings(self, prompts: PromptConfig) -> dict[str, Any]:
+    def settings(self, prompts: PromptConfig, pictures: Mapping[str, Sequence[Source]]) -> dict[str, Any]:
         """Return all that a round's figures depend on, by dotted key: not what may be spent.
 
         Args:
             prompts: of the expansion, read from their file if they are in one.
+            pictures: real, val and test, as listed.
         """
-        return flatten({**self.model_dump(mode="json", exclude=_MAY_CHANGE), "prompts": prompts.identity()})
+        settings = self.model_dump(mode="json", exclude=_MAY_CHANGE)
+        listed = {name: sources_digest(sources) for name, sources in pictures.items()}
+        return flatten({**settings, "prompts": prompts.identity(), PICTURES: listed})
 
 
 def load_loop_config(path: Path | str, overrides: Sequence[str] = ()) -> LoopConfig:
-    """Return the config of a file; a file of prompts is relative to it, in an override to the working directory.
+    """Return the config of a file, with `expand.prompts` as an absolute path, as `load_expand_config` does.
 
     Raises:
         ConfigError: with all problems of the file and the overrides.
     """
     config = load_config(path, LoopConfig, overrides)
-    typed = any(override.partition("=")[0].strip() == "expand.prompts" for override in overrides)
-    prompts = located(config.expand.prompts, Path() if typed else Path(path).parent)
+    prompts = located(config.expand.prompts, path, ("expand", "prompts"), overrides)
     return config.model_copy(update={"expand": config.expand.model_copy(update={"prompts": prompts})})

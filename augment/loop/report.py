@@ -15,11 +15,12 @@ from augment.storage.tar import write_bytes_atomic
 
 Row = Mapping[str, Any]
 _DRAWN = {"accuracy": ("o", COLOURS[0]), "worst_group": ("s", COLOURS[1])}
+_READ = ("accuracy", "worst_group")  # of every round that test was read for
 _SHOWN = 3  # weakest groups of a row
 
 
 def write_loop_report(
-    out: Path, config: LoopConfig, rows: Sequence[Row], best: int, reason: str, test: Row | None
+    out: Path, config: LoopConfig, rows: Sequence[Row], best: int, reason: str, tests: Mapping[int, Row]
 ) -> dict[str, Any]:
     """Write `report.json`, `report.md` and `loop.svg`, and return the content of the first.
 
@@ -27,8 +28,9 @@ def write_loop_report(
         rows: of all rounds; their figures are of val.
         best: number of the best round on val.
         reason: why it stopped.
-        test: figures of the best round's classifier.
+        tests: round -> figures of its classifier, for all rounds that test was read for; empty without test.
     """
+    test = tests[best] if tests else None
     report = {
         "config": config.model_dump(mode="json"),
         "rows": list(rows),
@@ -37,6 +39,7 @@ def write_loop_report(
         "edits": rows[-1]["edits"],
         "gpu_hours": sum(row["worker_seconds"] for row in rows) / 3600,
         "test": test,
+        "test_read": [{"round": number} | {name: tests[number][name] for name in _READ} for number in sorted(tests)],
     }
     with plot_look():
         write_bytes_atomic(out / "loop.svg", rendered_plot(loop_figure(rows, best, test), "svg"))
@@ -58,7 +61,9 @@ def loop_table(report: Row) -> list[str]:
     lines += ["", f"Stopped: {report['stopped']}. Round {report['best_round']} is the best on val."]
     if test := report["test"]:
         shares = f"accuracy {_loop_share(test, 'accuracy')} %, worst group {_loop_share(test, 'worst_group')} %"
-        lines.append(f"Test, read once, by that round's classifier: {shares} ({test['worst_group_name']}).")
+        others = [str(read["round"]) for read in report["test_read"] if read["round"] != report["best_round"]]
+        once = f"also read for round {', '.join(others)} before the loop went on" if others else "read once"
+        lines.append(f"Test, {once}, by that round's classifier: {shares} ({test['worst_group_name']}).")
     return lines
 
 

@@ -1,13 +1,13 @@
 """The files of a loop's rounds. A round is done when its `report.json` is there; what is done is not done again.
 
-loop.json             the settings that all rounds share
+loop.json             the settings and the pictures that all rounds share
 edits/                output folder of the expansion, which grows
 rounds/N/choice.json  what round N edits, and why (from round 1 on)
 rounds/N/prompts/     table of the prompts of all edits up to round N, which the expansion reads
 rounds/N/train/       folder of the training, without test
 rounds/0/early-*.csv  loss of every real picture after a few steps
 rounds/N/report.json  the figures of the round
-rounds/N/test.json    what test says, of the best round only, in the end
+rounds/N/test.json    what test says, of a round that was the best one when the loop had ended
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 from augment.errors import TrainingError
 from augment.ledger.plan import fingerprint_difference
+from augment.loop.config import PICTURES
 from augment.storage.tar import write_bytes_atomic
 
 Row = dict[str, Any]
@@ -47,16 +48,27 @@ class LoopFolder:
         """Write down the settings of `LoopConfig.settings`, or compare them with those of the loop that is there.
 
         Raises:
-            TrainingError: if it has other settings.
+            TrainingError: if it has other settings, or other pictures.
         """
         path = self.out / "loop.json"
         there = _read(path)
         if there is None:
             write_json(path, settings)
-        elif difference := fingerprint_difference(there, settings):
+            return
+        listed = {name: digest for name, digest in settings.items() if name.startswith(f"{PICTURES}.")}
+        noted = {**listed, **there}  # loops of earlier versions have not noted the pictures
+        if changed := [name.removeprefix(f"{PICTURES}.") for name in listed if noted[name] != listed[name]]:
+            raise TrainingError(
+                f"{self.out}: the pictures of {' and '.join(changed)} have changed since the loop began there: some "
+                "were added, removed or replaced, or have another class or attribute. Its rounds could not be "
+                "compared. Restore the pictures, or choose another --out"
+            )
+        if difference := fingerprint_difference(noted, settings):
             shown = [line.replace(" in the plan", " there") for line in difference[:5]]
             head = f"{self.out} holds a loop with other settings. Choose another --out, or restore them:"
             raise TrainingError("\n  ".join([head, *shown]))
+        if noted != there:
+            write_json(path, noted)
 
     def rows(self) -> list[Row]:
         """Return the reports of the rounds that are done, in order."""

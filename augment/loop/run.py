@@ -1,12 +1,13 @@
 """`augment loop`: train, look where val is wrong, edit what helps there, train again, until val is no better.
 
-Everything is chosen on val. Test is read once, in the end, by the classifier of the best round. What a round chooses is
-a function of the files of the rounds before it: killed anywhere and started again, the loop ends with the same figures.
+Everything is chosen on val. Test is read in the end, by the classifier of the best round; again only if the loop goes
+on with more budget and another round is the best then, and the report says so. What a round chooses is a function of
+the files of the rounds before it: killed anywhere and started again, the loop ends with the same figures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from augment.loop.rounds import LoopFolder, Row
 from augment.loop.stop import best_round, edits_left, stop_reason
 from augment.loop.weakness import Judged, Weakness, weakness_of
 from augment.prompts import PromptConfig
+from augment.prompts.grid import value_meant
 from augment.run.config import check_class_names, job_sources
 from augment.run.expand import expand, load_worker
 from augment.run.job_prompts import making
@@ -37,7 +39,7 @@ from augment.training.early import early_losses
 from augment.training.launcher import launched_size
 from augment.training.leaks import check_leaks
 from augment.training.measure import measure_test
-from augment.training.results import read_predictions
+from augment.training.results import PREDICTIONS, read_predictions
 from augment.training.train import train
 from augment.types import Source
 
@@ -62,7 +64,8 @@ def run_loop(
 
     Raises:
         ConfigError, InputError, PromptError, ModelError, OutputError, LeakError: as `expand` and `train` do.
-        TrainingError: if the folder holds a loop with other settings, or torchrun has started several processes.
+        TrainingError: if the folder holds a loop with other settings or pictures, or torchrun has started several
+            processes.
     """
     if launched_size() > 1:
         raise TrainingError(
@@ -71,15 +74,19 @@ def run_loop(
         )
     folder = LoopFolder(out)
     job = _job(config, folder)
-    folder.check(config.settings(job.prompts))
+    sets = list_sets(config.train_on(None, with_test=True).data)
+    folder.check(config.settings(job.prompts, {"real": sets.real, "val": sets.val, "test": sets.test}))
     loop = _Loop(config, folder, job, tell, display, make_worker, torch.get_num_threads())
     rows = folder.rows()
     while not rows or not (reason := stop_reason(config, rows, loop.capacity)):
         rows.append(loop.do_round(len(rows), rows))
     best = best_round(rows, config.train.select_by)
     tell(f"stops: {reason}; round {best} is the best on val")
-    test = loop.test_of(best) if config.train.data.test else None
-    return write_loop_report(out, config, rows, best, reason, test)
+    tests: dict[int, Row] = {}
+    if config.train.data.test:
+        loop.ask_test(best)
+        tests = {row["round"]: read for row in rows if (read := folder.read(row["round"], "test.json")) is not None}
+    return write_loop_report(out, config, rows, best, reason, tests)
 
 
 @dataclass(frozen=True)
@@ -196,13 +203,18 @@ class _Loop:
     def weakness(self, number: int) -> Weakness:
         """Return where the classifier of a round is weak, by what it predicted of val."""
         data = self.config.train_on(None).data
-        predicted = read_predictions(self.folder.round(number) / "train", "val")
-        judged = [
-            Judged(source.class_name, source.attributes, row["class_name"] != row["predicted"])
-            for source, row in zip(list_sets(data).val, predicted, strict=True)
-        ]
+        val, predicted = list_sets(data).val, read_predictions(self.folder.round(number) / "train", "val")
+        if [source.key for source in val] != [row["key"] for row in predicted]:
+            raise TrainingError(
+                f"{self.folder.round(number) / 'train' / PREDICTIONS} is of other pictures than val now has, so it "
+                "does not say where the classifier is wrong. Restore val, or choose another --out"
+            )
         known = {name for name in data.groups if name != CLASS}
         values = {a: [v.name for v in vs] for a, vs in self.job.prompts.attributes.items() if a in known}
+        judged = [
+            Judged(source.class_name, _as_values(source, values), row["class_name"] != row["predicted"])
+            for source, row in zip(val, predicted, strict=True)
+        ]
         names = list(self.job.class_names.values())
         return weakness_of(judged, names, values, self.config.smoothing)
 
@@ -212,14 +224,17 @@ class _Loop:
             sets = list_sets(self.config.train_on(None, with_test=True).data)
             check_leaks(sets, self.config.train.leaks.near_duplicates)
 
-    def test_of(self, number: int) -> Row:
-        """Return what test says of a round's classifier; it is asked once."""
-        if (kept := self.folder.read(number, "test.json")) is not None:
-            return kept
-        training = self.config.train_on(None, with_test=True)
-        figures = measure_test(training, self.folder.round(number) / "train")
-        self.folder.write(number, "test.json", figures)
-        return figures
+    def ask_test(self, number: int) -> None:
+        """Write down what test says of a round's classifier; of each it is asked once."""
+        if self.folder.read(number, "test.json") is None:
+            training = self.config.train_on(None, with_test=True)
+            self.folder.write(number, "test.json", measure_test(training, self.folder.round(number) / "train"))
+
+
+def _as_values(source: Source, values: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return the attributes of a picture as the prompts name their values, as far as they have them."""
+    meant = {a: value_meant(names, source.attributes.get(a, "")) for a, names in values.items()}
+    return source.attributes | {a: value for a, value in meant.items() if value is not None}
 
 
 def _row(number: int, made: dict[str, Any], done: dict[str, Any], weakness: Weakness) -> Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -10,11 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
-from augment.models.config import EMBEDDED, check_clip
+from augment.models.config import ClipConfig, pinned_clip
+from augment.models.files import check_clip_folder
 from augment.models.packaged import packaged_model
 from augment.models.rows import in_rows, padded_chunks
 from augment.models.strict import explained, load_network, quiet
 
+EMBEDDED_CLIP = ClipConfig()
 TEXT_BATCH = 128  # texts embedded together; on one CPU thread faster than 64 or 256, and 4 times as fast as one by one
 
 
@@ -90,7 +93,6 @@ class ClipScorer:
         return ((pixels - self._mean) / self._std).to(self.model.dtype)
 
     @torch.no_grad()
-    @torch.no_grad()
     def class_embeds(self, texts: Sequence[Sequence[str]]) -> Float[Tensor, "N D"]:
         """Return one unit vector per class, the normalised mean over its several descriptions: prompt ensembling.
 
@@ -108,22 +110,31 @@ class ClipScorer:
         return F.normalize(torch.stack([of_one.mean(dim=0) for of_one in of_class]), dim=1)
 
 
-def load_clip(name: str = EMBEDDED, device: str = "cpu") -> ClipScorer:
+def load_clip(config: ClipConfig = EMBEDDED_CLIP, device: str = "cpu") -> ClipScorer:
     """Load the embedded pair, a folder, or a Hugging Face model id such as `openai/clip-vit-base-patch32`.
+
+    Args:
+        config: with `revision` pinned, see `pinned_clip`, or empty for what is there now.
+        device: as torch names it.
 
     Raises:
         ModelError: if it cannot be found or read, or its weights do not fit its config.
     """
     quiet()
-    check_clip(name)
-    packaged = packaged_model(name)
-    source = str(packaged.clip) if packaged is not None and packaged.clip is not None else name
-    what = f"clip.name {name!r}"
-    model = load_network(CLIPModel, source, what, "network", dtype=torch.float32)
+    packaged, local = packaged_model(config.name), Path(config.name).is_dir()
+    if packaged is None and local and config.revision:  # a folder's weights are not hashed again in every worker
+        check_clip_folder(Path(config.name), config.name)
+    else:
+        config = pinned_clip(config)
+    in_package = packaged.clip if packaged is not None else None
+    source = str(in_package or config.name)
+    of_hub = {} if in_package or local else {"revision": config.revision}
+    what = f"clip.name {config.name!r}"
+    model = load_network(CLIPModel, source, what, "network", dtype=torch.float32, **of_hub)
     with explained(what, "tokenizer"):
-        tokenizer = CLIPTokenizer.from_pretrained(source)
+        tokenizer = CLIPTokenizer.from_pretrained(source, **of_hub)
     with explained(what, "image processor"):
-        processor = CLIPImageProcessor.from_pretrained(source)
+        processor = CLIPImageProcessor.from_pretrained(source, **of_hub)
     model = model.to(device)
     with explained(what, "config"):
-        return ClipScorer(name, model, tokenizer, processor)
+        return ClipScorer(config.name, model, tokenizer, processor)

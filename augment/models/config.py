@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import huggingface_hub
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -16,6 +16,10 @@ from augment.models.packaged import packaged_model
 from augment.prompts.templates import fields_of
 
 EMBEDDED = "embedded"  # the packaged model that needs no download
+# Revision of the packaged CLIP that scored edits before plans held one.
+_UNWRITTEN_CLIP = "43a6e38558d1c5cd"
+# Tokenizers are read from these where there is no tokenizer.json, which says all that they say.
+_TOKENIZER_TEXTS = ("merges.txt", "vocab.txt")
 
 
 class ModelConfig(BaseModel):
@@ -52,7 +56,10 @@ class ClipConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: PathText = Field(default="embedded", description="`embedded`, a folder or a hub id in CLIPModel format")
+    name: PathText = Field(default=EMBEDDED, description="`embedded`, a folder or a hub id in CLIPModel format")
+    revision: str = Field(
+        default="", description="commit, tag or branch of a Hugging Face model; empty for the default"
+    )
     label_templates: tuple[str, ...] = Field(
         default=("a picture of {a_class}",),
         min_length=1,
@@ -71,6 +78,14 @@ class ClipConfig(BaseModel):
                     f"template {template!r} says nothing about the class: it needs {{class}} or {{a_class}}"
                 )
         return templates
+
+    def identity(self) -> dict[str, Any]:
+        """Return all settings as plans and `aug_id` hash them, JSON values by name.
+
+        The revision of the CLIP that scored edits before plans held one is left out: their scores are the same.
+        """
+        unwritten = {"revision"} if self.revision in ("", _UNWRITTEN_CLIP) else set()
+        return self.model_dump(mode="json", exclude=unwritten)
 
 
 def pinned(config: ModelConfig) -> ModelConfig:
@@ -106,26 +121,36 @@ def exact_revision(what: str, name: str, revision: str, example: str) -> str:
     """
     if not Path(name).is_dir():
         return commit_of(what, name, revision, example)
-    digest = folder_digest(Path(name))
-    if revision not in ("", digest):
+    return _as_wanted(what, name, revision, folder_digest(Path(name)))
+
+
+def _as_wanted(what: str, name: str, wanted: str, found: str) -> str:
+    """Return the revision that was found. Raises ModelError if another one is wanted."""
+    if wanted not in ("", found):
         raise ModelError(
-            f"{what} {name!r}: revision {revision!r} was asked for, but the weights in the folder are {digest!r}; "
+            f"{what} {name!r}: revision {wanted!r} was asked for, but the weights that are there are {found!r}; "
             "leave the revision empty to use them"
         )
-    return digest
+    return found
 
 
-def check_clip(name: str) -> None:
-    """Raise ModelError if no CLIP model of this name can be loaded, as far as that can be known without loading it."""
+def pinned_clip(config: ClipConfig) -> ClipConfig:
+    """Return the config with exactly these weights as its revision, as `pinned` does for the model of the edits.
+
+    Raises:
+        ModelError: if no such CLIP model can be loaded, as far as that can be known without loading it, or its weights
+            are not those of the revision that was asked for.
+    """
+    what, name, wanted = "clip.name", config.name, config.revision
     packaged = packaged_model(name)
     if packaged is not None and packaged.clip is not None:
-        return
-    folder: Path | None = Path(name)
-    if not Path(name).is_dir():
-        commit = commit_of("clip.name", name, "", "openai/clip-vit-base-patch32")
-        folder = _offline_folder(name, commit, "config.json")
-    if folder:
-        check_clip_folder(folder, name)
+        return config.model_copy(update={"revision": _as_wanted(what, name, wanted, packaged.revision)})
+    if Path(name).is_dir():
+        check_clip_folder(Path(name), name)
+    revision = exact_revision(what, name, wanted, "openai/clip-vit-base-patch32")
+    if not Path(name).is_dir() and (cached := _offline_folder(name, revision, "config.json")):
+        check_clip_folder(cached, name)
+    return config.model_copy(update={"revision": revision})
 
 
 def _offline_folder(name: str, commit: str, file: str) -> Path | None:
@@ -173,14 +198,19 @@ def _with_revision(config: ModelConfig, revision: str) -> ModelConfig:
     return config.model_copy(update={"revision": revision})
 
 
-def folder_digest(folder: Path) -> str:
-    """Return a hash of the weight and config files of a model's folder, by their relative names.
+def folder_digest(folder: Path, *, with_tokenizers: bool = True) -> str:
+    """Return a hash of the weight, config and tokenizer files of a model's folder, by their relative names.
+
+    Args:
+        folder: of the model.
+        with_tokenizers: whether the files are part of it that tokenizers without a tokenizer.json are read from;
+            earlier releases left them out.
 
     Raises:
         ModelError: if one of them cannot be read.
     """
     digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json") and p.is_file()):
+    for path in sorted(p for p in folder.rglob("*") if _decides(p, with_tokenizers) and p.is_file()):
         try:
             with path.open("rb") as file:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
@@ -188,3 +218,10 @@ def folder_digest(folder: Path) -> str:
             raise ModelError(f"model {str(folder)!r}: {path} cannot be read ({error.strerror})") from error
         digest.update(f"{path.relative_to(folder)} {content}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def _decides(path: Path, with_tokenizers: bool) -> bool:
+    """Return whether a file of that name decides what a model computes."""
+    if path.name in _TOKENIZER_TEXTS or path.suffix == ".model":
+        return with_tokenizers and not (path.parent / "tokenizer.json").is_file()
+    return path.suffix in (".safetensors", ".json")

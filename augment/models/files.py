@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from augment.errors import ModelError
+from augment.models.needed_fields import absent_fields
 from augment.models.weights import (
     DamagedFileError,
     find_weights,
@@ -99,7 +100,7 @@ def check_pipeline(folder: Path, name: str, variant: str = "") -> None:
             problems.append(f"model_index.json names no library and class for {part}, which a {class_name} needs")
             continue
         library, part_class = entry
-        problems += _part_problems(folder, part, library, part_class, variant=variant)
+        problems += _part_problems(folder, part, library, part_class, pipeline=class_name, variant=variant)
         weights = find_weights(folder / part, BASES.get(library, ""), variant)
         variants |= {weights.variant} if weights else set()
     if variant and variants == {""}:
@@ -172,12 +173,14 @@ def convert(path: str) -> str:
     )
 
 
-def _part_problems(folder: Path, part: str, library: str, class_name: str, *, variant: str) -> Iterator[str]:
+def _part_problems(
+    folder: Path, part: str, library: str, class_name: str, *, pipeline: str, variant: str
+) -> Iterator[str]:
     """Yield what is wrong with one part of a pipeline."""
     if not (folder / part).is_dir():
         yield f"{part}/ is not there, but model_index.json names it: download or copy the whole folder"
     elif part == "scheduler":
-        yield from _config_problems(folder / part, "scheduler_config.json", part)
+        yield from _config_problems(folder / part, "scheduler_config.json", part, pipeline)
     elif part.startswith("tokenizer"):
         yield from _tokenizer_problems(folder / part)
     elif library not in BASES:
@@ -186,11 +189,11 @@ def _part_problems(folder: Path, part: str, library: str, class_name: str, *, va
         yield f"{part} is a {class_name}, which is not supported; supported is {' or '.join(CLASSES[part])}"
     else:
         kind = "text_encoder" if part.startswith("text_encoder") else part
-        yield from _config_problems(folder / part, "config.json", kind)
+        yield from _config_problems(folder / part, "config.json", kind, pipeline)
         yield from _weights_found(folder / part, BASES[library], variant)
 
 
-def _config_problems(folder: Path, name: str, kind: str) -> Iterator[str]:
+def _config_problems(folder: Path, name: str, kind: str, pipeline: str) -> Iterator[str]:
     """Yield what is wrong with the config of a part."""
     try:
         config = read_json(folder / name)
@@ -202,6 +205,11 @@ def _config_problems(folder: Path, name: str, kind: str) -> Iterator[str]:
             yield f"{folder.name}/{name}: {field} is {_json_word(config[field])}: {_EXPECTED}{expected}"
     for field, value in _too_large(config):
         yield f"{folder.name}/{name}: {field} is {value}: no network has so many of anything"
+    if absent := list(absent_fields(pipeline, kind, config)):
+        yield (
+            f"{folder.name}/{name} does not say {', '.join(absent)}, which its network was trained with: take the file "
+            "of the model's authors"
+        )
 
 
 def _too_large(config: Any, field: str = "") -> Iterator[tuple[str, int]]:

@@ -67,6 +67,9 @@ FAMILIES = {
 def load_model(config: ModelConfig) -> LatentDiffusion:
     """Load a model of any supported family, told apart by the pipeline class its `model_index.json` names.
 
+    Args:
+        config: of a folder, `revision` is empty or what `pinned` has found: it is not compared with the files.
+
     Raises:
         ModelError: if the model is missing, damaged, of an unsupported family or scheduler, its weights do not fit its
             configs, or the device is not there.
@@ -75,8 +78,8 @@ def load_model(config: ModelConfig) -> LatentDiffusion:
     warn_of_emulation(config.torch_device, config.dtype, "model.dtype")
     packaged = packaged_model(config.name)
     local = packaged is not None or Path(config.name).is_dir()
-    if not (local and config.revision):  # a folder's weights are not hashed again in every worker
-        config = pinned(config)
+    if packaged is not None or not (local and config.revision):
+        config = pinned(config)  # a folder's weights are not hashed again in every worker
     quiet()
     what = f"model {config.name!r}"
     if packaged is not None:

@@ -8,6 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from augment.errors import ModelError
+from augment.models.strict import load_network
 from augment.prompts.llm import LanguageModelConfig
 from augment.prompts.variations import Answer, Costs
 
@@ -30,8 +31,10 @@ class LocalLanguageModel:
         self._config = config
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(config.model)
-            model: Any = AutoModelForCausalLM.from_pretrained(config.model, use_safetensors=True)
-            self._model = model.to(config.device).eval()
+            model = load_network(AutoModelForCausalLM, config.model, f"llm.model {config.model!r}", "network")
+            self._model: Any = model.to(config.device).eval()
+        except ModelError:
+            raise
         except Exception as error:  # transformers raises what it likes
             reason = " ".join(str(error).split())[:300]
             raise ModelError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from augment.models.config import ClipConfig, ModelConfig
 from augment.models.packaged import packaged_model
 
 T5_TOKENS = {"StableDiffusion3Pipeline": 256, "FluxPipeline": 512}  # what diffusers' pipelines pad to
-# A tokenizer is read as far as its own length says, a T5 as far as the pipeline pads.
+# A tokenizer is read as far as its own length and its encoder's positions go, a T5 as far as the pipeline pads.
 _TOKENIZERS = {
     "StableDiffusionPipeline": ("tokenizer",),
     "LatentConsistencyModelPipeline": ("tokenizer",),
@@ -31,6 +31,7 @@ _TOKENIZERS = {
     "FluxPipeline": ("tokenizer", "tokenizer_2"),
 }
 _T5 = {"StableDiffusion3Pipeline": "tokenizer_3", "FluxPipeline": "tokenizer_2"}
+_POSITIONS = 77  # of a CLIP text encoder whose config does not say how many: transformers' default
 _SMALL_VOCABULARY = 2_000  # CLIP's has 49,408 entries, the embedded model's 339
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 _CLIP_WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -96,26 +97,39 @@ def model_readers(config: ModelConfig) -> tuple[TextReader, ...]:
             continue
         is_t5 = _T5.get(pipeline) == name
         tokenizer = _tokenizer(files, f"{name}/", is_t5, with_name)
-        settings = files.json(f"{name}/tokenizer_config.json", with_name) or {}
-        length = T5_TOKENS[pipeline] if is_t5 else settings.get("model_max_length")
-        if tokenizer is not None and isinstance(length, int | float) and length > 0:
-            found.append(TextReader(name, int(length), tokenizer))
+        length = T5_TOKENS[pipeline] if is_t5 else _clip_length(files, name, with_name)
+        if tokenizer is not None:
+            found.append(TextReader(name, length, tokenizer))
+    if pipeline == "StableDiffusion3Pipeline":  # it embeds a prompt for both of its CLIP encoders at one length
+        shortest = min((reader.length for reader in found if reader.name != _T5[pipeline]), default=0)
+        found = [reader if reader.name == _T5[pipeline] else replace(reader, length=shortest) for reader in found]
     return tuple(found)
+
+
+def _clip_length(files: SmallFiles, tokenizer: str, model: str) -> int:
+    """Return how many tokens of a prompt a CLIP text encoder reads, as `prompt_length` does of what is loaded."""
+    encoder = files.json(f"{tokenizer.replace('tokenizer', 'text_encoder')}/config.json", model) or {}
+    settings = files.json(f"{tokenizer}/tokenizer_config.json", model) or {}
+    given = (encoder.get("max_position_embeddings", _POSITIONS), settings.get("model_max_length"))
+    return int(min((limit for limit in given if isinstance(limit, int | float) and limit > 0), default=_POSITIONS))
 
 
 def clip_reader(config: ClipConfig) -> TextReader | None:
     """Return the reader of the model that scores edits; None if its tokenizer is not there to be asked.
+
+    Args:
+        config: pinned to a revision.
 
     Raises:
         ModelError: if its files are not readable.
     """
     packaged = packaged_model(config.name)
     in_package = packaged.clip if packaged is not None else None
-    files = SmallFiles(str(in_package or config.name), "")
+    files = SmallFiles(str(in_package or config.name), config.revision)
     with_name = f"clip.name {config.name!r}"
     tokenizer = _tokenizer(files, "", False, with_name)
     text_config = (files.json("config.json", with_name) or {}).get("text_config")
-    length = text_config.get("max_position_embeddings", 77) if isinstance(text_config, dict) else 77  # transformers'
+    length = text_config.get("max_position_embeddings", _POSITIONS) if isinstance(text_config, dict) else _POSITIONS
     return TextReader("clip", int(length), tokenizer) if tokenizer is not None else None
 
 

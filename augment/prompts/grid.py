@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -213,12 +213,28 @@ def combination_weights(config: PromptConfig, class_name: str, source_attributes
     axes = {attribute: {v.name: i for i, v in enumerate(values)} for attribute, values in config.attributes.items()}
     per_axis = axis_weights(config, class_name)
     weights: np.ndarray = functools.reduce(np.multiply.outer, per_axis, np.ones(()))
-    same = [{a: source_attributes[a]} for a in config.differ_from_source if source_attributes.get(a) in axes[a]]
+    known = {a: value_meant(axes[a], source_attributes.get(a, "")) for a in config.differ_from_source}
+    same = [{a: value} for a, value in known.items() if value is not None]
     for combination in (*config.exclude, *same):
         if combination.get("class", class_name) == class_name:
             fixed = [axes[a][combination[a]] if a in combination else slice(None) for a in axes]
             weights[tuple(fixed)] = 0.0
     return weights
+
+
+def value_meant(names: Collection[str], said: str) -> str | None:
+    """Return the name of the value that a dataset calls so; None if none is.
+
+    That is the name itself, or else the only one that differs in case, spaces, hyphens and underscores alone.
+    """
+    if said in names:
+        return said
+    alike = [name for name in names if _folded(name) == _folded(said) != ""]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _folded(name: str) -> str:
+    return " ".join(re.sub(r"[_-]", " ", name.casefold()).split())
 
 
 def axis_weights(config: PromptConfig, class_name: str) -> list[np.ndarray]:

@@ -28,7 +28,7 @@ class PromptSource(Protocol):
     """Gives every image its source prompt and its target prompts."""
 
     def plan(self, source: Source, num_variants: int, seed: int) -> PlannedSource:
-        """Return a source with at most `num_variants` target prompts.
+        """Return a source with at most `num_variants` target prompts; of a table with all that it has.
 
         They depend on `seed` and the source only; those of a balanced grid also on the job's other images, and on
         `num_variants`.
@@ -189,11 +189,15 @@ class TablePrompts:
     digest: str
 
     def plan(self, source: Source, num_variants: int, seed: int) -> PlannedSource:
-        """Return a source with the first of its rows. Raises PromptError if the table does not know it."""
+        """Return a source with all its rows, which may be more or fewer than `num_variants`.
+
+        Raises:
+            PromptError: if the table does not know it.
+        """
         if source.key not in self.rows:
             raise PromptError(f"image {source.key!r} is not in the table of prompts; run `augment prompts` again")
         prompt, variants = self.rows[source.key]
-        return PlannedSource(source, prompt, variants[:num_variants])
+        return PlannedSource(source, prompt, variants)
 
     def identity(self) -> dict[str, Any]:
         """Return how the rows were made, and their hash."""

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 
 from augment.prompts.templates import noun
 
 _SHOWN = 3
-_SPLITS = {"train", "training", "val", "valid", "validation", "dev", "eval", "test", "testing"}
+# As folders of splits are called: `train`, `train2017`, `seg_train`.
+_SPLIT = re.compile(
+    r"((?:.*?[\W_])??)(train|training|trn|val|valid|validation|dev|eval|test|testing|tst|holdout|pred)"
+    r"([\W\d_]|set|split|data|dataset|images?|imgs?|files|folder)*"
+)
 _HEAPS = {"images", "image", "imgs", "img", "jpegimages", "pictures", "photos", "data", "dataset", "unlabeled"}
 _NUMBERED = re.compile(r"\d+\s*[._-]\s*\D")  # 001.Black_footed_Albatross
 _CODE = re.compile(
@@ -95,9 +100,13 @@ def _shared_words(class_names: Mapping[int, str]) -> Iterator[str]:
 def _no_classes(names: Collection[str]) -> list[str]:
     """Return the classes that are rather folders of a dataset. One `train` among boats and buses is a class."""
     folded = {name: name.casefold() for name in names}
-    splits = [name for name in names if folded[name] in _SPLITS]
     heaps = [name for name in names if folded[name] in _HEAPS]
-    return sorted(heaps + splits if len(splits) > 1 or len(splits) + len(heaps) == len(names) else heaps)
+    matches = {name: match for name in names if (match := _SPLIT.fullmatch(folded[name]))}
+    kinds = Counter(front for front, _ in {match.group(1, 2) for match in matches.values()})
+    # `steam train` and `blood test` are no splits: what stands in front of these is the same.
+    splits = [name for name, match in matches.items() if not match[1] or kinds[match[1]] > 1]
+    several = len({matches[name][2] for name in splits}) > 1
+    return sorted(heaps + splits if several or len(splits) + len(heaps) == len(names) else heaps)
 
 
 def _some(names: Collection[str]) -> str:

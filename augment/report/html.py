@@ -10,6 +10,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
+from augment.report.outcome import decibels
+
 
 @dataclass(frozen=True)
 class Histogram:
@@ -64,6 +66,7 @@ def html_report(manifest: Mapping[str, Any], histograms: Sequence[Histogram], sh
     """
     return page_template("report.html.j2").render(
         manifest=manifest,
+        decibels=decibels,
         shards=[(name, entry) for name, entry in manifest["files"].items() if name.endswith(".tar")],
         charts=[(h, stacked_bars(h)) for h in histograms],
         sheet=base64.b64encode(sheet).decode(),

@@ -14,6 +14,11 @@ def counts(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {name: manifest[name] for name in (*_COUNTS, *_QUALITY)}
 
 
+def decibels(value: float | None) -> str:
+    """Return a mean PSNR of a manifest as `27.54 dB`; `-` if it is None, as where no image was inverted."""
+    return "-" if value is None else f"{value:.2f} dB"
+
+
 def problems(manifest: Mapping[str, Any], out: str) -> list[str]:
     """Return the reasons why a finished run must not be called a success, one line each."""
     rows, again = f"the reasons are in {out}/index.parquet", "--retry-failed tries them again"

@@ -26,7 +26,7 @@ from augment.ledger.plan import (
     in_plan_order,
     sources_digest,
 )
-from augment.models.config import ClipConfig, ModelConfig, pinned
+from augment.models.config import ClipConfig, ModelConfig, pinned, pinned_clip
 from augment.models.segmentation_files import SegmentationConfig, pinned_segmentation
 from augment.prompts import PromptConfig, PromptSource, unused_classes
 from augment.run.budget import BudgetConfig
@@ -108,7 +108,7 @@ class ExpandConfig(BaseModel):
     budget: BudgetConfig = BudgetConfig()
     run: RunConfig = RunConfig()
     seed: int = Field(default=0, ge=-(2**63), lt=2**63, description="another seed draws other prompts")
-    reuse: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+    reuse: tuple[PathText, ...] = Field(
         default=(), description="other output folders, as paths or URLs; edits that they have already are taken over"
     )
 
@@ -116,7 +116,8 @@ class ExpandConfig(BaseModel):
 def load_expand_config(path: Path | str, overrides: Sequence[str] = ()) -> ExpandConfig:
     """Return the config of a file, with `prompts` as an absolute path.
 
-    In the file `prompts` is relative to the file; in an override, as all that is typed, to the working directory.
+    In a file `prompts` is relative to the file that says it; in an override, as all that is typed, to the working
+    directory.
 
     Args:
         path: YAML file.
@@ -126,9 +127,7 @@ def load_expand_config(path: Path | str, overrides: Sequence[str] = ()) -> Expan
         ConfigError: with all problems of the file and the overrides.
     """
     config = load_config(path, ExpandConfig, overrides)
-    typed = any(override.partition("=")[0].strip() == "prompts" for override in overrides)
-    folder = Path() if typed else Path(path).parent
-    return config.model_copy(update={"prompts": located(config.prompts, folder)})
+    return config.model_copy(update={"prompts": located(config.prompts, path, overrides=overrides)})
 
 
 def with_pinned_models(config: ExpandConfig) -> ExpandConfig:
@@ -138,7 +137,8 @@ def with_pinned_models(config: ExpandConfig) -> ExpandConfig:
         ModelError: if there is no such model, or its files cannot be loaded.
     """
     segmentation = config.segmentation and pinned_segmentation(config.segmentation)
-    return config.model_copy(update={"model": pinned(config.model), "segmentation": segmentation})
+    model, clip = pinned(config.model), pinned_clip(config.clip)
+    return config.model_copy(update={"model": model, "clip": clip, "segmentation": segmentation})
 
 
 class JobSources(NamedTuple):
@@ -212,8 +212,7 @@ def fingerprint(
     """Return dotted key -> value of everything that changes pixels, scores or the cut into units.
 
     Args:
-        config: with `model` pinned to a revision. The embedded CLIP has the revision of the embedded model; other CLIP
-            models are known by their name.
+        config: with its models pinned to their revisions, see `with_pinned_models`.
         prompts: where the prompts come from.
         sources: the job's images.
         class_names: label -> class name, of the whole dataset.
@@ -241,7 +240,7 @@ def fingerprint(
             # With all defaults, because another release may have others.
             "editing": config.editing.identity(),
             **segmentation_identity(config.editing, config.segmentation),
-            "clip": config.clip.model_dump(mode="json"),
+            "clip": config.clip.identity(),
             "run": {"unit_size": config.run.unit_size},
             "seed": config.seed,
         }

@@ -6,17 +6,17 @@ augment plan configs/expand/emoji.yaml --price-per-gpu-hour 2.5
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from augment.distribute.config import in_one_process
-from augment.inputs.listing import left_out_text
+from augment.inputs.listing import left_out_text, some
 from augment.inputs.locate import absolute
 from augment.ledger.ledger import Ledger
 from augment.ledger.plan import cut, fingerprint_difference, pixels_hash_of
 from augment.report.progress import duration
-from augment.run.changes import with_versions
+from augment.run.changes import with_new_keys, with_versions
 from augment.run.config import ExpandConfig, check_class_names, fingerprint, job_sources, output_url, with_pinned_models
 from augment.run.estimate import (
     PREVIEW_FOLDER,
@@ -31,9 +31,10 @@ from augment.run.estimate import (
 from augment.run.findings import find
 from augment.run.growth import Growth, compare
 from augment.run.job_prompts import job_prompts, planned_edits, planned_units
+from augment.run.moved_models import as_planned
 from augment.run.prompt_file import load_prompts
 from augment.storage.resolve import open_store
-from augment.types import Unit
+from augment.types import Source, Unit
 
 _CLASSES_SHOWN = 12
 
@@ -144,12 +145,12 @@ def dry_run(config: ExpandConfig, price_per_hour: float | None = None) -> PlanRe
     ledger = Ledger(output_url(config))
     if ledger.store.list("commits"):
         sources = with_versions(ledger, sources)
-    wanted = fingerprint(config, planner, sources, class_names)
-    settings = relevant_settings(wanted, config)
-    url, notes = output_url(config), list(findings.warnings)
-    measured, about_it = _last_preview(url, settings)
+    plan = ledger.read_plan()
+    wanted = as_planned(fingerprint(config, planner, sources, class_names), plan.fingerprint if plan else {})
+    url, notes = output_url(config), [*findings.warnings, *_key_notes(ledger, sources)]
+    measured, about_it = _last_preview(url, relevant_settings(wanted, config))
     notes += about_it
-    if ledger.read_plan() is not None:
+    if plan is not None:
         notes.append(
             f"{url} has a plan already, with {len(ledger.store.list('commits'))} units done; disk is that of the whole "
             f"run, work and time are those of what is new. See `augment status {url}`"
@@ -186,6 +187,15 @@ def dry_run(config: ExpandConfig, price_per_hour: float | None = None) -> PlanRe
     )
 
 
+def _key_notes(ledger: Ledger, sources: Sequence[Source]) -> Iterator[str]:
+    """Yield which images of the last plan have another key now."""
+    if renamed := with_new_keys(ledger, sources):
+        yield (
+            f"{len(renamed)} images get another key, because new ones have the same name, and their edits are made "
+            f"again: {some(renamed)}. Rename the new ones to keep them"
+        )
+
+
 def _last_preview(url: str, settings: Mapping[str, Any]) -> tuple[Measured | None, list[str]]:
     """Return what the last preview measured, None if it is not to be had, and notes about it.
 
@@ -195,7 +205,7 @@ def _last_preview(url: str, settings: Mapping[str, Any]) -> tuple[Measured | Non
     measured = read_measured(open_store(f"{url}/{PREVIEW_FOLDER}"))
     if measured is None:
         return None, ["run `augment preview` with this config first: its speed gives hours, and its pictures a look"]
-    if difference := fingerprint_difference(measured.settings, settings):
+    if difference := fingerprint_difference(measured.settings, as_planned(settings, measured.settings)):
         changed = "; ".join(line.replace(" in the plan", " in the preview") for line in difference)
         return None, [f"the last preview had other settings, so run `augment preview` again: {changed}"]
     if settings.get("input.fit") == "bucket":
@@ -212,9 +222,7 @@ def _growth(
         units: makes the units of the plan.
         settings: its fingerprint.
     """
-    done = ledger.committed() if ledger.read_plan() is not None else {}
-    parts = ledger.store.list("parts")
-    done = {unit_id: report for unit_id, report in done.items() if f"parts/{report.part}" in parts}
+    done = ledger.finished() if ledger.read_plan() is not None else {}
     reuse = [Ledger(absolute(out)) for out in config.reuse]
     unit_ids = [unit.unit_id for unit in units()]
     return compare(ledger, unit_ids, units(), done, pixels_hash_of(settings), reuse=reuse)

@@ -59,7 +59,7 @@ def load_editor(config: WorkerConfig) -> DiffusionEditor:
 
 def load_scorer(config: BatchConfig) -> EditScorer:
     """Return the scorer of a worker's edits, with its CLIP loaded."""
-    clip = load_clip(config.clip.name, config.model.torch_device)
+    clip = load_clip(config.clip, config.model.torch_device)
     return EditScorer(clip, config.clip.label_templates, config.class_names)
 
 
@@ -80,6 +80,7 @@ class DiffusionEditor:
         self, config: BatchConfig, model: LatentDiffusion, scorer: EditScorer, segmenter: Segmenter | None = None
     ) -> None:
         self.config, self._model, self._scorer, self._segmenter = config, model, scorer, segmenter
+        self._known = {"name": model.model_id, "revision": model.revision} | config.known_as.get("model", {})
         self._fit = Fit(config.fit, config.image_size)
         self._check_settings()
         self._text_readers = model_readers(config.model)
@@ -215,8 +216,8 @@ class DiffusionEditor:
                 },
                 settings={
                     "seed": self.config.seed,
-                    "model_id": self._model.model_id,
-                    "model_revision": self._model.revision,
+                    "model_id": self._known["name"],
+                    "model_revision": self._known["revision"],
                     "dtype": dtype,
                     "inversion_status": str(result.status[i]),
                     **self._editing_fields(),
@@ -263,12 +264,12 @@ class DiffusionEditor:
         """
         # The solver and the sampler as they ran, defaults included.
         settings = self.config.editing.identity() | self._editing_fields()
-        settings |= segmentation_identity(self.config.editing, self.config.segmentation)
+        settings |= segmentation_identity(self.config.editing, self.config.known_segmentation())
         if self.config.editing.candidates:  # which is kept, the scores say
-            settings |= {"clip": self.config.clip.model_dump(mode="json"), "classes": self.config.class_names}
-        model, seed = self._model, self.config.seed
+            settings |= {"clip": self.config.known_clip().identity(), "classes": self.config.class_names}
+        known, seed = self._known, self.config.seed
         seen = self._fit.identity if self.config.colour == "srgb" else f"{self._fit.identity}, profiles ignored"
-        common = (content, model.model_id, model.revision, dtype, seen, as_json_text(settings))
+        common = (content, known["name"], known["revision"], dtype, seen, as_json_text(settings))
         ids = []
         for variant in planned.variants:
             parts = (*common, seed, planned.source_prompt, variant.prompt)

@@ -19,21 +19,22 @@ from augment.distribute.config import MakeWorker, in_one_process
 from augment.distribute.local import run_local
 from augment.distribute.process_workers import run_processes
 from augment.distribute.ray_workers import run_ray
-from augment.errors import OutputError
+from augment.errors import InputError, OutputError
 from augment.inputs.locate import absolute
 from augment.ledger.in_flight import Suspects
 from augment.ledger.lease import Lease
 from augment.ledger.ledger import Ledger
-from augment.ledger.plan import Plan, fingerprint_difference, relocate
+from augment.ledger.plan import Plan, config_hash_of, fingerprint_difference, relocate
 from augment.prompts import PromptSource
 from augment.report.progress import RunProgress
 from augment.run.budget import FailureBudget
-from augment.run.changes import record_inputs, with_versions
+from augment.run.changes import absent, record_inputs, with_versions
 from augment.run.config import ExpandConfig, fingerprint, output_url
-from augment.run.finalize import Summary, publish_run
+from augment.run.finalize import RESOLVED, Summary, publish_run, unpublished
 from augment.run.findings import checked_job
 from augment.run.growth import Growth, compare
 from augment.run.job_prompts import planned_units
+from augment.run.moved_models import as_planned
 from augment.run.watch import Display, RunWatch, no_display
 from augment.run.worker import Worker
 from augment.run.worker_config import WorkerConfig, worker_config
@@ -41,6 +42,7 @@ from augment.storage.retry import RetryingStore
 from augment.types import FinishedPart, Source, Unit, UnitReport
 
 logger = logging.getLogger(__name__)
+_RESOLVED = RESOLVED.removeprefix("run/")
 
 
 def load_worker(config: WorkerConfig) -> Worker:
@@ -90,7 +92,7 @@ def expand(
     ledger = Ledger(output_url(config))
     with ledger.lock() as lease:
         plan, done = _planned(ledger, config, prompts, sources, class_names, replace=replace)
-        ledger.write_run_file("config.resolved.yaml", resolved_yaml(config))
+        ledger.write_run_file(_RESOLVED, resolved_yaml(unpublished(ledger, config)))
         locators = {s.key: s.locator for s in sources}
         began, made, failed = time.monotonic(), 0, 0
         masks = {s.key: s.mask for s in sources if s.mask}
@@ -98,8 +100,11 @@ def expand(
         if len(todo.kept) < plan.units:
             ledger.write_run_file("env.json", _environment())
             made, failed = _counts(_run(todo, lease, config, display, make_worker))
+            done = ledger.recover()  # without the parts that were replaced, or of a worker that outlived its driver
         seconds = time.monotonic() - began
-        manifest = publish_run(ledger, config, locators)
+        manifest = publish_run(ledger, config, locators, done)
+        ledger.write_run_file(_RESOLVED, resolved_yaml(config))
+        ledger.forget_other_plans(plan)
     return Summary(ledger.store.url, manifest, made, seconds, failed)
 
 
@@ -114,15 +119,29 @@ def _planned(
 ) -> tuple[Plan, dict[str, UnitReport]]:
     """Return the plan, written if it is new or another one, and the reports of all that is done in the folder."""
     plan, done = ledger.read_plan(), ledger.recover()
+    gone: list[Source] = []
     if plan is not None and done:
-        sources = with_versions(ledger, sources)
-    settings = fingerprint(config, prompts, sources, class_names)
+        gone, sources = absent(ledger, sources), with_versions(ledger, sources)
+    settings = as_planned(fingerprint(config, prompts, sources, class_names), plan.fingerprint if plan else {})
     if plan is not None and done and not replace:
         ledger.check_pixels(plan, settings)
+    if gone:
+        _check_absent(gone, needed=plan is not None and plan.config_hash != config_hash_of(settings))
     if plan is None or fingerprint_difference(plan.fingerprint, settings):
         plan = ledger.write_plan(settings, planned_units(config, prompts, sources, settings), class_names)
     record_inputs(ledger, sources)
     return plan, done
+
+
+def _check_absent(gone: Sequence[Source], *, needed: bool) -> None:
+    """Say which images are not there now of which edits were made; raise InputError if these need them again."""
+    some = f"{len(gone)} image(s) that have edits are not there now, the first is {gone[0].locator}"
+    if needed:
+        raise InputError(
+            f"{some}. With these settings all edits are made or scored anew, which needs them: theirs would be lost. "
+            "Make the images readable again, or take them out of the dataset to drop their edits. Nothing was changed."
+        )
+    logger.warning("%s: what was made of them stays, what is missing of them fails", some)
 
 
 def _todo(

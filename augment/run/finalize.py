@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from augment.config import load_config, resolved_yaml
+from augment.dataset.generation import read_manifest
 from augment.dataset.overview import CONTACT_SHEET, FILES, overview
 from augment.dataset.publish import Derived, publish
 from augment.dataset.shards import ShardLimits
 from augment.errors import ConfigError, OutputError
 from augment.filters import judge_edit
 from augment.ledger.ledger import Ledger
+from augment.report.outcome import decibels
 from augment.run.config import ExpandConfig
 from augment.run.findings import Findings, filter_problems
+from augment.types import UnitReport
 
 RESOLVED = "run/config.resolved.yaml"
 
@@ -46,10 +49,11 @@ class Summary:
         more = f" and {len(shards) - 3} more" if len(shards) > 3 else ""
         parts = " + ".join(f"{m[name]} {name}" for name in ("accepted", "rejected", "failed"))
         psnr, bound = m["mean_reconstruction_psnr"], m["mean_vae_psnr"]
+        quality = f"{decibels(psnr)} mean PSNR; VAE alone, the bound: {decibels(bound)}" if psnr is not None else "-"
         return [
             f"shards          {', '.join(shards[:3]) or 'none'}{more}",
             f"edits           {m['planned']} planned = {parts}",
-            f"reconstruction  {psnr:.2f} dB mean PSNR; VAE alone, the bound: {bound:.2f} dB",
+            f"reconstruction  {quality}",
             f"speed           {self._speed()}",
             f"contact sheet   {self.out}/{CONTACT_SHEET}",
         ]
@@ -76,7 +80,7 @@ def finalize(out: Path | str, overrides: Sequence[str] = (), config_path: Path |
 
     Raises:
         ConfigError: if something else is overridden, or a threshold decides nothing on this dataset.
-        OutputError: if the folder is not finished.
+        OutputError: if the folder is not finished, or parts are missing. No commit and no part is ever removed.
     """
     ledger = Ledger(out)
     if foreign := [o for o in overrides if not o.startswith(("filters.", "filters=", "output.max_"))]:
@@ -90,8 +94,9 @@ def finalize(out: Path | str, overrides: Sequence[str] = (), config_path: Path |
         own = folder / "config.resolved.yaml"
         own.write_bytes(resolved)
         try:
-            config = load_config(own, ExpandConfig)
-            changed = load_config(config_path or own, ExpandConfig, overrides)
+            # Without its thresholds, which are replaced below: an earlier release may have let pass what is none now.
+            config = load_config(own, ExpandConfig, ["filters={}"], resolved=True)
+            changed = load_config(config_path or own, ExpandConfig, overrides, resolved=config_path is None)
         except ConfigError as error:
             known = ledger.store.at(RESOLVED)
             raise ConfigError(
@@ -102,14 +107,18 @@ def finalize(out: Path | str, overrides: Sequence[str] = (), config_path: Path |
     if plan := ledger.read_plan():
         Findings(tuple(filter_problems(config.filters, plan.class_names))).raise_any()
     with ledger.lock():
-        manifest = publish_run(ledger, config, {}, check_hashes=True)
+        manifest = publish_run(ledger, config, {}, ledger.finished(), check_hashes=True)
         ledger.staging.replace(RESOLVED, resolved_yaml(config).encode())
         ledger.staging.clear()
     return Summary(ledger.store.url, manifest, 0, 0.0)
 
 
 def publish_run(
-    ledger: Ledger, config: ExpandConfig, locators: dict[str, str], check_hashes: bool = False
+    ledger: Ledger,
+    config: ExpandConfig,
+    locators: dict[str, str],
+    done: Mapping[str, UnitReport],
+    check_hashes: bool = False,
 ) -> dict[str, Any]:
     """Publish what is committed, write the overview for people if anything has changed, and return the manifest.
 
@@ -117,16 +126,28 @@ def publish_run(
         ledger: of the folder; locked.
         config: with the thresholds and the shard limits.
         locators: source key -> where the source lies, for the pictures of the contact sheet.
+        done: the reports of all finished units of the folder, by id.
         check_hashes: whether to read published files and compare their hashes.
     """
-    result = publish(
+    return publish(
         ledger,
         judge=partial(judge_edit, config=config.filters),
         judge_settings=config.filters.model_dump(mode="json"),
         limits=ShardLimits(**config.output.model_dump(exclude={"path"})),
         derived=Derived(FILES, partial(overview, ledger, locators=locators)),
         check_hashes=check_hashes,
-    )
-    if (plan := ledger.read_plan()) is not None:
-        ledger.forget_other_plans(plan)
-    return result.manifest
+        done=done,
+    ).manifest
+
+
+def unpublished(ledger: Ledger, config: ExpandConfig) -> ExpandConfig:
+    """Return what `RESOLVED` says of a run that has published nothing yet.
+
+    The thresholds and the shard limits are those of the dataset that is still the published one, if there is any.
+    """
+    manifest = read_manifest(ledger.store)
+    if manifest is None:
+        return config
+    filters = config.filters.model_copy(update=manifest["filters"])
+    output = config.output.model_copy(update=manifest.get("limits", {}))  # earlier releases did not say
+    return config.model_copy(update={"filters": filters, "output": output})

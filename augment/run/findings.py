@@ -16,11 +16,11 @@ from augment.inputs.duplicates import same_pictures
 from augment.inputs.fit import Fit
 from augment.inputs.formats import UNREAD
 from augment.inputs.headers import picture_size
+from augment.inputs.likely_masks import likely_masks
 from augment.inputs.listing import BROKEN_LINK, NOT_LOOKED_AT, UNREADABLE, left_out_text
 from augment.inputs.locate import is_url
 from augment.inputs.look import nearly_black
 from augment.inversion.settings import solver_warnings
-from augment.models.config import check_clip
 from augment.models.sides import side_limits
 from augment.models.text_readers import TextReader, clip_reader, model_readers
 from augment.prompts import PromptConfig, PromptSource
@@ -31,6 +31,7 @@ from augment.run.config import ExpandConfig, InputConfig, check_class_names, job
 from augment.run.job_prompts import job_prompts, prompt_findings
 from augment.run.mask_findings import mask_problems, mask_warnings
 from augment.run.prompt_file import load_prompts, prompts_name
+from augment.run.reuse_findings import reuse_findings
 from augment.seeding import spread
 from augment.types import Source
 
@@ -66,7 +67,7 @@ class CheckedJob:
     """A job in which nothing was found that stops it.
 
     Attributes:
-        config: with `model` pinned to a revision, so that all workers, and later runs, load the same weights.
+        config: with its models pinned to revisions, so that all workers, and later runs, load the same weights.
         prompts: where the prompts of its images come from.
         sources: its images.
         class_names: label -> word, of the whole dataset.
@@ -86,7 +87,6 @@ def checked_job(config: ExpandConfig) -> CheckedJob:
             used.
     """
     config = with_pinned_models(config)
-    check_clip(config.clip.name)
     prompts = load_prompts(config.prompts)
     sources, class_names, left_out = job_sources(config, prompts.columns)
     check_class_names(config, prompts, class_names)
@@ -109,7 +109,7 @@ def find(
     """Look at the words, the prompts and the files of a run. No model is loaded.
 
     Args:
-        config: with `model` pinned to a revision.
+        config: with its models pinned to revisions.
         prompts: what `config.prompts` holds.
         planner: where the prompts of its images come from.
         sources: the job's images.
@@ -127,11 +127,14 @@ def find(
     absent = absent_files(sources, config.input.path) if config.input.format == "manifest" else None
     none_there = absent is not None and 0 < absent.count == absent.looked_at
     missing = [f"input.path: {absent}"] if absent and absent.count else []
+    no_reuse, little_reuse = reuse_findings(config, planner, class_names)
     return Findings(
         (
             *filter(None, [problem]),
             *(missing if none_there else ()),
             *filter_problems(config.filters, class_names),
+            *_candidate_problems(config, class_names),
+            *no_reuse,
             *mask_problems(config, sources),
             *(where + text for text in wrong),
         ),
@@ -141,6 +144,7 @@ def find(
             *_fit_warnings(fit, sources),
             *mask_warnings(config, sources, class_names),
             *(where + text for text in odd),
+            *little_reuse,
             *_label_warnings(config, class_names, clip),
             *ignored_settings(config.run, config.model.device),
             *solver_warnings(config.editing.solver, config.editing.stop),
@@ -173,12 +177,33 @@ def filter_problems(filters: FilterConfig, class_names: Mapping[int, str]) -> It
         )
 
 
+def _candidate_problems(config: ExpandConfig, class_names: Mapping[int, str]) -> Iterator[str]:
+    """Yield which minima of the candidates choose nothing on a dataset with these words, or choose what is rejected."""
+    candidates, most = config.editing.candidates, config.filters.max_source_similarity
+    if candidates is None:
+        return
+    words, _ = distinct_words(class_names)
+    if len(words) == 1 and candidates.min_label_probability is not None:
+        yield (
+            f"editing.candidates.min_label_probability: {candidates.min_label_probability:g} chooses nothing, because "
+            f"the dataset has the one class word {words[0]!r} and label_probability compares class words: with one it "
+            "is always 1. Leave it out, and choose by min_text_alignment or min_source_similarity"
+        )
+    least = candidates.min_source_similarity
+    if least is not None and most is not None and least >= most:
+        yield (
+            f"editing.candidates.min_source_similarity: edits from {least:g} on are chosen, and "
+            f"filters.max_source_similarity {most:g} rejects them. Raise one, or lower the other"
+        )
+
+
 def dataset_warnings(
     config: InputConfig, sources: Sequence[Source], class_names: Mapping[int, str], left_out: Mapping[str, int]
 ) -> Iterator[str]:
     """Yield what is odd about the words for the classes (label -> word), and about the files."""
     yield from _file_warnings(sources, left_out)
     yield from _key_warnings(config, sources)
+    yield from (f"input: {text}" for text in likely_masks(config.format, sources, left_out))
     yield from (f"input: {text}" for text in word_findings(class_names))
     yield from (f"input: {text}" for text in _duplicate_warnings(sources))
 

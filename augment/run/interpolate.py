@@ -12,12 +12,12 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from augment.config import ExpandedPath, load_config
 from augment.editing import EditConfig
-from augment.editing.config import PlainEditConfig
+from augment.editing.config import PairEditConfig
 from augment.editing.interpolate import generate, invert_images
 from augment.editing.inverted import checked_schedule, full_schedule
 from augment.editing.pairs import Pair, choose_pairs
@@ -68,7 +68,7 @@ class InterpolateConfig(BaseModel):
         description="YAML file of prompts, or text file with one in each line, relative to this file; or the prompts "
         "themselves; every pair draws one"
     )
-    editing: PlainEditConfig = EditConfig(strength=1.0)
+    editing: PairEditConfig = EditConfig(strength=1.0)
     pairs_per_class: int = Field(default=1, ge=1, description="pairs of images, different ones, of each class")
     weights: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
         default=(0.25, 0.5, 0.75),
@@ -78,15 +78,6 @@ class InterpolateConfig(BaseModel):
     batch_size: int = Field(default=8, ge=1, description="pairs inverted together")
     sheet_rows: int = Field(default=16, ge=1, description="pairs on the contact sheet")
     seed: int = Field(default=0, description="another seed, other pairs and prompts")
-
-    @field_validator("editing")
-    @classmethod
-    def _preserves_nothing(cls, editing: EditConfig) -> EditConfig:
-        if editing.reads_trajectory:
-            given = {name: getattr(editing, name) for name in ("preserve", "self_replace_steps", "cross_replace_steps")}
-            named = ", ".join(f"{name}: {value}" for name, value in given.items() if value not in ("none", 0.0))
-            raise ValueError(f"{named} keeps the object of one image, and a pair has two; leave it out")
-        return editing
 
 
 @dataclass(frozen=True)
@@ -101,9 +92,7 @@ class InterpolatedPair:
 def load_interpolate_config(path: Path | str, overrides: Sequence[str] = ()) -> InterpolateConfig:
     """Return the config of a file with absolute `prompts`, as `load_expand_config` does. Raises ConfigError."""
     config = load_config(path, InterpolateConfig, overrides)
-    typed = any(override.partition("=")[0].strip() == "prompts" for override in overrides)
-    folder = Path() if typed else Path(path).parent
-    return config.model_copy(update={"prompts": located(config.prompts, folder)})
+    return config.model_copy(update={"prompts": located(config.prompts, path, overrides=overrides)})
 
 
 def interpolate_dataset(config: InterpolateConfig) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from augment.errors import ConfigError, PromptError
@@ -18,6 +19,7 @@ from augment.ledger.plan import (
 )
 from augment.models.text_readers import TextReader
 from augment.prompts import PromptConfig, PromptSource, prompt_source
+from augment.prompts.draw import source_prompt
 from augment.prompts.guards import guards_of
 from augment.prompts.lengths import cut_of_source, cut_prompts, length_findings
 from augment.prompts.lines import unknown_headings
@@ -26,8 +28,9 @@ from augment.prompts.syntax import syntax_findings
 from augment.run.config import ExpandConfig, output_url
 from augment.run.prompt_file import prompts_name
 from augment.run.prompt_table import (
-    EDITED_TABLE,
+    ABSENT,
     PromptRow,
+    RowId,
     by_source,
     digest_of_rows,
     raise_some,
@@ -35,11 +38,13 @@ from augment.run.prompt_table import (
     read_head,
     read_made,
 )
+from augment.run.table_files import EDITED_TABLE, HEAD, MADE
 from augment.storage.resolve import open_store
 from augment.storage.store import Store
 from augment.types import Source, Unit
 
 PROMPTS_FOLDER = "prompts"  # in the output folder
+_AGAIN = "Run `augment prompts` again, which keeps what you have edited, or remove the folder to do without"
 
 
 def prompts_url(config: ExpandConfig) -> str:
@@ -52,6 +57,14 @@ def making(config: ExpandConfig, prompts: PromptConfig, class_names: Mapping[int
     words = digest_of(sorted(set(class_names.values())))
     made_of = {"prompts": prompts.identity(), "seed": config.seed, "class_words": words}
     return flatten({**made_of, "variants_per_image": config.variants_per_image})
+
+
+def made_of_image(source: Source, prompts: PromptConfig) -> str:
+    """Return a hash of what of an image its prompts are made of: its class, its caption, attributes and columns."""
+    names = {*prompts.columns, *prompts.differ_from_source, *(() if source.caption else prompts.attributes)}
+    known = {name: source.attributes[name] for name in sorted(names) if name in source.attributes}
+    described = [source.size] if prompts.caption is not None and not source.caption else []  # a model sees the picture
+    return digest_of([source.class_name, source.caption, known, *described])
 
 
 def job_prompts(
@@ -73,27 +86,56 @@ def job_prompts(
     store = open_store(url)
     head = read_head(store)
     if head is None:
+        if store.exists(EDITED_TABLE):
+            raise ConfigError(url, [f"{EDITED_TABLE} is there, but {HEAD} is not. {_AGAIN}"])
         if models := [name for name in ("llm", "caption") if getattr(prompts, name) is not None]:
             problem = f"no prompts are in {url} yet. Let the model write them: `augment prompts`; or leave"
             raise ConfigError(prompts_name(config.prompts), [f"{name}: {problem} {name} out" for name in models])
         return prompt_source(prompts, class_names.values(), sources)
-    again = "Run `augment prompts` again, which keeps what you have edited, or remove the folder to do without"
     if difference := fingerprint_difference(head["settings"], making(config, prompts, class_names)):
         changed = [line.replace(" in the plan", " in the table") for line in difference]
-        raise ConfigError(url, [*changed, f"The prompts in it were made of something else. {again}"])
+        raise ConfigError(url, [*changed, f"The prompts in it were made of something else. {_AGAIN}"])
     made, edited = read_made(store), None
     if made is not None:
         edited = read_edited(store, made, {source.key for source in sources})
     if made is None or edited is None:
-        raise ConfigError(url, [f"prompts.json is there, but prompts.parquet or {EDITED_TABLE} is not. {again}"])
-    known = {*head.get("without", ()), *(row.key for row in (*made.values(), *edited.values()))}
-    if missing := [source.key for source in sources if source.key not in known]:
-        raise ConfigError(url, [f"{len(missing)} images have no prompts in it, the first is {missing[0]!r}. {again}"])
+        raise ConfigError(url, [f"{HEAD} is there, but {MADE} or {EDITED_TABLE} is not. {_AGAIN}"])
+    _check_images(url, sources, prompts, _known_images(head.get("without", ()), made, edited))
+    of_key = {source.key: source for source in sources}
+    rows = [row for row in edited.values() if row.key in of_key]
     of_class = {source.key: source.class_name for source in sources}
-    rows = [row for row in edited.values() if row.key in of_class]
     raise_some(store.at(EDITED_TABLE), list(_refused(store, rows, prompts, of_class, class_names.values())))
+    rows = [r if r.source_prompt else replace(r, source_prompt=source_prompt(of_key[r.key], prompts)) for r in rows]
     found = {source.key: ("", ()) for source in sources} | by_source(rows)
-    return TablePrompts(found, prompts.identity(), digest_of_rows(rows))
+    return TablePrompts(found, prompts.identity(), digest_of_rows(rows, config.variants_per_image))
+
+
+def _known_images(
+    without: Collection[str] | Mapping[str, str], made: Mapping[RowId, PromptRow], edited: Mapping[RowId, PromptRow]
+) -> dict[str, str]:
+    """Return the images that a table is of, by key, with what their prompts were made of; "" where that is not known.
+
+    Args:
+        without: images that have no prompt; of tables that earlier versions have written, the keys alone.
+        made, edited: rows of the table.
+    """
+    known = {row.key: "" for row in edited.values()}
+    known |= without if isinstance(without, Mapping) else dict.fromkeys(without, "")
+    known |= {row.key: row.made_of for row in made.values()}
+    return {key: made_of for key, made_of in known.items() if made_of != ABSENT}
+
+
+def _check_images(url: str, sources: Sequence[Source], prompts: PromptConfig, known: Mapping[str, str]) -> None:
+    """Raise ConfigError if a table is not of all the job's images as they are now."""
+    if missing := [source.key for source in sources if source.key not in known]:
+        raise ConfigError(url, [f"{len(missing)} images have no prompts in it, the first is {missing[0]!r}. {_AGAIN}"])
+    changed = [s.key for s in sources if known[s.key] and known[s.key] != made_of_image(s, prompts)]
+    if changed:
+        column = f", or the column {prompts.column!r}" if prompts.column is not None else ""
+        problem = (
+            f"{len(changed)} images have another class, caption or known attributes{column}, than when it was made"
+        )
+        raise ConfigError(url, [f"{problem}, the first is {changed[0]!r}. {_AGAIN}"])
 
 
 def prompt_findings(
@@ -133,10 +175,12 @@ def _repeated(planner: PromptSource, sources: Sequence[Source], config: ExpandCo
         except PromptError:
             continue  # said elsewhere: nothing is left to draw
         if len(set(texts)) < len(texts):
+            remedy = f"Give more values, templates or lines, or set variants_per_image: {len(set(texts))}"
+            if isinstance(planner, TablePrompts):
+                remedy = f"Change or delete rows of {EDITED_TABLE}"
             yield (
                 f"of the {len(texts)} prompts of an image of {name!r} {len(set(texts))} are different: the other edits "
-                "are copies, made and trained on again. Give more values, templates or lines, or set "
-                f"variants_per_image: {len(set(texts))}"
+                f"are copies, made and trained on again. {remedy}"
             )
             return
 

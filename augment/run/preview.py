@@ -93,7 +93,8 @@ def preview(config: ExpandConfig, count: int = 12, display: Display = no_display
     run = config.run.model_copy(update={"executor": "local", "unit_size": unit_size})
     model = config.model.model_copy(update={"device": config.model.torch_device})
     whole = config
-    config = config.model_copy(update={"output": output, "run": run, "model": model, "prompt_folder": prompt_folder})
+    here = {"output": output, "run": run, "model": model, "prompt_folder": prompt_folder}
+    config = config.model_copy(update={**here, "reuse": ()})  # an edit that is taken over says nothing of the speed
     ledger = Ledger(url)
     _make_room(ledger)
 
@@ -135,7 +136,7 @@ def _make_room(ledger: Ledger) -> None:
 def _measure(ledger: Ledger, whole: ExpandConfig, summary: Summary) -> Measured | None:
     """Return what the preview cost for a run of the whole; None if nothing was made."""
     reports, plan, store = list(ledger.committed().values()), ledger.read_plan(), ledger.store
-    edits = sum(report.edited for report in reports)
+    edits = sum(report.edited - report.kept for report in reports)
     assert plan is not None  # the run has ended
     if not edits:
         return None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Discriminator, Tag
 
-from augment.config import ExpandedPath, load_config
+from augment.config import ExpandedPath, folder_of_key, load_config
 from augment.errors import ConfigError
 from augment.prompts import PromptConfig
 from augment.prompts.lines import line_problem, parse_lines
@@ -22,11 +23,24 @@ PromptsField = Annotated[
 ]
 
 
-def located(prompts: Path | PromptConfig, folder: Path) -> Path | PromptConfig:
-    """Return a job's prompts with absolute paths, where those that are written are relative to `folder`."""
+def located(
+    prompts: Path | PromptConfig, path: Path | str, key: Sequence[str] = ("prompts",), overrides: Sequence[str] = ()
+) -> Path | PromptConfig:
+    """Return a job's prompts with absolute paths.
+
+    A path is relative to the file that says it, which may be one that `path` extends; in an override to the working
+    directory.
+
+    Args:
+        prompts: as loaded.
+        path: YAML file that they were loaded from.
+        key: where in it they are.
+        overrides: `dotted.key=value`, with which they were loaded.
+    """
     if not isinstance(prompts, PromptConfig):
-        return (folder / prompts).absolute()
+        return (folder_of_key(path, tuple(key), overrides) / prompts).absolute()
     if isinstance(prompts.lines, Path):
+        folder = folder_of_key(path, (*key, "lines"), overrides)
         return prompts.model_copy(update={"lines": (folder / prompts.lines).absolute()})
     return prompts
 
@@ -44,7 +58,7 @@ def load_prompts(prompts: Path | PromptConfig) -> PromptConfig:
     elif prompts.suffix == ".txt":
         config = PromptConfig(lines=prompts)
     else:
-        loaded = located(load_config(prompts, PromptConfig), prompts.parent)
+        loaded = located(load_config(prompts, PromptConfig), prompts, ())
         assert isinstance(loaded, PromptConfig)
         config = loaded
     name = prompts_name(prompts)

@@ -26,17 +26,11 @@ from augment.prompts.variations import Costs, LanguageModel, ToVary, Variator
 from augment.run.caption_stage import CaptionReport, CaptionStage, load_described, pinned_captioner
 from augment.run.config import ExpandConfig, InputConfig, check_class_names, job_sources, with_pinned_models
 from augment.run.findings import Findings, dataset_warnings
-from augment.run.job_prompts import making, prompt_findings, prompts_url
+from augment.run.job_prompts import made_of_image, making, prompt_findings, prompts_url
+from augment.run.prompt_edits import merged_table
 from augment.run.prompt_file import load_prompts, prompts_name
-from augment.run.prompt_table import (
-    EDITED_TABLE,
-    PromptRow,
-    read_edited,
-    read_made,
-    table_rows,
-    with_edits,
-    write_table,
-)
+from augment.run.prompt_table import PromptRow, table_rows, write_table
+from augment.run.table_files import EDITED_TABLE
 from augment.seeding import seed_for
 from augment.storage.store import Store
 from augment.types import Source
@@ -56,6 +50,7 @@ class PromptReport:
         prompts: number of rows of the CSV.
         distinct: number of different prompts among them.
         edited: number of rows that a person has changed, added or deleted.
+        set_aside: the same of images that the job does not have now; they stay, and are not among `prompts`.
         refused: kind -> number of prompts that the guards kept out of the table.
         varied: number of prompts that the language model was to vary; 0 without one.
         as_before: number of them that have no variation, and stay as they were.
@@ -75,6 +70,7 @@ class PromptReport:
     varied: int
     as_before: int
     cached: int
+    set_aside: int = 0
     costs: Costs = field(default_factory=Costs)
     captions: CaptionReport = field(default_factory=CaptionReport)
     examples: tuple[str, ...] = ()
@@ -82,8 +78,8 @@ class PromptReport:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the content of `--json`."""
-        names = ("out", "images", "prompts", "distinct", "edited", "refused", "varied", "as_before", "cached")
-        content = {name: getattr(self, name) for name in names}
+        names = ("out", "images", "prompts", "distinct", "edited", "set_aside", "refused")
+        content = {name: getattr(self, name) for name in (*names, "varied", "as_before", "cached")}
         costs = {"llm": self.costs.as_dict(), "caption": self.captions.as_dict()}
         return {**content, **costs, "warnings": list(self.warnings)}
 
@@ -110,6 +106,11 @@ class PromptReport:
         lines += [f"{'for example' if i == 0 else '':15} {text}" for i, text in enumerate(self.examples)]
         if self.edited:
             lines.append(f"edited          {self.edited} rows have your changes, which were kept")
+        if self.set_aside:
+            lines.append(
+                f"set aside       {self.set_aside} rows with your changes, of images that the job does not have now: "
+                "they count again with them"
+            )
         lines.append(f"written         {self.out}/{EDITED_TABLE}, which `augment expand` reads: change what you like")
         return lines
 
@@ -137,7 +138,8 @@ def make_prompts(config: ExpandConfig, *, say: Callable[[str], None] = logger.in
     Findings(tuple(where + text for text in wrong)).raise_any()
     guards = guards_of(prompts, class_names.values())
     planned = (planner.plan(source, config.variants_per_image, config.seed) for source in sources)
-    rows, refused = _guarded(table_rows(planned), guards, prompts_name(config.prompts))
+    made_of = {source.key: made_of_image(source, prompts) for source in sources}
+    rows, refused = _guarded(table_rows(planned, lambda s: made_of[s.key]), guards, prompts_name(config.prompts))
     ledger = Ledger(prompts_url(config))
     with ledger.lock():  # before money is spent on what cannot be written
         rows, captions = _with_captions(rows, sources, prompts, config.input, guards, readers, ledger.store, say)
@@ -145,17 +147,19 @@ def make_prompts(config: ExpandConfig, *, say: Callable[[str], None] = logger.in
         if prompts.llm is not None:
             variator = Variator(_load_model(prompts.llm), prompts.llm, guards, readers)
             varied = _vary(rows, variator, ledger.store, config.seed, say)
-        edited, changes = _with_changes(ledger.store, varied.rows, {source.key for source in sources})
-        without = sorted({source.key for source in sources} - {row.key for row in rows})
+        table = merged_table(ledger.store, varied.rows, made_of)
+        without = {key: made_of[key] for key in sorted(made_of.keys() - {row.key for row in rows})}
         head = {"settings": making(config, prompts, class_names), "images": len(sources), "without": without}
-        write_table(ledger.store, varied.rows, edited, head)
-    texts = sorted({row.prompt for row in edited}, key=lambda text: seed_for("example", text))
+        write_table(ledger.store, table.made, table.edited, head)
+    prompts_of_job = [row.prompt for row in table.edited if row.key in made_of]
+    texts = sorted(set(prompts_of_job), key=lambda text: seed_for("example", text))
     return PromptReport(
         out=ledger.store.url,
         images=len(sources),
-        prompts=len(edited),
+        prompts=len(prompts_of_job),
         distinct=len(texts),
-        edited=changes,
+        edited=table.changes,
+        set_aside=table.set_aside,
         refused=refused,
         varied=varied.wanted,
         as_before=varied.as_before,
@@ -163,7 +167,11 @@ def make_prompts(config: ExpandConfig, *, say: Callable[[str], None] = logger.in
         costs=varied.costs,
         captions=captions,
         examples=tuple(texts[:_EXAMPLES]),
-        warnings=(*dataset_warnings(config.input, sources, class_names, left_out), *(where + text for text in odd)),
+        warnings=(
+            *dataset_warnings(config.input, sources, class_names, left_out),
+            *(where + text for text in odd),
+            *table.warnings(ledger.store.at(EDITED_TABLE)),
+        ),
     )
 
 
@@ -268,15 +276,6 @@ def _cached(store: Store) -> Iterator[tuple[str, list[str]]]:
             yield from ((str(key), [str(text) for text in texts]) for key, texts in content.items())
         except (ValueError, AttributeError, TypeError):
             logger.warning("warning: %s is not readable, and left out", store.at(name))
-
-
-def _with_changes(store: Store, rows: Sequence[PromptRow], keys: set[str]) -> tuple[list[PromptRow], int]:
-    """Return the rows with what a person has changed in the CSV, and how many changes there are."""
-    before = read_made(store)
-    edited = read_edited(store, before, keys) if before is not None else None
-    if before is None or edited is None:
-        return list(rows), 0
-    return with_edits(rows, before, edited)
 
 
 def _load_model(config: LanguageModelConfig) -> LanguageModel:

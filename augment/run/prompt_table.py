@@ -2,10 +2,10 @@
 
     prompts.parquet    every edit's prompt as it was made
     prompts.csv        the same, to be edited by a person: what is in here is what `expand` uses
-    prompts.json       what they were made of; written last
+    prompts.json       what they were made of
 
 In the CSV a row that is deleted, or whose prompt is empty, is an edit that is not wanted; a row that is added, with a
-number of its own, is one more.
+number of its own, is one more. How the files are replaced: see `table_files`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,15 +23,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from augment.errors import ConfigError
+from augment.run.table_files import EDITED_TABLE, HEAD, MADE, place_of, replace_table
+from augment.storage.parquet import read_parquet
 from augment.storage.store import Store
-from augment.types import PlannedSource, Variant
+from augment.types import PlannedSource, Source, Variant
 
-HEAD, MADE, EDITED_TABLE = "prompts.json", "prompts.parquet", "prompts.csv"
 FORMAT = 1
+ABSENT = "absent"
 _COLUMNS = ("key", "variant", "class_name", "prompt", "source_prompt")
 _REQUIRED = ("key", "variant", "prompt")
 _SHOWN = 10
 _AGAIN = "run `augment prompts` again, or remove the folder to do without"
+_ANEW = "remove it and run `augment prompts` again: then every row of {} counts as changed by you, and stays"
 
 RowId = tuple[str, int]  # source key, number of the variant
 
@@ -46,6 +50,8 @@ class PromptRow:
         source_prompt: of the image.
         attributes: cell of the grid that the prompt is of; of an edited prompt that which it was made of.
         varied_from: the prompt that a language model was given; "" if there was none.
+        made_of: hash of what the prompts of the image were made of; `ABSENT` for a row that is kept, because a person
+            has changed it, though the job did not have its image; "" where nobody has taken note.
         line: in the CSV; 0 for a row that is in none.
     """
 
@@ -56,6 +62,7 @@ class PromptRow:
     source_prompt: str
     attributes: dict[str, str] = field(default_factory=dict)
     varied_from: str = ""
+    made_of: str = ""
     line: int = 0
 
     @property
@@ -64,11 +71,12 @@ class PromptRow:
         return self.key, self.variant
 
 
-def table_rows(planned: Iterable[PlannedSource]) -> Iterator[PromptRow]:
-    """Yield the rows of planned edits."""
+def table_rows(planned: Iterable[PlannedSource], made_of: Callable[[Source], str]) -> Iterator[PromptRow]:
+    """Yield the rows of planned edits; `made_of` returns the hash of an image for `PromptRow.made_of`."""
     for p in planned:
+        key, name, known = p.source.key, p.source.class_name, made_of(p.source)
         for v in p.variants:
-            yield PromptRow(p.source.key, v.index, p.source.class_name, v.prompt, p.source_prompt, dict(v.attributes))
+            yield PromptRow(key, v.index, name, v.prompt, p.source_prompt, dict(v.attributes), made_of=known)
 
 
 def write_table(store: Store, made: Sequence[PromptRow], edited: Iterable[PromptRow], head: Mapping[str, Any]) -> None:
@@ -77,30 +85,29 @@ def write_table(store: Store, made: Sequence[PromptRow], edited: Iterable[Prompt
     Args:
         made: rows as they were made.
         edited: rows with what a person has changed.
-        head: what they were made of (`settings`), and the keys of the images that have no prompt (`without`).
+        head: what they were made of (`settings`), and the images that have no prompt (`without`): their keys, or
+            `PromptRow.made_of` by key.
     """
     columns: dict[str, list[Any]] = {name: [getattr(row, name) for row in made] for name in _COLUMNS}
     columns["attributes"] = [json.dumps(row.attributes, sort_keys=True) for row in made]
-    columns["varied_from"] = [row.varied_from for row in made]
+    columns |= {name: [getattr(row, name) for row in made] for name in ("varied_from", "made_of")}
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns), buffer, compression="zstd")
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
     writer.writerows([getattr(row, name) for name in _COLUMNS] for row in edited)
-    store.remove([HEAD])
-    store.write(MADE, buffer.getvalue())
-    store.write(EDITED_TABLE, text.getvalue().encode())
-    store.write(HEAD, (json.dumps({"format": FORMAT, **head}, indent=2) + "\n").encode())
+    content = (json.dumps({"format": FORMAT, **head}, indent=2) + "\n").encode()
+    replace_table(store, text.getvalue().encode(), buffer.getvalue(), content)
 
 
 def read_head(store: Store) -> dict[str, Any] | None:
-    """Return what the prompts in a folder were made of; None if there are none, or not all.
+    """Return what the prompts in a folder were made of; None if that is not there.
 
     Raises:
         ConfigError: if the file is not readable.
     """
-    data = store.read_if_there(HEAD)
+    data = store.read_if_there(place_of(store, HEAD))
     if data is None:
         return None
     try:
@@ -114,15 +121,16 @@ def read_head(store: Store) -> dict[str, Any] | None:
 
 def read_made(store: Store) -> dict[RowId, PromptRow] | None:
     """Return the rows as they were made; None if there are none. Raises ConfigError if they are not readable."""
-    data = store.read_if_there(MADE)
+    data = store.read_if_there(place_of(store, MADE))
     if data is None:
         return None
     try:
-        rows = pq.read_table(io.BytesIO(data)).to_pylist()
+        rows = read_parquet(data).to_pylist()
         attributes = {text: json.loads(text) for text in {row["attributes"] for row in rows}}  # one for each cell
         made = [PromptRow(**row | {"attributes": attributes[row["attributes"]]}) for row in rows]
     except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(store.url, [f"{store.at(MADE)} is not readable ({error}); {_AGAIN}"]) from error
+        problem = f"{store.at(MADE)} is not readable ({error}); {_ANEW.format(store.at(EDITED_TABLE))}"
+        raise ConfigError(store.url, [problem]) from error
     return {row.id: row for row in made}
 
 
@@ -161,34 +169,15 @@ def raise_some(name: str, problems: Sequence[str]) -> None:
         raise ConfigError(name, [*problems[:_SHOWN], *more])
 
 
-def with_edits(
-    made: Sequence[PromptRow], before: Mapping[RowId, PromptRow], edited: Mapping[RowId, PromptRow]
-) -> tuple[list[PromptRow], int]:
-    """Return rows that were made anew with what a person had changed in those before, and how many changes stayed.
+def digest_of_rows(rows: Collection[PromptRow], num_variants: int) -> str:
+    """Return a hash of what edits depend on.
 
     Args:
-        made: now.
-        before: as they were made before.
-        edited: as the CSV had them.
+        num_variants: edits that the config wants of each image.
     """
-    rows, changes = [], 0
-    keys = {row.key for row in made}
-    for row in made:
-        old, new = before.get(row.id), edited.get(row.id)
-        if old is not None and new is None:
-            changes += 1  # deleted
-            continue
-        if new is not None and (old is None or (old.prompt, old.source_prompt) != (new.prompt, new.source_prompt)):
-            row, changes = replace(row, prompt=new.prompt, source_prompt=new.source_prompt), changes + 1
-        rows.append(row)
-    have = {row.id for row in made}
-    added = [row for row in edited.values() if row.id not in have | before.keys() and row.key in keys]
-    return rows + added, changes + len(added)
-
-
-def digest_of_rows(rows: Iterable[PromptRow]) -> str:
-    """Return a hash of what edits depend on."""
     state = hashlib.sha256()
+    if max(Counter(row.key for row in rows).values(), default=0) > num_variants:
+        state.update(b"all rows\n")  # earlier plans have only so many of each image
     for row in sorted(rows, key=lambda row: row.id):
         content = [row.key, row.variant, row.class_name, row.prompt, row.source_prompt, row.attributes]
         state.update(json.dumps(content, sort_keys=True).encode() + b"\n")

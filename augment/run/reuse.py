@@ -7,7 +7,7 @@ import io
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -30,11 +30,13 @@ class KeptEdit:
     Attributes:
         record: as the new plan has it, with the measurements of the old one.
         png: the edit's file, byte for byte.
+        reconstruction: the file of its source's reconstruction, from the same part.
         is_scored: whether the scores of the old record are those that the new plan wants.
     """
 
     record: EditRecord
     png: bytes
+    reconstruction: bytes
     is_scored: bool
 
     @property
@@ -53,6 +55,19 @@ class KeptEdit:
         return self.record.key, edit_files(self.record, self.png)
 
 
+class _FoundEdit(NamedTuple):
+    """An edit in a part, and the reconstruction there of the same picture.
+
+    Attributes:
+        is_own: whether the part is of the run's own output folder.
+    """
+
+    record: EditRecord
+    png: bytes
+    reconstruction: bytes
+    is_own: bool
+
+
 class FinishedEdits:
     """The edits that some finished parts hold. A part that is gone or damaged holds none: its edits are made again.
 
@@ -64,8 +79,7 @@ class FinishedEdits:
 
     def __init__(self, store: Store, parts: Iterable[FinishedPart], config_hash: str) -> None:
         self._config_hash = config_hash
-        self._edits: dict[str, tuple[EditRecord, bytes]] = {}  # by aug_id
-        self._reconstructions: dict[str, bytes] = {}  # by key of the source
+        self._edits: dict[str, _FoundEdit] = {}  # by aug_id
         for part in parts:
             self._read(open_store(part.out) if part.out else store, part)
 
@@ -78,16 +92,22 @@ class FinishedEdits:
         if hashlib.sha256(data).hexdigest() != part.sha256:
             logger.warning("%s is damaged, its edits are made again", store.at(f"parts/{part.part}"))
             return
+        edits: list[tuple[EditRecord, bytes]] = []
+        # Of this part alone: another part may have that of another picture that had the same key.
+        reconstructions: dict[str, bytes] = {}
         for key, files in iter_tar(io.BytesIO(data)):
             if "json" not in files:
-                self._reconstructions[key.removesuffix(RECONSTRUCTION_SUFFIX)] = files["png"]
+                reconstructions[key.removesuffix(RECONSTRUCTION_SUFFIX)] = files["png"]
                 continue
             try:
                 record = EditRecord.from_json(files["json"])
             except RecordError:  # of a version with other fields
                 continue
             if record.status == EDITED:
-                self._edits[record.aug_id] = (record, files["png"])
+                edits.append((record, files["png"]))
+        for record, png in edits:
+            if (reconstruction := reconstructions.get(record.source_key)) is not None:
+                self._edits[record.aug_id] = _FoundEdit(record, png, reconstruction, is_own=not part.out)
 
     def find(self, planned: PlannedSource, aug_ids: Sequence[Sequence[str]]) -> dict[int, KeptEdit]:
         """Return the edits of a source that were made before, by number of the variant.
@@ -98,23 +118,32 @@ class FinishedEdits:
         """
         found = {}
         for variant, ids in zip(planned.variants, aug_ids, strict=True):
-            for aug_id in ids:
-                if aug_id in self._edits and planned.source.key in self._reconstructions:
-                    found[variant.index] = self._keep(planned, variant, *self._edits[aug_id])
-                    break
+            if edit := next((self._edits[aug_id] for aug_id in ids if aug_id in self._edits), None):
+                found[variant.index] = self._keep(planned, variant, edit)
         return found
 
-    def _keep(self, planned: PlannedSource, variant: Variant, old: EditRecord, png: bytes) -> KeptEdit:
+    def find_unread(self, planned: PlannedSource) -> dict[int, KeptEdit]:
+        """Return what `find` does for a source that cannot be read now, and is taken for what it was.
+
+        That is what this folder's own edits of it were made of; if they were made of several pictures, and its version
+        does not tell which is the last, none is found.
+        """
+        key, version = planned.source.key, planned.source.version
+        edits = [edit for edit in self._edits.values() if edit.is_own and edit.record.source_key == key]
+        edits = [edit for edit in edits if edit.record.source_sha256.startswith(version)]
+        if len({edit.record.source_sha256 for edit in edits}) != 1:
+            return {}
+        by_prompts = {(edit.record.source_prompt, edit.record.target_prompt): edit for edit in edits}
+        wanted = ((variant, (planned.source_prompt, variant.prompt)) for variant in planned.variants)
+        return {v.index: self._keep(planned, v, by_prompts[prompts]) for v, prompts in wanted if prompts in by_prompts}
+
+    def _keep(self, planned: PlannedSource, variant: Variant, edit: _FoundEdit) -> KeptEdit:
+        old = edit.record
         wanted = planned_record(planned, variant, self._config_hash)
         names = ("key", "source_key", "label", "class_name", "source_attributes", "target_attributes", "variant")
         record = replace(old, config_hash=self._config_hash, **{name: getattr(wanted, name) for name in names})
         same = (old.config_hash, old.label, old.class_name) == (self._config_hash, record.label, record.class_name)
-        return KeptEdit(record, png, is_scored=same)
-
-    def reconstruction(self, planned: PlannedSource) -> Sample:
-        """Return the sample of a source's reconstruction, of which `find` has found an edit."""
-        key = planned.source.key
-        return key + RECONSTRUCTION_SUFFIX, {"png": self._reconstructions[key]}
+        return KeptEdit(record, edit.png, edit.reconstruction, is_scored=same)
 
 
 def without(planned: PlannedSource, kept: Iterable[int]) -> PlannedSource:
@@ -123,8 +152,8 @@ def without(planned: PlannedSource, kept: Iterable[int]) -> PlannedSource:
     return replace(planned, variants=tuple(v for v in planned.variants if v.index not in have))
 
 
-def merged(planned: PlannedSource, kept: dict[int, KeptEdit], reconstruction: Sample, made: EditedImage) -> EditedImage:
-    """Return all edits of a source: those kept and those made now, in the order of the plan.
+def merged(planned: PlannedSource, kept: dict[int, KeptEdit], made: EditedImage) -> EditedImage:
+    """Return all edits of a source: those kept, of which there are some, and those made now, in the order of the plan.
 
     Args:
         made: of the edits that were missing; without records if none was.
@@ -135,11 +164,12 @@ def merged(planned: PlannedSource, kept: dict[int, KeptEdit], reconstruction: Sa
         records[index] = edit.record
         samples |= dict([edit.sample])
     in_order = tuple(records[variant.index] for variant in planned.variants)
-    first = next(iter(kept.values())).record
-    samples |= dict([reconstruction])
+    first = next(iter(kept.values()))
+    reconstruction = planned.source.key + RECONSTRUCTION_SUFFIX
+    samples[reconstruction] = {"png": first.reconstruction}
     return EditedImage(
         in_order,
-        tuple((key, samples[key]) for key in (*(record.key for record in in_order), reconstruction[0])),
-        first.reconstruction_psnr,
-        first.vae_psnr,
+        tuple((key, samples[key]) for key in (*(record.key for record in in_order), reconstruction)),
+        first.record.reconstruction_psnr,
+        first.record.vae_psnr,
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from augment.dataset.generation import read_manifest
+from augment.dataset.generation import is_made_from, read_manifest
 from augment.errors import OutputError
 from augment.ledger.in_flight import DEATHS_ALONE
 from augment.ledger.lease import holder
@@ -28,7 +28,7 @@ class RunStatus:
     Attributes:
         out: path or URL of the output folder.
         state: `running`; `interrupted`: not all units are done and no driver is running; `failed`: it ended with
-            an error or exceeded its budget; `finished`: every unit is done and published.
+            an error or exceeded its budget; `finished`: every unit is done, and the published dataset is made of these.
         driver: process and machine of the driver, and when it was seen last; "" if none is running.
         units, units_done: number of units in the plan, and of those done; 0 before there is a plan.
         counts: of all units done, as `RunProgress.as_dict` gives them. The rate, the time left and the number of
@@ -105,11 +105,11 @@ def status(out: Path | str) -> RunStatus:
     driver, plan = holder(store), ledger.read_plan()
     if plan is None and not driver:
         raise OutputError(f"{out} has no plan/plan.json: it is no output folder of `augment expand`.")
-    wanted = frozenset(plan.unit_ids if plan else ())  # units of plans that were replaced are not counted
-    done = [report for unit_id, report in ledger.committed().items() if unit_id in wanted]
+    reports = ledger.committed()  # units of plans that were replaced are not counted
+    done = [reports[unit_id] for unit_id in (plan.unit_ids if plan else ()) if unit_id in reports]
     units = plan.units if plan else 0
     manifest = read_manifest(store) if plan else None
-    published = manifest if plan and manifest and manifest["plan"] == plan.digest and len(done) == units else None
+    published = manifest if plan and manifest and is_made_from(manifest, plan, done) else None
     if driver:
         state = "running"
     elif published:

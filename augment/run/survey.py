@@ -11,11 +11,11 @@ from augment.config.paths import expand_path
 from augment.errors import InputError
 from augment.inputs.appearance import Appearance, appearance_of
 from augment.inputs.detect import BESIDE, OTHER_SPLITS, TRAINING, Detected, detect_dataset
-from augment.inputs.listing import left_out_text
+from augment.inputs.listing import left_out_text, some
 from augment.inputs.locate import plain
 from augment.inputs.packaged import packaged_path
 from augment.inputs.readers import list_as_named
-from augment.prompts.readable import readable_word
+from augment.prompts.readable import readable_word, readable_words
 from augment.prompts.words import is_code, word_key
 from augment.types import Source
 
@@ -67,7 +67,9 @@ class Survey:
 
     def notes(self) -> Iterator[str]:
         """Yield what else to know about the dataset, one text each."""
-        yield from self.detected.notes
+        yield from (*self.detected.notes, *self.detected.remarks)
+        if tables := [f"{table} ({why})" for table, why in self.detected.unread]:
+            yield f"not read: {_some(tables)}"
         changed = {key: word for key, word in self.words.items() if key != word and not is_code(word)}
         if self.codes:
             yield (
@@ -83,8 +85,8 @@ class Survey:
             yield f"{_some(beside)} looks like no class: move it out of the dataset's folder if it is none"
         if self.captions:
             yield f"{self.captions} of {self.images} images have a caption, which is their source prompt"
-        if self.left_out:
-            yield f"left out: {left_out_text(self.left_out)}"
+        if left_out := left_out_text(self.left_out):
+            yield f"left out: {left_out}"
 
     def lines(self) -> list[str]:
         """Return what was seen as lines for a person."""
@@ -97,7 +99,7 @@ class Survey:
             (width, height), (small, low), (large, high) = sizes[len(sizes) // 2], sizes[0], sizes[-1]
             seen = f"{width}x{height} in the middle, from {small}x{low} to {large}x{high} ({len(sizes)} looked at)"
         return [
-            f"dataset         {self.detected.path}: {self.detected.format}{split}",
+            f"dataset         {_place(self.detected)}: {self.detected.format}{split}",
             f"images          {self.images} of {len(self.counts)} classes: {classes}",
             f"sizes           {seen}",
             *([f"splits          {', '.join(self.detected.splits)}"] if self.detected.splits else []),
@@ -111,7 +113,8 @@ def survey(dataset: str) -> Survey:
         dataset: folder, tar, manifest, pattern or URL, with `~` and `$VARIABLES`.
 
     Raises:
-        InputError: if there is no dataset, or its classes are not known.
+        InputError: if there is no dataset, or its classes are not known: also if tables beside images without class
+            folders may say them, but are not read.
     """
     try:
         dataset.encode()
@@ -121,12 +124,14 @@ def survey(dataset: str) -> Survey:
     except ValueError as error:
         raise InputError(f"{dataset}: {error}") from error
     found = detect_dataset(dataset)
+    if found.format == "flat" and found.unread:
+        raise InputError(_tables_unread(found))
     flat = {0: "0"} if found.format == "flat" else {}
     listing = list_as_named(packaged_path(found.path) or found.path, found.format, flat, found.split)
     own = {s.label: s.class_name for s in sorted(listing.sources, key=lambda s: s.class_name)}
     named = all(own.values()) and len(set(own.values())) == len(own) and not flat
     keys = {label: own[label] if named else str(label) for label in sorted(own)}
-    words = {key: readable_word(own[label] or key) for label, key in keys.items()}
+    words = readable_words({key: own[label] or key for label, key in keys.items()})
     counts = Counter(keys[source.label] for source in listing.sources)
     seen = Survey(
         dataset=dataset,
@@ -141,6 +146,26 @@ def survey(dataset: str) -> Survey:
     if not flat:
         return seen
     return Survey(**(vars(seen) | {"words": {"0": readable_word(seen.name)}}))
+
+
+def _place(found: Detected) -> str:
+    return found.path if isinstance(found.path, str) else some(found.path)
+
+
+def _tables_unread(found: Detected) -> str:
+    """Return a message that tables beside images without class folders were not read, and what to do."""
+    tables = [f"{table} lies there and was not read: {why}" for table, why in found.unread]
+    more = [f"... and {len(tables) - _SHOWN} more"] if len(tables) > _SHOWN else []
+    return "\n  ".join(
+        [
+            f"{_place(found)} holds images without a folder for each class, and tables may say their classes:",
+            *tables[:_SHOWN],
+            *more,
+            "Write a manifest with the columns path (from its own folder to the image) and label, or put the images "
+            "into folders called like their classes. If all are of one class, move the tables elsewhere, or write a "
+            "config by hand with input.format: flat and input.class_names: {0: WORD}",
+        ]
+    )
 
 
 def _key(source: Source) -> str:

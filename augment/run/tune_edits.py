@@ -54,7 +54,7 @@ class SettingSweep:
     def __init__(self, config: BatchConfig, batch_size: int) -> None:
         self._config, self._batch_size = config, batch_size
         self._model = load_model(config.model)
-        self._clip = load_clip(config.clip.name, config.model.torch_device)
+        self._clip = load_clip(config.clip, config.model.torch_device)
         scorer = EditScorer(self._clip, config.clip.label_templates, config.class_names)
         self._editor = DiffusionEditor(config, self._model, scorer, segmenter_of(config))
         self._editor.limit_rows(batch_size)

@@ -18,7 +18,8 @@ from augment.errors import ConfigError, InputError, ModelError, OutputError, Pro
 from augment.inputs.listing import left_out_text
 from augment.ledger.lease import holder
 from augment.ledger.ledger import Ledger
-from augment.models.config import ClipConfig, check_clip, pinned
+from augment.ledger.plan_files import results_in
+from augment.models.config import pinned, pinned_clip
 from augment.models.segmentation_files import pinned_segmentation
 from augment.prompts import PromptConfig, PromptSource, prompt_source
 from augment.run.config import (
@@ -32,6 +33,7 @@ from augment.run.config import (
 )
 from augment.run.findings import Findings, find
 from augment.run.job_prompts import job_prompts, planned_edits
+from augment.run.moved_models import as_planned
 from augment.run.prompt_file import load_prompts, located, prompts_name
 from augment.storage.local_store import LocalStore, why_not_writable
 from augment.types import Source
@@ -143,7 +145,7 @@ def _checked(config: ExpandConfig, sound: set[str], problems: list[str]) -> Vali
 def _with_models(config: ExpandConfig, sound: set[str], problems: list[str]) -> tuple[ExpandConfig, set[str]]:
     """Return the config with the revisions of its models, and which sections are sound when these are looked for."""
     lost = set()
-    for name, pin in (("model", pinned), ("clip", _checked_clip), ("segmentation", pinned_segmentation)):
+    for name, pin in (("model", pinned), ("clip", pinned_clip), ("segmentation", pinned_segmentation)):
         section = getattr(config, name, None)
         if name in sound and section is not None:
             try:
@@ -152,11 +154,6 @@ def _with_models(config: ExpandConfig, sound: set[str], problems: list[str]) -> 
                 problems.append(str(error))
                 lost.add(name)
     return config, sound - lost
-
-
-def _checked_clip(config: ClipConfig) -> ClipConfig:
-    check_clip(config.name)
-    return config
 
 
 def _planner(
@@ -188,8 +185,7 @@ def _load(path: Path | str, overrides: Sequence[str], problems: list[str]) -> tu
         except ConfigError:
             continue  # its problems are listed already
     if "prompts" in sections:  # relative as in load_expand_config
-        typed = any(override.partition("=")[0].strip() == "prompts" for override in overrides)
-        sections["prompts"] = located(sections["prompts"], Path() if typed else Path(path).parent)
+        sections["prompts"] = located(sections["prompts"], path, overrides=overrides)
     return ExpandConfig.model_construct(**sections), set(sections)
 
 
@@ -234,11 +230,11 @@ def _output_problems(config: ExpandConfig, settings: dict[str, Any] | None) -> I
         if driver := holder(store):
             yield f"{url} is being written by another run ({driver}). Wait for it, or choose another output.path."
         plan = ledger.read_plan()
-        held = [name for name in ("commits", "shards", "rejected") if store.list(name)]
+        held = results_in(store)
         if plan is None and held:
             yield f"{url} already has {', '.join(held)}, but no plan: it is not this job's. Choose another output.path."
-        if plan and settings and held:
-            ledger.check_pixels(plan, settings)
+        if plan and settings and store.list("commits"):
+            ledger.check_pixels(plan, as_planned(settings, plan.fingerprint))
     except (OutputError, OSError) as error:
         yield str(error)
     except Exception as error:  # object stores have errors of their own for missing buckets and credentials

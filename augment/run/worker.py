@@ -6,6 +6,7 @@ of the process (a broken GPU context, a full disk, a signal) is raised, and the 
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from augment.dataset.record import EDITED, failed_records
-from augment.errors import ImageError, InputError, OutputError, UnreachableError
+from augment.errors import ImageError, InputError, OutputError, StoreError, UnreachableError
 from augment.filters import judge_edit
 from augment.inputs.fit import Fit, Size
 from augment.inputs.headers import picture_size
@@ -40,6 +41,8 @@ from augment.types import (
     UnitReport,
     UnitTask,
 )
+
+logger = logging.getLogger(__name__)
 
 
 class Worker:
@@ -90,6 +93,7 @@ class Worker:
         Raises:
             OSError: if the part, or the in-flight file, cannot be written.
             UnreachableError: if the inputs' store does not answer; nothing is wrong with the inputs.
+            StoreError: if an image cannot be read that is needed for new scores of edits made before.
             DeviceError: if the device is broken; this process should end.
         """
         unit, clock = task.unit, Clock()
@@ -118,9 +122,7 @@ class Worker:
                 results |= self._edit(batch, clock, task.batch_size)
         in_flight.begin(())  # a worker that dies from here on was not killed by an input
         in_order = [
-            merged(p, kept[p.source.key], before.reconstruction(p), results[p.source.key])
-            if kept.get(p.source.key)
-            else results[p.source.key]
+            merged(p, kept[p.source.key], results[p.source.key]) if kept.get(p.source.key) else results[p.source.key]
             for p in unit.sources
         ]
         with clock.stage("write"):
@@ -144,8 +146,8 @@ class Worker:
                 files = self._reader.read(planned.source)
         except UnreachableError:
             raise
-        except InputError:
-            return {}  # an error of its edits, as it would be without them
+        except InputError as error:
+            return self._find_unread(planned, before, error)
         found = before.find(planned, self._models.aug_ids(planned, content_of(files.sha256, files.mask_sha256)))
         unscored = [index for index, edit in found.items() if not edit.is_scored]
         if not unscored:
@@ -160,6 +162,23 @@ class Worker:
             return {index: edit for index, edit in found.items() if edit.is_scored}
         pairs = zip(image.planned.variants, scores, strict=True)
         return found | {variant.index: found[variant.index].scored(score) for variant, score in pairs}
+
+    def _find_unread(self, planned: PlannedSource, before: FinishedEdits, error: InputError) -> dict[int, KeptEdit]:
+        """Return the edits made before of a source that cannot be read now: they stay, what is missing fails.
+
+        Raises:
+            StoreError: if they need new scores, for which the picture is needed. They would be lost.
+        """
+        found = before.find_unread(planned)
+        if any(not edit.is_scored for edit in found.values()):
+            raise StoreError(
+                f"{error}. {len(found)} edits that were made of this image need new scores under these settings, for "
+                "which it is needed. Make it readable again, or take it out of the dataset to drop its edits; then run "
+                "the same command again. What is finished is kept."
+            )
+        if found:
+            logger.warning("%s; the %d edits that were made of it stay", error, len(found))
+        return found
 
     def _of_one_size(self, wanted: Sequence[PlannedSource], clock: Clock) -> list[list[PlannedSource]]:
         """Return the sources in groups that the model can be given together, each in the order of the plan.

@@ -16,6 +16,7 @@ from augment.ledger.plan import Plan
 from augment.models.config import ClipConfig, ModelConfig
 from augment.models.segmentation_files import SegmentationConfig
 from augment.run.config import ExpandConfig, output_url
+from augment.run.moved_models import Identities, identities
 
 
 class BatchConfig(BaseModel):
@@ -34,6 +35,18 @@ class BatchConfig(BaseModel):
     seed: int = Field(description="seed of the run")
     config_hash: str = Field(description="hash of the settings that pixels and scores depend on, kept in every record")
     pixels_hash: str = Field(description="hash of the settings that pixels depend on, kept in every report")
+    known_as: Identities = Field(
+        default={},
+        description="section -> name and revision of its model in the plan; its folder may lie elsewhere now",
+    )
+
+    def known_clip(self) -> ClipConfig:
+        """Return `clip` as the plan has it."""
+        return self.clip.model_copy(update=self.known_as.get("clip", {}))
+
+    def known_segmentation(self) -> SegmentationConfig | None:
+        """Return `segmentation` as the plan has it."""
+        return self.segmentation and self.segmentation.model_copy(update=self.known_as.get("segmentation", {}))
 
 
 class WorkerConfig(BatchConfig):
@@ -53,7 +66,8 @@ class WorkerConfig(BatchConfig):
 
     def known_fields(self) -> dict[str, Any]:
         """Return the fields of an `EditRecord` that every edit of the run has, failed ones included."""
-        return {"seed": self.seed, "model_id": self.model.name, "model_revision": self.model.revision}
+        model = {"name": self.model.name, "revision": self.model.revision} | self.known_as.get("model", {})
+        return {"seed": self.seed, "model_id": model["name"], "model_revision": model["revision"]}
 
     @property
     def device(self) -> str:
@@ -77,6 +91,7 @@ def worker_config(config: ExpandConfig, plan: Plan) -> WorkerConfig:
         **fields,
         config_hash=plan.config_hash,
         pixels_hash=plan.pixels_hash,
+        known_as=identities(plan.fingerprint),
         output=output_url(config),
         batch_size=config.run.first_batch_size(config.model.device),
         workers_per_gpu=1 if in_one_process(config.run, config.model.device) else config.run.workers_per_gpu,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -14,6 +15,9 @@ from typing import BinaryIO
 from augment.errors import OutputError
 from augment.storage.store import Store
 from augment.storage.tar import naming, sync_folder, write_bytes_atomic
+
+_PIECE = 16 * 2**20  # bytes
+_UNFINISHED = re.compile(r"\..*[.-][0-9a-f]{32}\.tmp")  # of a file while it is written, or of a folder of such files
 
 
 def why_not_writable(folder: Path) -> str:
@@ -42,8 +46,34 @@ def check_local_folder(folder: Path, what: str) -> None:
         raise OutputError(f"{what}: {folder} cannot be written ({reason}). Name a folder you can write to.")
 
 
+def _move(old: Path, new: Path) -> None:
+    """Rename a file, replacing one of that name; onto another disk, copy it beside that name first.
+
+    Raises:
+        FileNotFoundError: if it is not there, or was taken away while it was copied.
+    """
+    try:
+        os.replace(old, new)
+        return
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+    beside = new.parent / f".{new.name}.{uuid.uuid4().hex}.tmp"
+    try:
+        with naming(new), old.open("rb") as file, beside.open("xb") as copy:
+            shutil.copyfileobj(file, copy, _PIECE)
+            copy.flush()
+            os.fsync(copy.fileno())
+        old.stat()
+        os.replace(beside, new)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    old.unlink(missing_ok=True)
+
+
 class LocalStore(Store):
-    """Stores files in a folder, which machines may share.
+    """Stores files in a folder, which machines may share. Folders in it may be links to other disks.
 
     Attributes:
         root: the folder; created with the first file.
@@ -118,7 +148,7 @@ class LocalStore(Store):
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
         for old, new in paths.items():
-            os.replace(old, new)
+            _move(old, new)
         for folder in folders:
             sync_folder(folder)
 
@@ -133,13 +163,22 @@ class LocalStore(Store):
             except FileNotFoundError:
                 if not (self.root / folder).is_dir():
                     raise
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                (self.root / folder).stat()  # raises if it is gone; on another disk there is no step that does both
+                (self.root / name).unlink(missing_ok=True)
 
     @property
     def withdraws_at_once(self) -> bool:
-        return True
+        try:
+            return len({path.stat().st_dev for path in self.root.iterdir() if path.is_dir()}) <= 1
+        except FileNotFoundError:
+            return True
 
     def clear(self, folder: str) -> None:
-        gone = self.root / f".removed-{uuid.uuid4().hex}.tmp"
+        top = folder.partition("/")[0] if "/" in folder else ""  # on the same disk, whatever is a link to another
+        gone = self.root / top / f".removed-{uuid.uuid4().hex}.tmp"
         with contextlib.suppress(FileNotFoundError):
             os.rename(self.root / folder, gone)  # at once, whatever is written into it meanwhile
             shutil.rmtree(gone, ignore_errors=True)
@@ -156,7 +195,8 @@ class LocalStore(Store):
 
     def sweep(self, confirm: Callable[[], None] = lambda: None) -> None:
         folders = ("", "run", "run/in_flight", "plan", "commits", "parts", "shards", "rejected", "index")
-        paths = [path for folder in folders for path in (self.root / folder).glob(".*.tmp")]
+        found = [path for folder in folders for path in (self.root / folder).glob(".*.tmp")]
+        paths = [path for path in found if _UNFINISHED.fullmatch(path.name)]  # others are of somebody else
         confirm()
         for path in paths:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

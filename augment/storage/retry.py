@@ -22,10 +22,13 @@ T = TypeVar("T")
 
 
 def is_permanent(error: OSError, store: Store) -> bool:
-    """Return whether neither a retry nor another worker can help: no permission, or a shared folder that is full."""
+    """Return whether neither a retry nor another worker can help.
+
+    That is without permission, in a shared folder that is full, and where a file would cross from disk to disk.
+    """
     # Files for an object store are built on the worker's own disk: another worker's disk may have room.
-    no_room = error.errno in _NO_ROOM and isinstance(store, LocalStore)
-    return no_room or isinstance(error, PermissionError | StoreError)
+    no_way = error.errno in (*_NO_ROOM, errno.EXDEV) and isinstance(store, LocalStore)
+    return no_way or isinstance(error, PermissionError | StoreError)
 
 
 class RetryingStore(Store):

@@ -19,6 +19,7 @@ from augment.storage.tar import write_bytes_atomic
 from augment.study.config import JudgeConfig
 from augment.study.pictures import synthetic_pictures
 from augment.study.tracks import CLASS_KINDS
+from augment.tiny.evaluate import lost_among
 from augment.tiny.wide_splits import class_scene
 from augment.tiny.world import render
 from augment.training.classifier import AttributeClassifier
@@ -116,5 +117,5 @@ def train_label_judge(kind: str, config: JudgeConfig) -> AttributeClassifier:
 
 def _hits(network: AttributeClassifier, images: Tensor, names: list[str]) -> list[bool]:
     known = network.attributes[LABEL]
-    seen = network.predict(images)[LABEL].tolist()
-    return [known[i] == name for i, name in zip(seen, names, strict=True)]
+    seen, lost = network.predict(images)[LABEL].tolist(), lost_among(images).tolist()
+    return [known[i] == name and not gone for i, name, gone in zip(seen, names, lost, strict=True)]

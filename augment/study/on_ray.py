@@ -25,7 +25,8 @@ def study_on_ray(config: StudyConfig, out: Path, tell: Say = lambda line: None) 
 
     Raises:
         AugmentError, OSError: those of a piece.
-        WorkerError: if Ray cannot be joined or started, or the workers of a piece have died too often.
+        WorkerError: if Ray cannot be joined or started, no machine of it can take a piece, or the workers of one have
+            died too often.
         Interrupted: on SIGTERM or SIGINT.
     """
     config = decided(config)  # here, for all machines

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from augment.distribute.ray_pieces import Piece
-from augment.models.config import ModelConfig, pinned
+from augment.models.config import ModelConfig, pinned, pinned_clip
 from augment.models.interface import LatentDiffusion
 from augment.models.load import load_model
 from augment.study.arms import ARMS
@@ -57,12 +57,13 @@ class Point:
 
 
 def decided(config: StudyConfig) -> StudyConfig:
-    """Return the settings with the dtype that `auto` is here, and the model's exact weights: all runs have the same.
+    """Return the settings with the dtype that `auto` is here, and the models' exact weights: all runs have the same.
 
     Raises:
         ModelError: if there is no such model.
     """
-    return config.model_copy(update={"dtype": decided_dtype(config.dtype, "cpu"), "model": pinned(config.model)})
+    models = {"model": pinned(config.model), "clip": pinned_clip(config.clip)}
+    return config.model_copy(update={"dtype": decided_dtype(config.dtype, "cpu"), **models})
 
 
 def points_of(track: TrackChoice, config: StudyConfig) -> list[Point]:

@@ -39,14 +39,14 @@ def score_synthetic(track: StudyTrack, folder: Path, config: StudyConfig, *, kee
     Raises:
         ConfigError: if none is above it.
     """
-    settings = config.clip.model_dump(mode="json")
+    settings = config.clip.identity()
     settings |= {} if keep_all else {"min_label_probability": config.min_label_probability}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
     out = folder.with_name(f"{folder.name}-{'scored' if keep_all else 'filtered'}-{digest}")
     if (out / "manifest.json").exists():
         return out
     words = {label: word_of(name) or ANYTHING[0] for label, name in enumerate(track.spec.classes)}
-    scorer = EditScorer(load_clip(config.clip.name), config.clip.label_templates, words)
+    scorer = EditScorer(load_clip(config.clip), config.clip.label_templates, words)
     files = {s.key: read_bytes(s) for s in list_sources(track.tar("train"), "webdataset").sources}
     least, count = (0.0 if keep_all else config.min_label_probability), 0
     for shard in sorted((folder / "shards").glob("*.tar")):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from augment.editing import (
@@ -68,10 +68,16 @@ def load_split(name: str, limit: int | None = None) -> Pictures:
 
 
 def accuracy(judge: AttributeClassifier, images: Tensor, attribute: str, wanted: Sequence[str]) -> float:
-    """Return the share of images in which the judge sees the wanted value of an attribute."""
+    """Return the share of images in which the judge sees the wanted value of an attribute; not in a lost one."""
     names = judge.attributes[attribute]
     predicted = judge.predict(images)[attribute].tolist()
-    return sum(names[p] == w for p, w in zip(predicted, wanted, strict=True)) / len(wanted)
+    hits = zip(predicted, wanted, lost_among(images).tolist(), strict=True)
+    return sum(names[p] == w and not lost for p, w, lost in hits) / len(wanted)
+
+
+def lost_among(images: Float[Tensor, "N 3 H W"]) -> Bool[Tensor, " N"]:
+    """Return which images were lost: a pixel is no number. A classifier would say some class of them."""
+    return ~torch.isfinite(images).flatten(1).all(dim=1)
 
 
 def other_background(source: Source) -> str:
@@ -105,7 +111,7 @@ class EditScores:
     `structure_distance` is `patch_distance` between source and edit in the patch features of CLIP's vision tower. The
     usual measure, LPIPS, needs the weights of a network that would have to be downloaded; this one says so by its name.
     `seconds_per_edit` is all of encoding, inverting, sampling and decoding, the reconstruction that comes with an
-    inversion included.
+    inversion included. `lost` edits, whose pixels are no numbers, show and keep nothing; the means are NaN then.
     """
 
     background_reached: float
@@ -118,6 +124,7 @@ class EditScores:
     evaluations_per_step: float
     seconds_per_edit: float
     n: int
+    lost: int
 
 
 def inversion_editor(model: LatentDiffusion, config: EditConfig, pictures: Pictures) -> EditFunction:
@@ -171,6 +178,7 @@ def score_background_edits(
         evaluations_per_step=statistics.fmean(evaluations),
         seconds_per_edit=seconds / len(keys),
         n=len(keys),
+        lost=int(lost_among(edits).sum()),
     )
 
 

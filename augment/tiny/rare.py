@@ -26,7 +26,7 @@ from augment.models.strict import quiet
 from augment.seeding import seed_for
 from augment.tiny import networks, stages
 from augment.tiny.captions import canonical_caption
-from augment.tiny.evaluate import Pictures, accuracy
+from augment.tiny.evaluate import Pictures, accuracy, lost_among
 from augment.tiny.packaged import WEIGHTS
 from augment.tiny.stages import SceneCache
 from augment.tiny.training import TrainConfig, train_stage, weights_digest
@@ -183,7 +183,8 @@ def score_pictures(
     """Score the pictures of one class, one prompt per background, against the real ones."""
     flat, groups = images.flatten(0, 1), images.shape[:2]
     name = real.sources[0].class_name
-    right = (judge.predict(flat)["object"] == judge.attributes["object"].index(name)).view(groups)
+    is_class = judge.predict(flat)["object"] == judge.attributes["object"].index(name)
+    right = (is_class & ~lost_among(flat).cpu()).view(groups)
     embeds, real_embeds = clip.image_embeds(flat).cpu(), clip.image_embeds(real.images).cpu()
     pixels, real_pixels = flat.flatten(1), real.images.flatten(1)
     scale = pixels.shape[1] ** 0.5  # from Euclidean distance to root mean square

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from augment.seeding import seed_for
-from augment.training.config import AugmentationConfig
+from augment.training.config import AugmentationConfig, Deviation, Mean
 
 Transform = Callable[..., Any]
 
@@ -23,13 +23,18 @@ class Augmentation:
         config: what is on.
         num_classes: length of the mixed labels.
         image_size: side of the pictures in pixels.
-        mean, std: of the values in 0..1; the network sees (value - mean) / std.
+        mean, std: of the values in 0..1, of all colours or of each; the network sees (value - mean) / std.
     """
 
     def __init__(
-        self, config: AugmentationConfig, num_classes: int, image_size: int, mean: float = 0.5, std: float = 0.5
+        self,
+        config: AugmentationConfig,
+        num_classes: int,
+        image_size: int,
+        mean: Mean = 0.5,
+        std: Deviation = 0.5,
     ) -> None:
-        self.image_size, self._mean, self._std = image_size, mean, std
+        self.image_size, self._mean, self._std = image_size, _of_colours(mean), _of_colours(std)
         self._of_each = _of_each(config, image_size)
         self._erase = v2.RandomErasing(config.random_erasing) if config.random_erasing else None
         self._mix = _mixing(config, num_classes)
@@ -81,6 +86,11 @@ class Augmentation:
             picture = transform(picture)
         image = self.plain(picture)
         return image if self._erase is None else self._erase(image)
+
+
+def _of_colours(value: Mean | Deviation) -> float | Tensor:
+    """Return one number as it is, three as a tensor [3, 1, 1]."""
+    return value if isinstance(value, float) else torch.tensor(value)[:, None, None]
 
 
 def _seed_torch(seed: int) -> None:

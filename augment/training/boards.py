@@ -16,7 +16,10 @@ from augment.training.config import TrainingConfig
 
 
 class Board(ABC):
-    """A log of a run, which goes on where an earlier start of the run has stopped."""
+    """A log of a run, which goes on where an earlier start of the run has stopped.
+
+    A look at val is logged before the checkpoint that counts it: a run that is killed in between logs it once more.
+    """
 
     @abstractmethod
     def add(self, row: Row) -> None:
@@ -42,6 +45,7 @@ class TensorBoard(Board):
     def add(self, row: Row) -> None:
         for name, value in _figures(row).items():
             self._writer.add_scalar(name, value, row["step"])
+        self._writer.flush()  # a checkpoint follows, after which a run that is killed goes on
 
     def close(self) -> None:
         self._writer.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 from augment.config import PathText
 from augment.inputs.fit import FitName
@@ -12,6 +12,8 @@ from augment.inputs.readers import InputFormat
 
 CLASS = "class"  # the group of a sample that is its class; every other group is an attribute
 Share = Annotated[float, Field(ge=0, le=1)]
+Mean = Share | tuple[Share, Share, Share]  # of all colours, or of red, green and blue
+Deviation = PositiveFloat | tuple[PositiveFloat, PositiveFloat, PositiveFloat]
 
 
 class _Section(BaseModel):
@@ -61,8 +63,8 @@ class DataConfig(_Section):
     )
     image_size: int = Field(gt=0, description="side in pixels of the square that every picture becomes")
     fit: FitName = Field(default="crop", description="how it becomes one: `crop`, `stretch` or `pad`")
-    mean: Share = Field(default=0.5, description="subtracted from values in 0..1")
-    std: float = Field(default=0.5, gt=0, description="divides what is left")
+    mean: Mean = Field(default=0.5, description="subtracted from values in 0..1: one number, or three for the colours")
+    std: Deviation = Field(default=0.5, description="divides what is left: one number, or three for the colours")
     num_workers: int = Field(default=0, ge=0, description="processes that decode; 0 decodes in the training process")
     cache_mb: int = Field(default=512, ge=0, description="decoded pictures that a process keeps of each set")
 
@@ -149,7 +151,7 @@ class OptimizerConfig(_Section):
 
     learning_rate: float = Field(default=2e-3, gt=0, description="peak")
     warmup: int = Field(default=50, ge=0, description="steps")
-    weight_decay: float = Field(default=0.05, ge=0, description="of matrices; biases and norms have none")
+    weight_decay: float = Field(default=0.05, ge=0, description="of weights of two or more dimensions: all but vectors")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     ema_decay: float = Field(default=0.99, ge=0, lt=1, description="of the averaged weights that are kept; 0: the last")
     clip_norm: float | None = Field(default=1.0, gt=0, description="of the gradient; null: any")
@@ -166,9 +168,7 @@ class ExecutorConfig(_Section):
         default="all", description="Ray workers, one GPU each (CPUs without GPUs); `all` that the cluster has"
     )
     threads_per_worker: int = Field(default=1, gt=0, description="CPUs of each worker without a GPU")
-    max_failures: int = Field(
-        default=3, ge=0, description="times that dead workers are started again; they go on from the checkpoint"
-    )
+    max_failures: int = Field(default=3, ge=0, description="times that dead workers start again, at the checkpoint")
     address: str = Field(
         default="local",
         pattern=r"^(local|auto|.+:\d+)$",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -51,6 +52,14 @@ class TrainingSets:
     def counts(self) -> dict[str, int]:
         """Return the number of pictures of each set."""
         return {name: len(getattr(self, name)) for name in ("real", "synthetic", "val", "test")}
+
+    @property
+    def counts_of_classes(self) -> dict[str, dict[str, int]]:
+        """Return class -> the number of its pictures that are trained on, real and synthetic."""
+        kinds = ("real", "synthetic")
+        counts = {kind: Counter(source.label for source in getattr(self, kind)) for kind in kinds}
+        named = zip(self.labels, self.class_names, strict=True)
+        return {name: {kind: counts[kind][label] for kind in kinds} for label, name in named}
 
 
 def list_sets(config: DataConfig) -> TrainingSets:

@@ -8,19 +8,18 @@ image, label = edits[0]
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from torch.utils.data import Dataset
 
 from augment.errors import ImageError, InputError
 from augment.inputs.images import decode_image
 from augment.inputs.locate import absolute, join, open_file, reaching
 from augment.inputs.shard_listing import image_members, read_member
+from augment.storage.parquet import read_parquet
 from augment.training.leaks import refuse_held_out
 from augment.types import EditStatus
 
@@ -42,6 +41,7 @@ class EditedImages(Dataset[tuple[Any, int]]):
     Attributes:
         targets: label of each edit.
         class_names: label -> word.
+        class_folders: folder of a class, as the keys of the sources have it -> label; empty if keys have no such.
         records: table with a row for each edit, the fields of `EditRecord` and the shard.
 
     Raises:
@@ -60,11 +60,12 @@ class EditedImages(Dataset[tuple[Any, int]]):
         root = absolute(str(folder))
         index = join(root, "index.parquet")
         with reaching(index), open_file(index) as file:
-            self.records = pq.read_table(file, filters=pc.field("status") == EditStatus.ACCEPTED.value)
+            self.records = read_parquet(file, filters=[("status", "=", EditStatus.ACCEPTED.value)])
         self.targets: list[int] = self.records["label"].to_pylist()
         self.class_names: dict[int, str] = dict(
             sorted(zip(self.targets, self.records["class_name"].to_pylist(), strict=True))
         )
+        self.class_folders = folders_of_labels(self.records["source_key"].to_pylist(), self.targets)
         shards = sorted(set(self.records["shard"].to_pylist()))
         paths = [join(root, shard) for shard in shards]
         if held_out and paths:
@@ -115,3 +116,13 @@ class EditedImages(Dataset[tuple[Any, int]]):
                 "record nor an attribute of its prompts"
             )
         return [str(value) for value in found]
+
+
+def folders_of_labels(keys: Iterable[str], labels: Iterable[int]) -> dict[str, int]:
+    """Return folder -> label, for the outermost folders of the keys that tell the classes apart; empty if none do."""
+    found = {(tuple(key.split("/")[:-1]), label) for key, label in zip(keys, labels, strict=True)}
+    for depth in range(min((len(folders) for folders, _ in found), default=0)):
+        pairs = {(folders[depth], label) for folders, label in found}
+        if 1 < len(pairs) == len({folder for folder, _ in pairs}) == len({label for _, label in pairs}):
+            return dict(pairs)
+    return {}

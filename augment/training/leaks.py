@@ -48,7 +48,7 @@ class _Seen:
 
 
 def check_leaks(sets: TrainingSets, near_duplicates: bool) -> None:
-    """Refuse pictures to train on that are in val or test, or were made of one that is.
+    """Refuse pictures to train on that are in val or test, or were made of one that is; and pictures of val in test.
 
     What is equal is known by the sha256 of the files, and of edits by the sha256 of the source in their record.
 
@@ -120,12 +120,7 @@ def _refuse(
             if key not in leaks and key not in alike and looks_like(small(i), small(len(trained) + j)):
                 alike[key] = f"{key} is another version of {held[j].name}"
         leaks |= alike
-    digests = [{picture.sha256 for picture in held if picture.where == where} for where in ("val", "test")]
-    if all(digests) and digests[0] <= digests[1]:
-        raise LeakError(
-            "all pictures of val are in test too, so what test says would be chosen by test: give data.val pictures of "
-            "its own, or leave data.test out"
-        )
+    _refuse_chosen_on_test(held)
     if leaks:
         count = "1 picture" if len(leaks) == 1 else f"{len(leaks)} pictures"
         remedy = f"{_REMEDY}{_IF_NO_VERSIONS if alike else ''}"
@@ -164,6 +159,21 @@ def _equal(held: Sequence[_Seen], trained: Sequence[_Seen]) -> Iterator[tuple[st
                 continue
         if same := of_digest.get(picture.sha256):
             yield picture.name, f"{picture.name} is the same file as {same.name}"
+
+
+def _refuse_chosen_on_test(held: Sequence[_Seen]) -> None:
+    """Raise LeakError if a picture of val is in test too: val chooses the checkpoint, which test is to judge."""
+    of_test = {picture.sha256: picture for picture in held if picture.where == "test"}
+    both = [
+        (picture, of_test[picture.sha256]) for picture in held if picture.where == "val" and picture.sha256 in of_test
+    ]
+    if both:
+        of_val = sum(picture.where == "val" for picture in held)
+        lines = [f"{picture.name} is the same file as {same.name}" for picture, same in both]
+        raise LeakError(
+            f"{len(both)} of the {of_val} pictures of val are in test too, so test would choose what it is to judge: "
+            f"take them out of data.val or data.test, or leave data.test out:{_lines(lines)}"
+        )
 
 
 def _lines(lines: Sequence[str]) -> str:

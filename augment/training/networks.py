@@ -60,6 +60,18 @@ def build_network(config: NetworkConfig, num_classes: int, image_size: int) -> n
     return network
 
 
+def published_normalization(name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Return mean and std of the colours that a network's published weights were trained with; None without such."""
+    if name == SMALL_RESNET:
+        return None
+    if name in _of_torchvision():
+        default: Any = getattr(torchvision.models.get_model_weights(name), "DEFAULT", None)
+        about: Any = default.transforms() if default is not None else None
+    else:
+        about = importlib.import_module("timm").get_pretrained_cfg(name)
+    return (tuple(about.mean), tuple(about.std)) if about is not None else None
+
+
 @torch.no_grad()
 def _check_takes(network: nn.Module, name: str, image_size: int) -> None:
     """Raise ModelError if a network cannot take pictures of this size: libraries raise many types, deep inside."""

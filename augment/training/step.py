@@ -27,7 +27,11 @@ def learning_rate_at(config: OptimizerConfig, step: int, steps: int) -> float:
 
 
 def make_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """Return AdamW, without decay for biases and the weights of norms."""
+    """Return AdamW, without decay for parameters of one dimension: biases and the weights of norms.
+
+    All others decay, those of a transformer that are no matrices of a layer included: tokens, position embeddings,
+    scales of layers as torchvision shapes them.
+    """
     matrices = [p for p in network.parameters() if p.ndim > 1]
     vectors = [p for p in network.parameters() if p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]

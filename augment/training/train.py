@@ -31,6 +31,7 @@ from augment.training.boards import Board, open_boards
 from augment.training.checkpoint import Checkpoints, Row, TrainingState, best_row, fingerprint_of
 from augment.training.config import TrainingConfig
 from augment.training.data import Pixels, TrainingSets, list_sets
+from augment.training.hints import hints
 from augment.training.leaks import check_leaks
 from augment.training.look import Looked, look_at
 from augment.training.networks import build_network, check_bfloat16_on_cpu
@@ -82,8 +83,8 @@ def _train(config: TrainingConfig, out: Path, tell: Tell, ranks: Ranks) -> dict[
         tell(f"looks for val's and test's pictures, and edits of them, among the {trained} to train on")
         if config.recipe.name != "targeted":
             ranks.first(lambda: check_leaks(sets, config.leaks.near_duplicates))
-        if config.steps <= config.optimizer.warmup:
-            tell(f"optimizer.warmup is {config.optimizer.warmup} steps, all of this run: its learning rate only rises")
+        for line in hints(config, sets):
+            tell(line)
         run.train(state)
         best = best_row(state.history, config.select_by)
         state.average.load_state_dict(ranks.agree(lambda: checkpoints.best_weights(best["step"])))
@@ -163,9 +164,9 @@ class _Run:
                     state.history.append(row | self.figures(state))
                     state.seconds = time.monotonic() - began
                     best = best_row(state.history, config.select_by)
-                    ranks.first(functools.partial(self.checkpoints.save, state, best["step"]))
-                    for board in boards:
+                    for board in boards:  # before the checkpoint: a run that goes on after it logs this row no more
                         board.add(state.history[-1])
+                    ranks.first(functools.partial(self.checkpoints.save, state, best["step"]))
                     self.tell(_line(state.history[-1], config.steps, best["step"]))
                     losses.clear()
                     if self.is_done(state):
@@ -221,6 +222,7 @@ class _Run:
             "config": self.config.model_dump(mode="json"),
             "fingerprint": self.checkpoints.fingerprint,
             "pictures": self.sets.counts,
+            "pictures_by_class": self.sets.counts_of_classes,
             "steps": state.step,
             "best_step": best["step"],
             "samples": seen,

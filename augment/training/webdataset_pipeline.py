@@ -4,7 +4,8 @@ import webdataset as wds
 from augment.training.webdataset_pipeline import MixedSamples
 
 samples = MixedSamples("data/train/*.tar", "out/demo/shards", epoch_samples=10_000)
-pipeline = wds.DataPipeline(samples, wds.decode("pil"), wds.to_tuple("png;jpg;webp", "cls"), wds.batched(64))
+stages = wds.decode("pil"), wds.to_tuple("png;jpg;webp", "cls"), wds.map_tuple(upright), wds.map_tuple(transform)
+pipeline = wds.DataPipeline(samples, *stages, wds.batched(64))
 loader = wds.WebLoader(pipeline, batch_size=None, num_workers=4)
 """
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import itertools
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ from augment.storage.store import Store
 from tests.dataset.parts import finished_ledger, publish
 from tests.dataset.steps import Folder, InLine, Step, content, killed, memory, take_over, walk
 from tests.memory_store import Killed
+from tests.variants import variants
 
 PUBLISHED = ("manifest.json", "shards/", "rejected/", "index/", "README.md")
 OLD, NEW, OTHER = 0.0, 0.35, 0.75  # thresholds
@@ -164,8 +166,14 @@ with ledger.lock(), before_each_change(Path(sys.argv[1]), stop):
 """
 
 
-@pytest.mark.parametrize("next_one", [publish_other, publish_old], ids=["other", "old"])
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    ("place", "next_one"),
+    variants(
+        itertools.product(PLACES, (publish_other, publish_old)),
+        kept=[*((place, publish_other) for place in PLACES), ("removing", publish_old)],
+    ),
+    ids=[f"{place}-{next_one}" for place in PLACES for next_one in ("other", "old")],
+)
 def test_a_process_that_is_stopped_and_goes_on_later(
     tmp_path: Path, place: str, next_one: Callable[[Ledger], bool]
 ) -> None:

@@ -7,13 +7,14 @@ import functools
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from augment.distribute.config import MakeWorker, RunConfig, Watch
+from augment.distribute.unit_clock import UnitClock
 from augment.errors import Interrupted, ModelError, UnreachableError
 from augment.ledger.in_flight import InFlight
 from augment.ledger.ledger import Ledger
@@ -126,6 +127,12 @@ class Events(Watch):
     def event(self, kind: str, content: Mapping[str, Any]) -> None:
         self.kinds.append(kind)
         self.contents.append(content)
+
+
+def end_of_time(monkeypatch: pytest.MonkeyPatch, has_come: Callable[[], bool]) -> None:
+    """Let the time of units be over when something has come, not after seconds that a busy machine may need as well."""
+    limit: Any = UnitClock.limit
+    monkeypatch.setattr(UnitClock, "limit", property(lambda clock: 0.0 if has_come() else limit.fget(clock)))
 
 
 def stop_after_the_first(runner: Any, out: Path) -> list[str]:

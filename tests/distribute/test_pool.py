@@ -14,11 +14,21 @@ import pytest
 
 from augment.dataset.parts import read_part
 from augment.distribute.ray_workers import run_ray
+from augment.distribute.workers import PoolMember
 from augment.errors import Interrupted, ModelError, UnreachableError, WorkerError
 from augment.ledger.ledger import Ledger
 from augment.models.config import ModelConfig
 from augment.storage.local_store import LocalStore
-from tests.distribute.plain_worker import RAY_RUN, UNITS, Events, attempts, plain_worker, stop_after_the_first
+from augment.types import UnitReport
+from tests.distribute.plain_worker import (
+    RAY_RUN,
+    UNITS,
+    Events,
+    attempts,
+    end_of_time,
+    plain_worker,
+    stop_after_the_first,
+)
 from tests.run.workers import worker_config
 
 
@@ -170,14 +180,18 @@ def test_a_signal_lets_units_in_flight_finish(ray_session: Any, tmp_path: Path) 
 
 @pytest.mark.ray
 @pytest.mark.timeout(90)
-def test_a_worker_that_hangs_is_ended_and_its_input_tried_alone(ray_session: Any, tmp_path: Path) -> None:
-    watch, run = Events(), RAY_RUN.model_copy(update={"unit_timeout": 5.0})
-    reports = list(run_ray(worker_config(tmp_path), UNITS, run, plain_worker("hang"), watch=watch))
+def test_a_worker_that_hangs_is_ended_and_its_input_tried_alone(
+    ray_session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch, reports = Events(), list[UnitReport]()
+    end_of_time(monkeypatch, lambda: len(reports) == 5 and not watch.kinds)
+    for report in run_ray(worker_config(tmp_path), UNITS, RAY_RUN, plain_worker("hang"), watch=watch):
+        reports.append(report)
     assert [sum(r.edited for r in reports), sum(r.failed for r in reports)] == [6, 0]
     first, second = attempts(tmp_path, "u000001")
     assert first != second
     assert watch.kinds == ["worker hangs", "worker died"]
-    assert watch.contents[0] == {"units": ["u000001"], "seconds": 5.0}
+    assert watch.contents[0] == {"units": ["u000001"], "seconds": 0.0}
     assert (watch.contents[1]["begun"], watch.contents[1]["deaths"]) == (["s1"], 1)
     deadline = time.monotonic() + 30
     while Path(f"/proc/{first}").exists():
@@ -191,11 +205,19 @@ def test_a_worker_that_hangs_while_it_loads_its_models_is_ended(
     ray_session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("augment.distribute.pool.BACKOFF_SECONDS", 0.1)
-    watch, run = Events(), RAY_RUN.model_copy(update={"num_workers": 1, "setup_timeout": 5.0})
+    watch, run = Events(), RAY_RUN.model_copy(update={"num_workers": 1, "setup_timeout": 600.0})
+    sets_up_for = PoolMember.sets_up_for
+
+    def sets_up_for_long(member: PoolMember) -> float:
+        """Nobody need wait for it: the first worker hangs once it has left its mark."""
+        hangs = not member.ready and not watch.kinds and bool(list(tmp_path.glob("failed/*")))
+        return 1000.0 if hangs else sets_up_for(member)
+
+    monkeypatch.setattr(PoolMember, "sets_up_for", sets_up_for_long)
     reports = list(run_ray(worker_config(tmp_path), UNITS, run, plain_worker("hanging setup"), watch=watch))
     assert [sum(r.edited for r in reports), sum(r.failed for r in reports)] == [6, 0]
     assert watch.kinds == ["setup failed"]
-    assert watch.contents[0]["reason"] == "it had not loaded its models within run.setup_timeout = 5 s, and was ended"
+    assert watch.contents[0]["reason"] == "it had not loaded its models within run.setup_timeout = 600 s, and was ended"
     pids = [path.name for path in (tmp_path / "failed").iterdir()]
     assert len(pids) == 2
     deadline = time.monotonic() + 30

@@ -27,6 +27,7 @@ from tests.distribute.plain_worker import (
     Events,
     PlainWorker,
     attempts,
+    end_of_time,
     plain_worker,
     stop_after_the_first,
 )
@@ -160,9 +161,13 @@ def test_an_error_that_cannot_travel_is_told_in_words_and_where_it_was(
     assert any("in run_unit" in message and "the flux is inverted" in message for message in caplog.messages)
 
 
-def test_a_process_that_hangs_is_ended_and_its_input_tried_alone(tmp_path: Path) -> None:
-    watch, run = Events(), RUN.model_copy(update={"unit_timeout": 5.0})
-    reports = list(run_two(worker_config(tmp_path), UNITS, run, plain_worker("hang"), watch=watch))
+def test_a_process_that_hangs_is_ended_and_its_input_tried_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch, reports = Events(), list[UnitReport]()
+    end_of_time(monkeypatch, lambda: len(reports) == 5 and not watch.kinds)
+    for report in run_two(worker_config(tmp_path), UNITS, RUN, plain_worker("hang"), watch=watch):
+        reports.append(report)
     assert [sum(r.edited for r in reports), sum(r.failed for r in reports)] == [6, 0]
     first, second = attempts(tmp_path, "u000001")
     assert first != second and gone({int(first)})
@@ -204,12 +209,17 @@ class Frozen(PlainWorker):
         return super().run_unit(task)
 
 
-def test_a_driver_does_not_wait_for_a_frozen_process_to_read_its_tasks(tmp_path: Path) -> None:
+def test_a_driver_does_not_wait_for_a_frozen_process_to_read_its_tasks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Tasks of more bytes than fit into the pipe."""
     much = (Variant(0, "a fox " + "in the snow " * 100_000),)
     units = [replace(unit, sources=tuple(replace(source, variants=much) for source in unit.sources)) for unit in UNITS]
-    run = RUN.model_copy(update={"unit_timeout": 5.0, "units_in_flight": 4})
-    reports = list(run_processes(worker_config(tmp_path), units, run, Frozen, places=("",)))
+    run, watch, frozen = RUN.model_copy(update={"units_in_flight": 4}), Events(), tmp_path / "failed" / "frozen"
+    # A second later: by then it would wait for the pipe.
+    end_of_time(monkeypatch, lambda: frozen.exists() and time.time() - frozen.stat().st_mtime > 1 and not watch.kinds)
+    reports = list(run_processes(worker_config(tmp_path), units, run, Frozen, places=("",), watch=watch))
+    assert watch.kinds[0] == "worker hangs"
     assert [sum(r.edited for r in reports), sum(r.failed for r in reports)] == [6, 0]
 
 

@@ -289,7 +289,7 @@ def run(examples: int) -> None:
 
 @pytest.mark.timeout(900)  # a failure is made small first
 def test_nothing_is_lost_or_doubled_whatever_happens() -> None:
-    run(150)
+    run(100)
 
 
 @pytest.mark.slow

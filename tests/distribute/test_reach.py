@@ -15,14 +15,15 @@ import pytest
 
 from augment.distribute.reach import check_reachable
 from augment.errors import WorkerError
+from tests.closed_port import closed_port
 
 HELLO_OF_A_SERVER = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # an empty SETTINGS frame of HTTP/2
 
 
 @pytest.fixture
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+def free_port() -> Iterator[int]:
+    with closed_port() as port:
+        yield port
 
 
 def serve(answer: bytes) -> Iterator[int]:

@@ -24,6 +24,7 @@ from augment.doctor import (
 )
 from augment.doctor.check import Finding, Probe
 from augment.storage.local_store import LocalStore
+from tests.closed_port import closed_port
 from tests.object_store import FreshUrl
 
 NO_FOLDER = Path("/proc/augment")  # nobody can make files there, root neither
@@ -86,7 +87,9 @@ def test_a_ray_that_does_not_answer_is_a_problem(monkeypatch: pytest.MonkeyPatch
         for address in (f"127.0.0.1:{port}", f"http://127.0.0.1:{port}", f"ray://127.0.0.1:{port}"):
             monkeypatch.setenv("RAY_ADDRESS", address)
             assert probe.make().status is CheckStatus.OK
-    check = probe.make()
+    with closed_port() as port:
+        monkeypatch.setenv("RAY_ADDRESS", f"ray://127.0.0.1:{port}")
+        check = probe.make()
     assert (check.status, check.advice) == (CheckStatus.PROBLEM, "unset RAY_ADDRESS")
     assert check.found.startswith(f"OSError: RAY_ADDRESS=ray://127.0.0.1:{port} does not answer: ")
     monkeypatch.setenv("RAY_ADDRESS", "head-node")
@@ -110,7 +113,9 @@ def test_the_hub_is_asked_only_if_wanted(monkeypatch: pytest.MonkeyPatch) -> Non
     with answering() as port:
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
         assert services.hub().status is CheckStatus.OK  # 403 is an answer
-    check = diagnose(online=True).checks[-1]
+    with closed_port() as port:
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
+        check = diagnose(online=True).checks[-1]
     assert (check.name, check.status) == ("hub", CheckStatus.PROBLEM)
 
 
@@ -165,7 +170,7 @@ def test_a_clock_that_is_off_is_seen(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setattr(services, "open_store", Elsewhere)
     finding = services.output(str(tmp_path / "out"))
     assert finding.status is CheckStatus.WARNING
-    assert re.search(r"its clock and this machine's are (3600|3599) s apart", finding.found)
+    assert re.search(r"its clock and this machine's are 3[56]\d\d s apart", finding.found)
 
 
 def test_the_clock_of_an_object_store_is_compared(object_store: FreshUrl, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,8 +24,9 @@ from augment.models.config import ModelConfig
 from augment.models.interface import LatentDiffusion
 from augment.models.load import load_model
 from augment.tiny.dataset import split_path
+from tests.variants import variants
 
-SOURCES = list_sources(split_path("val"), "webdataset").sources[::24][:4]
+SOURCES = list_sources(split_path("val"), "webdataset").sources[::24][:3]
 MAX_FLOAT, MAX_LEVELS, MAX_SHARE = 1.2e-4, 1, 1e-3
 
 
@@ -61,20 +62,20 @@ def edited(model: LatentDiffusion, *batches: Sequence[int]) -> dict[int, Edited]
 
 @pytest.fixture(scope="module")
 def together(model: LatentDiffusion) -> dict[int, Edited]:
-    return edited(model, range(4))
+    return edited(model, range(3))
 
 
 def test_the_order_within_a_batch_changes_no_bit(model: LatentDiffusion, together: dict[int, Edited]) -> None:
-    other = edited(model, (2, 3, 1, 0))
+    other = edited(model, (2, 0, 1))
     for i, expected in together.items():
         assert torch.equal(other[i].edits, expected.edits)
         assert torch.equal(other[i].reconstruction, expected.reconstruction)
         assert other[i].evaluations == expected.evaluations
 
 
-@pytest.mark.parametrize("cuts", [(0, 2, 4), (0, 1, 2, 3, 4), (0, 3, 4)], ids=["halved", "alone", "uneven"])
+@pytest.mark.parametrize("cuts", variants([[0, 1, 2, 3], [0, 2, 3]], kept=[[0, 2, 3]]), ids=["alone", "uneven"])
 def test_other_batches_change_a_level_at_most(
-    model: LatentDiffusion, together: dict[int, Edited], cuts: tuple[int, ...]
+    model: LatentDiffusion, together: dict[int, Edited], cuts: list[int]
 ) -> None:
     other = edited(model, *(range(start, end) for start, end in pairwise(cuts)))
     levels = []

@@ -21,6 +21,12 @@ from augment.models.stable_diffusion import StableDiffusion
 from augment.prompts import PromptConfig
 from augment.types import Source
 from tests.pipelines import stable_diffusion
+from tests.variants import variants
+
+
+@pytest.fixture(autouse=True)
+def same_numbers_each_time():
+    torch.manual_seed(0)
 
 
 def rows(*values):
@@ -123,13 +129,16 @@ def settings(sampler, **changes):
 
 @pytest.mark.parametrize(
     ("sampler", "changes"),
-    [
-        ("ddim", {}),
-        ("ddim", {"strength": 0.5, "adjustment_strength": 0.25}),
-        ("", {"guidance_scale": 2.0, "inversion_guidance_scale": 2.0}),
-        ("euler_ancestral", {"match_noise": True}),
-        ("euler_ancestral", {"match_noise": False}),
-    ],
+    variants(
+        [
+            ("ddim", {}),
+            ("ddim", {"strength": 0.5, "adjustment_strength": 0.25}),
+            ("", {"guidance_scale": 2.0, "inversion_guidance_scale": 2.0}),
+            ("euler_ancestral", {"match_noise": True}),
+            ("euler_ancestral", {"match_noise": False}),
+        ],
+        kept=[("ddim", {"strength": 0.5, "adjustment_strength": 0.25}), ("euler_ancestral", {"match_noise": True})],
+    ),
 )
 def test_the_ends_under_the_source_prompts_are_the_reconstructions(model, images, sampler, changes):
     config, seeds = settings(sampler, **changes), [1, 2, 3]

@@ -12,6 +12,7 @@ from augment.editing.sweep import sweep
 from augment.models.config import ModelConfig
 from augment.models.load import load_model
 from augment.tiny.evaluate import load_split
+from tests.variants import variants
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def pictures():
     return load_split("val", limit=2)
 
 
-@pytest.mark.parametrize("sampler", ["ddim", "euler_ancestral"])
+@pytest.mark.parametrize("sampler", variants(("ddim", "euler_ancestral"), kept=["euler_ancestral"]))
 def test_the_trajectory_has_the_inversion_to_every_smaller_strength(model, pictures, sampler):
     config = EditConfig(sampler=sampler, num_steps=4, strength=1.0, adjustment_strength=0.25)
     full, seeds = full_schedule(model, config), [3, 4]

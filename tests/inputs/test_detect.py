@@ -42,7 +42,7 @@ TRAIN = "what is measured on must not be trained on"
         (("data/train/fox/1.png", "data/val/fox/1.png"), "data/train", "imagefolder", ("train", "val"), "val"),
         (("1.png", "2.png", "notes.txt"), "", "flat", (), ""),
         (("0.tar", "1.tar"), "", "webdataset", (), ""),
-        (("train-0.tar", "train-1.tar", "val-0.tar"), "train*.tar", "webdataset", ("train", "val"), "tars of val"),
+        (("train-0.tar", "train-1.tar", "val-0.tar"), "train-*.tar", "webdataset", ("train", "val"), "tars of val"),
         (("trained.tar", "trains.tar"), "", "webdataset", (), ""),
         (("a.csv", "all/a.png"), "a.csv", "manifest", (), ""),
         (("train.csv", "test.csv", "all/a.png"), "train.csv", "manifest", ("test", "train"), "test.csv"),

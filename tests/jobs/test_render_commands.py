@@ -14,7 +14,8 @@ from jobs.render_commands import PAGE, ROOT, main, read_commands, render
 def make_it(
     config: Annotated[Path, typer.Argument(help="a file")],
     out: Annotated[Path, typer.Option("--out", help="a folder")],
-    overrides: Annotated[list[str] | None, typer.Option("-o", help="again and again")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("-o", metavar="KEY=VALUE", help="again and again")] = None,
+    stages: Annotated[list[str] | None, typer.Option("--stage")] = None,
     split: Annotated[Literal["val", "test"], typer.Option(help="which")] = "val",
     limit: Annotated[int | None, typer.Option("--limit", "-n", min=1)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="a | b")] = False,
@@ -35,13 +36,15 @@ def test_what_typer_is_told_is_on_the_page() -> None:
         ("CONFIG", "CONFIG", "a file", "required"),
         ("--out PATH", "--out PATH", "a folder", "required"),
         ("[-o KEY=VALUE]...", "-o KEY=VALUE", "again and again", ""),
+        ("[--stage TEXT]...", "--stage TEXT", "", ""),
         ("[--split val|test]", "--split val|test", "which", "`val`"),
         ("[--limit N]", "--limit, -n N", "(at least 1)", ""),
         ("[--json]", "--json", "a | b", ""),
     ]
     page = render([command])
     assert "| [`augment make-it`](#augment-make-it) | Make it, whatever it is. |" in page
-    usage = "augment make-it CONFIG --out PATH [-o KEY=VALUE]... [--split val|test] [--limit N] [--json]"
+    usage = "augment make-it CONFIG --out PATH [-o KEY=VALUE]... [--stage TEXT]..."
+    usage += " [--split val|test] [--limit N] [--json]"
     assert f"## augment make-it\n\nMake it,\nwhatever it is.\n\nAnd more.\n\n```text\n{usage}\n```\n" in page
     assert "| `--json` | a \\| b |  |\n" in page
 

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -64,7 +65,7 @@ def test_a_lease_that_was_released_is_free(store: Store) -> None:
 def test_a_lease_that_nobody_renews_is_taken_over_and_its_holder_notices(store: Store) -> None:
     first = acquire(store)
     change(store, 1, renewed=time.time() - SECONDS + 10)
-    with pytest.raises(OutputError, match="seen 50 s ago"):
+    with pytest.raises(OutputError, match=r"seen 5\d s ago"):
         acquire(store)
     change(store, 1, renewed=time.time() - SECONDS - 1)
     second = acquire(store)
@@ -84,7 +85,7 @@ def test_renewing_keeps_it(store: Store) -> None:
     lease = acquire(store)
     change(store, 1, renewed=time.time() - SECONDS - 1)
     lease.renew()
-    with pytest.raises(OutputError, match="seen 0 s ago"):
+    with pytest.raises(OutputError, match=r"seen \d s ago"):
         acquire(store)
 
 
@@ -158,7 +159,7 @@ def test_a_holder_whose_clock_is_wrong_is_found_alive_by_watching_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: float
 ) -> None:
     """Its lease looks old, or as if from the future. As long as it is written again and again it is held."""
-    monkeypatch.setattr("augment.ledger.lease.SECONDS", 1.2)
+    monkeypatch.setattr("augment.ledger.lease.SECONDS", 12.0)  # ends early: one change is enough
     store = open_store(tmp_path)
     acquire(store)
     done = threading.Event()
@@ -176,6 +177,7 @@ def test_a_holder_whose_clock_is_wrong_is_found_alive_by_watching_it(
     finally:
         done.set()
         thread.join()
+    monkeypatch.setattr("augment.ledger.lease.SECONDS", 0.6)
     acquire(store).check()  # once it is not
     assert leases(store) == ["run/lease-000002.json"]
 
@@ -183,14 +185,21 @@ def test_a_holder_whose_clock_is_wrong_is_found_alive_by_watching_it(
 def test_a_holder_elsewhere_that_lets_go_while_it_is_watched_holds_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("augment.ledger.lease.SECONDS", 1.2)
+    monkeypatch.setattr("augment.ledger.lease.SECONDS", 6.0)  # ends early, once it has let go
     store = open_store(tmp_path)
     acquire(store)
     change(store, 1, host="another", renewed=time.time() - 3600)
-    letting_go = threading.Timer(0.3, lambda: change(store, 1, released=True))
+
+    def let_go() -> None:
+        with suppress(FileNotFoundError):  # on a machine so busy that it was taken over before
+            change(store, 1, released=True)
+
+    letting_go = threading.Timer(0.3, let_go)
     letting_go.start()
-    acquire(store).check()
-    letting_go.join()
+    try:
+        acquire(store).check()
+    finally:
+        letting_go.join()
 
 
 def test_who_holds_it_is_said_without_waiting(tmp_path: Path) -> None:
@@ -220,8 +229,8 @@ def test_it_is_renewed_for_as_long_as_the_block_lasts(tmp_path: Path, monkeypatc
             lease.release()
 
     failures = threading.Semaphore(1)
+    before = json.loads(store.read("run/lease-000001.json"))["renewed"]
     with kept_alive(cast(Lease, Failing())):
-        before = json.loads(store.read("run/lease-000001.json"))["renewed"]
         for _ in range(3):  # goes on, whatever happens in an attempt
             assert attempts.acquire(timeout=10)
         content = json.loads(store.read("run/lease-000001.json"))

@@ -234,10 +234,10 @@ def test_recover_sweeps_orphans_and_takes_back_commits_without_part(tmp_path: Pa
     ledger = finished_ledger(tmp_path)
     done = ledger.committed()
     ledger.write_part("u000000", [("orphan", {"txt": b"x"})])
-    (tmp_path / "parts" / ".u000001-x.tar.123.tmp").write_bytes(b"half")
+    (tmp_path / "parts" / f".u000001-x.tar.{'12' * 16}.tmp").write_bytes(b"half")
     for folder in ("", "run", "plan", "commits"):
         (tmp_path / folder).mkdir(exist_ok=True)
-        (tmp_path / folder / ".x.123.tmp").write_bytes(b"half")
+        (tmp_path / folder / f".x.{'12' * 16}.tmp").write_bytes(b"half")
     (tmp_path / "parts" / done["u000002"].part).unlink()
     recovered = ledger.recover()
     assert sorted(recovered) == ["u000000", "u000001"]

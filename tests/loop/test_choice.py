@@ -70,11 +70,33 @@ def test_without_mistakes_everything_is_equally_weak() -> None:
 # ---- weights of prompts ---------------------------------------------------------------------------------------------
 def test_weights_are_the_own_ones_times_error_rates() -> None:
     weakness = Weakness(0.5, {"owl": 0.5}, {"owl": {"sky": {"blue": 0.1, "grey": 0.4}}}, {})
-    assert steered_prompts(PROMPTS, weakness, 1.0).overrides["owl"] == {"sky": {"blue": 2 * 0.1, "grey": 0.4}}
-    assert steered_prompts(PROMPTS, weakness, 2.0).overrides["owl"]["sky"]["grey"] == pytest.approx(0.16)
+    assert steered_prompts(PROMPTS, weakness, 1.0).overrides["owl"] == {"sky": {"blue": 2 * 0.1 / 0.4, "grey": 1.0}}
+    assert steered_prompts(PROMPTS, weakness, 2.0).overrides["owl"]["sky"]["blue"] == pytest.approx(2 / 16)
     assert steered_prompts(PROMPTS, weakness, 0.0).overrides["owl"] == {"sky": {"blue": 2.0, "grey": 1.0}}
     fox = Weakness(0.5, {"fox": 0.5}, {"fox": {"sky": {"blue": 0.9, "grey": 0.4}}}, {})
     assert steered_prompts(PROMPTS, fox, 1.0).overrides["fox"]["sky"]["blue"] == 0  # ruled out stays ruled out
+
+
+def test_a_large_focus_chases_the_weakest_and_rules_nothing_out() -> None:
+    weakness = Weakness(0.5, {"owl": 0.5}, {"owl": {"sky": {"blue": 1e-3, "grey": 2e-3}}}, {})
+    assert steered_prompts(PROMPTS, weakness, 200.0).overrides["owl"]["sky"] == {"blue": 2e-30, "grey": 1.0}
+    fox = Weakness(0.5, {"fox": 0.5}, {"fox": {"sky": {"blue": 0.9, "grey": 1e-3}}}, {})  # whose blue is ruled out
+    assert steered_prompts(PROMPTS, fox, 200.0).overrides["fox"]["sky"] == {"blue": 0, "grey": 1.0}
+
+
+@pytest.mark.parametrize("focus", [200.0, 1e6])
+def test_a_large_focus_ends_in_no_error(focus: float) -> None:
+    classes = {"owl": 1e-3, "fox": 2e-3, "car": 3e-3}
+    rates = {name: {"sky": {"blue": 2e-3, "grey": 1e-3}} for name in classes}
+    weakness = Weakness(0.01, classes, rates, {})
+    sources = images(*classes)
+    limits = Limits(edits=17, per_image=3, focus=focus, seed=3, number=1)
+    losses = {s.key: 10.0 ** (i - 5) for i, s in enumerate(sources)}
+    rows = chosen_rows(sources, [], PROMPTS, weakness, losses, limits)
+    # Each car has three edits, foxes have two prompts each: what they leave goes to none else.
+    assert Counter(row.class_name for row in rows) == {"car": 12, "fox": 5}
+    assert Counter(row.key for row in rows if row.class_name == "fox")["fox3"] == 2  # the highest loss
+    assert {row.attributes["sky"] for row in rows if row.class_name == "car" and row.variant < 2} == {"blue"}
 
 
 # ---- shares ---------------------------------------------------------------------------------------------------------

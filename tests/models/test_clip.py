@@ -11,6 +11,7 @@ from transformers import CLIPImageProcessor, CLIPModel
 from augment.errors import ModelError
 from augment.inputs.tensors import to_images
 from augment.models.clip import load_clip
+from augment.models.config import ClipConfig
 from augment.scoring import patch_distance
 from augment.tiny.packaged import WEIGHTS
 
@@ -83,4 +84,4 @@ def test_many_classes_are_embedded_in_batches_to_the_same_numbers(clip):
 
 def test_a_missing_model_is_explained():
     with pytest.raises(ModelError, match=r"clip.name 'someone/absent' is neither a folder.*hf download someone/absent"):
-        load_clip("someone/absent")
+        load_clip(ClipConfig(name="someone/absent"))

@@ -10,7 +10,7 @@ import pytest
 
 from augment.errors import ModelError
 from augment.models.clip import load_clip
-from augment.models.config import ModelConfig, check_clip, pinned
+from augment.models.config import ClipConfig, ModelConfig, pinned, pinned_clip
 from augment.models.load import load_model
 from augment.tiny.packaged import WEIGHTS
 from tests.models.corruptions import corrupt
@@ -35,8 +35,8 @@ def outcome(folder: Path, kind: str) -> str:
     name, clip = str(folder), kind == "clip"
     config = ModelConfig(name=name)
     stages = {
-        "files": lambda: check_clip(name) if clip else pinned(config),
-        "load": lambda: load_clip(name) if clip else load_model(config),
+        "files": lambda: pinned_clip(ClipConfig(name=name)) if clip else pinned(config),
+        "load": lambda: load_clip(ClipConfig(name=name)) if clip else load_model(config),
     }
     for stage, look in stages.items():
         try:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from augment.errors import ModelError
 from augment.models.clip import load_clip
-from augment.models.config import ModelConfig, check_clip, pinned
+from augment.models.config import ClipConfig, ModelConfig, pinned, pinned_clip
 from augment.models.load import load_model
 from augment.tiny.packaged import WEIGHTS
 from tests.models.corruptions import POINTER
@@ -197,12 +197,12 @@ def test_the_files_of_a_clip_model_tell(name: str, clip: Path) -> None:
     damage, message = CLIP_DAMAGES[name]
     damage(clip)  # type: ignore[no-untyped-call]
     with pytest.raises(ModelError, match=f"(?s)clip.name '{clip}' cannot be loaded.*{message}"):
-        check_clip(str(clip))
+        pinned_clip(ClipConfig(name=str(clip)))
 
 
 def test_sound_folders_pass(folder: Path, clip: Path) -> None:
-    check_clip(str(clip))
-    assert load_clip(str(clip)).name == str(clip)
+    pinned_clip(ClipConfig(name=str(clip)))
+    assert load_clip(ClipConfig(name=str(clip))).name == str(clip)
     assert pinned(ModelConfig(name=str(folder))).revision
 
 
@@ -254,7 +254,7 @@ def test_a_tokenizer_without_its_settings_is_limited_by_the_encoder(folder: Path
 def test_clip_loads_strictly(clip: Path) -> None:
     change_tensors(clip / "model.safetensors", lambda t: [t.pop(name) for name in sorted(t)[:5]])
     with pytest.raises(ModelError, match=r"the weights of its network .* lacks 5 tensors \(.*, .*, .* and 2 more\)"):
-        load_clip(str(clip))
+        load_clip(ClipConfig(name=str(clip)))
 
 
 def test_positions_that_old_files_hold_are_not_read(folder: Path) -> None:

@@ -23,10 +23,12 @@ from augment.models.sdxl import StableDiffusionXL
 from augment.models.stable_diffusion import StableDiffusion
 from tests.models.checks import noise, pictures
 from tests.pipelines import flux, stable_diffusion, stable_diffusion_3, stable_diffusion_xl
+from tests.variants import variants
 
 SOURCES = ["a picture of a fox", "an owl"]
 TARGETS = [["a picture of a fox on snow", "snow"], ["a fox of an owl"]]
 OWNERS = [0, 0, 1]
+UNETS = {"sd": (StableDiffusion, stable_diffusion), "sdxl": (StableDiffusionXL, stable_diffusion_xl)}
 
 
 def aligned(x: list[int], y: list[int]) -> dict[int, int]:
@@ -121,10 +123,16 @@ def transcription(model: Any, config: EditConfig) -> Tensor:
     return model.decode(z)
 
 
-@pytest.mark.parametrize("family", [(StableDiffusion, stable_diffusion), (StableDiffusionXL, stable_diffusion_xl)])
-@pytest.mark.parametrize(("of_self", "of_cross"), [(0.5, 0.0), (0.0, 0.75), (0.25, 1.0), (1.0, 1.0)])
-def test_edits_are_those_of_a_transcription_that_builds_the_maps(family, of_self, of_cross):
-    model = family[0](family[1](), model_id="toy", revision="")
+@pytest.mark.parametrize(
+    ("of_self", "of_cross", "family"),
+    variants(
+        [(*shares, family) for shares in ((0.5, 0.0), (0.0, 0.75), (0.25, 1.0), (1.0, 1.0)) for family in UNETS],
+        kept=[*((*shares, "sd") for shares in ((0.5, 0.0), (0.0, 0.75), (0.25, 1.0))), (0.25, 1.0, "sdxl")],
+    ),
+)
+def test_edits_are_those_of_a_transcription_that_builds_the_maps(of_self, of_cross, family):
+    wrap, pipeline = UNETS[family]
+    model = wrap(pipeline(), model_id="toy", revision="")
     config = EditConfig(
         num_steps=4,
         strength=1.0,

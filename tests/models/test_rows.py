@@ -18,7 +18,7 @@ from augment.models.rows import in_rows, padded_chunks
 from augment.scoring.edit_scores import EditScorer
 from augment.tiny.dataset import split_path
 
-SOURCES = list_sources(split_path("val"), "webdataset").sources[::20][:10]
+SOURCES = list_sources(split_path("val"), "webdataset").sources[::20][:6]
 WORDS = {s.label: s.class_name for s in SOURCES}
 
 
@@ -77,8 +77,8 @@ def test_an_edit_has_the_same_bits_whatever_shares_its_batch() -> None:
             for v in range(variants)
         }
 
-    whole = made(list(range(10)), 3)
-    for places, variants in (([7], 1), ([2, 9], 3), ([8, 0, 5, 3, 1], 2)):
+    whole = made(list(range(6)), 3)
+    for places, variants in (([3], 1), ([2, 5], 3), ([4, 0, 5, 3, 1], 2)):
         for name, (picture, reconstruction, scores) in made(places, variants).items():
             assert torch.equal(picture, whole[name][0]), name
             assert torch.equal(reconstruction, whole[name][1]), name

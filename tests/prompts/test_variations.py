@@ -13,6 +13,7 @@ from augment.prompts.chat import ChatEndpoint
 from augment.prompts.guards import Guards
 from augment.prompts.llm import LanguageModelConfig
 from augment.prompts.variations import ToVary, Variator
+from tests.closed_port import closed_port
 from tests.prompts.chat_server import ChatServer, Prompt, Reply, chat_server
 
 KEY = "sk-very-secret-0123456789"
@@ -98,10 +99,10 @@ def test_waits_grow_and_end(server: ChatServer) -> None:
 
 def test_nobody_there_is_an_error_that_names_the_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
-    with chat_server(behave) as gone:
-        pass
-    with pytest.raises(ModelError, match=rf"{gone.url}: no connection, 2 times in a row"):
-        Run(gone, max_retries=1)
+    with closed_port() as port:
+        gone = ChatServer(f"http://127.0.0.1:{port}/v1", behave)
+        with pytest.raises(ModelError, match=rf"{gone.url}: no connection, 2 times in a row"):
+            Run(gone, max_retries=1)
 
 
 def test_answers_in_another_form_are_asked_for_again_with_another_seed(server: ChatServer) -> None:

@@ -31,6 +31,7 @@ REPORT: dict[str, Any] = {
     "config": {"network": {"name": "small_resnet"}, "select_by": "accuracy"},
     "fingerprint": {"data.val.path": "<script>alert(1)</script>"},
     "pictures": {"real": 24, "synthetic": 18, "val": 2, "test": 0},
+    "pictures_by_class": {"<b>fox</b>": {"real": 10, "synthetic": 18}, "owl": {"real": 14, "synthetic": 0}},
     "classes": [{"label": 0, "name": "<b>fox</b>"}, {"label": 1, "name": "owl"}],
     "steps": 40,
     "best_step": 20,

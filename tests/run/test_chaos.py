@@ -117,29 +117,33 @@ def config(folder: Path, data: Path | str, out: str, nodes: Nodes) -> Path:
     return path
 
 
-def start(config: Path, deaths: Path | None = None, clock: float = 0.0) -> subprocess.Popen[str]:
-    script = Path(__file__).with_name("chaos_driver.py")
-    command = [sys.executable, str(script), str(config), *([str(deaths)] if deaths else [])]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), CLOCK: str(clock)}
-    return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+class Driver:
+    """A driver in a process of its own. What it prints goes into a file: a pipe that nobody reads would hold it up."""
+
+    def __init__(self, config: Path, deaths: Path | None = None, clock: float = 0.0) -> None:
+        script, self.log = Path(__file__).with_name("chaos_driver.py"), config.with_suffix(".log")
+        command = [sys.executable, str(script), str(config), *([str(deaths)] if deaths else [])]
+        environment = os.environ | {"PYTHONPATH": str(ROOT), CLOCK: str(clock)}
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+
+    def wait_for(self, happened: Callable[[], bool], seconds: float = 400.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not happened():
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, "it did not happen"
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def finish(self, seconds: float = 200.0) -> None:
+        assert self.process.wait(timeout=seconds) == 0, self.log.read_text()
 
 
 def commits(out: str) -> int:
     return len(open_store(out).list("commits"))
-
-
-def wait_for(driver: subprocess.Popen[str], happened: Callable[[], bool], seconds: float = 400.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert driver.poll() is None, driver.communicate()
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
-
-
-def finish(driver: subprocess.Popen[str], seconds: float = 200.0) -> str:
-    out, err = driver.communicate(timeout=seconds)
-    assert driver.returncode == 0, err
-    return out
 
 
 def published(out: str) -> dict[str, bytes]:
@@ -153,7 +157,7 @@ def published(out: str) -> dict[str, bytes]:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, data: Path, nodes: Nodes) -> str:
     """A run that only poison, damage and little memory happen to: these belong to the input and to the machine."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    finish(start(config(folder, data, str(folder / "out"), nodes)))
+    Driver(config(folder, data, str(folder / "out"), nodes)).finish()
     return str(folder / "out")
 
 
@@ -165,22 +169,20 @@ def disturb(
     deaths = folder / "deaths"
     deaths.mkdir()
     path = config(folder, data, out, nodes)
-    driver = start(path, deaths)
-    wait_for(driver, lambda: commits(out) >= 50)
+    driver = Driver(path, deaths)
+    driver.wait_for(lambda: commits(out) >= 50)
     nodes.kill_one()
-    wait_for(driver, lambda: commits(out) >= 130)
+    driver.wait_for(lambda: commits(out) >= 130)
     driver.kill()
-    driver.communicate()
     assert 130 <= commits(out) < UNITS
-    driver = start(path, deaths, clock=3600)
+    driver = Driver(path, deaths, clock=3600)
     nodes.add_one()
-    wait_for(driver, lambda: commits(out) >= 200)
+    driver.wait_for(lambda: commits(out) >= 200)
     meanwhile()
-    wait_for(driver, lambda: commits(out) >= 300)
+    driver.wait_for(lambda: commits(out) >= 300)
     driver.kill()
-    driver.communicate()
     assert 300 <= commits(out) < UNITS
-    finish(start(path, deaths))
+    Driver(path, deaths).finish()
     assert len(list(deaths.iterdir())) > UNITS * UNIT_SIZE / 30  # who was to die has died
     assert (deaths / HANGS).exists()
 

@@ -49,17 +49,20 @@ def files(out: Path, editing: dict[str, Any], at_once: int | None, task: UnitTas
 
 
 @pytest.mark.parametrize(
-    "editing",
+    ("editing", "in_parts_of"),
     [
-        pytest.param(EDITING, id="plain", marks=pytest.mark.slow),
-        pytest.param(KEEPING, id="keeping"),
-        pytest.param(CHOOSING, id="choosing", marks=pytest.mark.slow),
+        pytest.param(EDITING, (1, 3), id="plain", marks=pytest.mark.slow),
+        pytest.param(KEEPING, (3,), id="keeping"),
+        pytest.param(KEEPING, (1,), id="keeping, one by one", marks=pytest.mark.slow),
+        pytest.param(CHOOSING, (1, 3), id="choosing", marks=pytest.mark.slow),
     ],
 )
-def test_edits_and_records_are_the_same_whatever_is_made_together(editing: dict[str, Any], tmp_path: Path) -> None:
+def test_edits_and_records_are_the_same_whatever_is_made_together(
+    editing: dict[str, Any], in_parts_of: tuple[int, ...], tmp_path: Path
+) -> None:
     whole = files(tmp_path / "whole", editing, None)
     assert len(whole) == 8 and len(set(whole)) == 8
-    for at_once in (1, 3):
+    for at_once in in_parts_of:
         assert files(tmp_path / f"{at_once}", editing, at_once) == whole
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,7 @@ from tests.run.runs import (
     published,
     written,
 )
+from tests.variants import variants
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +114,7 @@ def copy(undisturbed: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(undisturbed, tmp_path / "copy"))
 
 
-@pytest.mark.parametrize("lost", [[1], [0, 1, 2, 3]])
+@pytest.mark.parametrize("lost", variants([[1], [0, 1, 2, 3]], kept=[[1]]))
 def test_deleted_commits_are_made_again(undisturbed: Path, copy: Path, lost: list[int]) -> None:
     for number in lost:
         commit_of(copy, number).unlink()
@@ -160,13 +162,35 @@ def commits(out: Path) -> int:
     return len(list((out / "commits").glob("u*.json")))
 
 
+SLOWLY = """
+import time
+from augment.cli.main import app
+from augment.ledger.ledger import Ledger
+
+commit = Ledger.commit
+
+def commit_slowly(*args, **options):
+    found = commit(*args, **options)
+    time.sleep(2)  # so that a run in this process is struck before its end
+    return found
+
+Ledger.commit = commit_slowly
+app()
+"""
+
+
 def disturb(out: Path, strike: Callable[[subprocess.Popen[str]], None], executor: str) -> int:
     """Start a run, strike once it has committed a unit and before its last is, and return its exit code."""
     before = commits(out)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    arguments = expand_command(out, executor=executor)
+    arguments = expand_command(out, executor=executor)[3:]
     with subprocess.Popen(
-        arguments, cwd=ROOT, env=environment, text=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", SLOWLY, *arguments],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     ) as driver:
         deadline = time.monotonic() + 240
         while commits(out) == before:

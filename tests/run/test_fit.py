@@ -75,9 +75,7 @@ def correlation(made: Image.Image, wanted: Image.Image) -> float:
     return float(np.corrcoef(a, b)[0, 1])
 
 
-@pytest.mark.parametrize(
-    "fit", [pytest.param(f, marks=[pytest.mark.slow] * (f in ("pad", "stretch"))) for f in EXPECTED]
-)
+@pytest.mark.parametrize("fit", [pytest.param(f, marks=[pytest.mark.slow] * (f != "bucket")) for f in EXPECTED])
 def test_a_run(photos: Path, tmp_path: Path, fit: FitName) -> None:
     settings = ("model.name=embedded", "variants_per_image=1", "editing.num_steps=2", "editing.strength=0.5")
     run = ("run.executor=local", "run.batch_size=2", f"output.path={tmp_path}")

@@ -15,7 +15,7 @@ from PIL import Image
 from augment.dataset.index import read_index
 from augment.dataset.overview import FILES
 from augment.dataset.verify import verify
-from augment.errors import OutputError
+from augment.errors import ConfigError, OutputError
 from augment.ledger.ledger import Ledger
 from augment.run.dry_run import dry_run
 from augment.run.simulate import SimulatedEditor
@@ -285,5 +285,5 @@ def test_a_damaged_part_with_failures_is_made_again_too(job: GrowingJob) -> None
 
 def test_an_output_to_reuse_must_be_one(job: GrowingJob, tmp_path: Path) -> None:
     job.options["reuse"] = f"[{tmp_path / 'nothing'}]"
-    with pytest.raises(OutputError, match=r"reuse: .*nothing has no plan/plan\.json"):
+    with pytest.raises(ConfigError, match=r"reuse: .*nothing has no plan/plan\.json"):
         job.expand(tmp_path / "new")

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 import zlib
 from functools import partial
 from pathlib import Path
@@ -98,6 +99,10 @@ def test_a_local_run_after_a_killed_one_of_ray_blames_what_its_own_death_proves(
     assert report.seconds["alone"] > 0  # the fox, which was in flight
 
 
+def commits(out: Path) -> int:
+    return len(list((out / "commits").glob("u*.json")))
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_run_killed_ten_times_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -108,13 +113,15 @@ def test_a_run_killed_ten_times_gives_the_same_bytes(tmp_path: Path) -> None:
     command = expand_command(tmp_path / "out", *more)
     kills = 0
     for _ in range(10):
+        wanted = commits(tmp_path / "out") + when.randrange(3)
         with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=-3, stderr=-3) as driver:
-            try:
-                driver.wait(timeout=when.uniform(3.0, 7.0))
-            except subprocess.TimeoutExpired:
+            time.sleep(when.uniform(0.0, 3.0))
+            while driver.poll() is None and commits(tmp_path / "out") < wanted:
+                time.sleep(0.01)
+            if driver.poll() is None:
                 driver.kill()
                 kills += 1
-    assert kills == 10
+    assert kills >= 3  # a quick machine is done before the tenth
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=100)
     assert published(tmp_path / "out") == published(tmp_path / "undisturbed")
     assert verify(tmp_path / "out").problems == []

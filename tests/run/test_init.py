@@ -20,14 +20,17 @@ from tests.cli.invoke import answer, invoke
 from tests.pipelines import stable_diffusion
 from tests.run.shapes import SHAPES, Shape, folders
 
+POSITIONS = "max_position_embeddings"
+
 
 @pytest.fixture(scope="module")
 def large_vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pipeline of toy size that reads 77 tokens, as Stable Diffusion does."""
     folder = tmp_path_factory.mktemp("model")
     stable_diffusion().save_pretrained(folder)
-    settings = folder / "tokenizer" / "tokenizer_config.json"
-    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"model_max_length": 77}))
+    for file, name in (("tokenizer/tokenizer_config", "model_max_length"), ("text_encoder/config", POSITIONS)):
+        settings = folder / f"{file}.json"
+        settings.write_text(json.dumps(json.loads(settings.read_text()) | {name: 77}))
     return folder
 
 

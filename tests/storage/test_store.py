@@ -215,16 +215,19 @@ def test_another_process_is_seen_at_once(kind: str, tmp_path: Path, object_store
     assert store.list("commits") == {"commits/a": 1, "commits/b": 3}
 
 
+HEX = "12" * 16  # as in the names of unfinished files
+
+
 # ---- local disks only -----------------------------------------------------------------------------------------------
 def test_unfinished_files_are_not_listed_and_are_swept(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
-    unfinished = [tmp_path / folder / ".x.123.tmp" for folder in ("", "commits", "parts", "run/in_flight")]
+    unfinished = [tmp_path / folder / f".x.{HEX}.tmp" for folder in ("", "commits", "parts", "run/in_flight")]
     for path in unfinished:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"half")
         assert store.list(str(path.parent.relative_to(tmp_path)).removeprefix(".")) == {}
-    (tmp_path / ".scratch-0.tmp").mkdir()
-    (tmp_path / ".scratch-0.tmp" / "u0.tar").write_bytes(b"half")
+    (tmp_path / f".scratch-{HEX}.tmp").mkdir()
+    (tmp_path / f".scratch-{HEX}.tmp" / "u0.tar").write_bytes(b"half")
     store.write("commits/u0.json", b"x")
     store.sweep()
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "commits" / "u0.json"]
@@ -234,20 +237,20 @@ def test_unfinished_files_are_not_listed_and_are_swept(tmp_path: Path) -> None:
 def test_sweeping_is_prevented_by_who_asks_before(tmp_path: Path) -> None:
     """What is unfinished is listed first: files of a driver that takes over after the question are not among it."""
     store = LocalStore(tmp_path)
-    (tmp_path / ".old.tmp").write_bytes(b"half")
+    (tmp_path / f".old.{HEX}.tmp").write_bytes(b"half")
 
     def confirm() -> None:
-        (tmp_path / ".new.tmp").write_bytes(b"half")
+        (tmp_path / f".new.{HEX}.tmp").write_bytes(b"half")
 
     store.sweep(confirm)
-    assert [path.name for path in tmp_path.iterdir()] == [".new.tmp"]
+    assert [path.name for path in tmp_path.iterdir()] == [f".new.{HEX}.tmp"]
 
     def lost() -> None:
         raise StoreError("the lease is lost")
 
     with pytest.raises(StoreError):
         store.sweep(lost)
-    assert [path.name for path in tmp_path.iterdir()] == [".new.tmp"]
+    assert [path.name for path in tmp_path.iterdir()] == [f".new.{HEX}.tmp"]
 
 
 def test_a_file_that_goes_while_others_are_listed(tmp_path: Path) -> None:

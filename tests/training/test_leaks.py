@@ -88,10 +88,12 @@ def test_real_pictures_that_edits_stand_for_are_looked_at_too(tmp_path: Path) ->
     assert not sets.real and len(sets.passed_over) == 24
 
 
-def test_val_that_is_test_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shared", [1, 17, 18])
+def test_pictures_of_val_in_test_are_refused(tmp_path: Path, shared: int) -> None:
     sets = sets_of(tmp_path)
-    sets.test[:] = sets.val
-    with pytest.raises(LeakError, match="all pictures of val are in test too"):
+    sets.test[1:] = sets.val[:shared]
+    same = r"val \S*val.tar::val_0_00.png is the same file as test \S*val.tar::val_0_00.png"
+    with pytest.raises(LeakError, match=rf"{shared} of the 18 pictures of val are in test too.*:\n  {same}"):
         check_leaks(sets, near_duplicates=False)
 
 

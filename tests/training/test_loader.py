@@ -117,7 +117,16 @@ def test_all_ranks_together_cover_uneven_shards_equally_often_in_the_long_run(tm
 
 
 @pytest.mark.parametrize(
-    ("ratio", "num_workers"), [(0.0, 0), (0.1, 0), (0.25, 0), (1 / 3, 0), (0.5, 0), (1.0, 0), (0.1, 2), (1 / 3, 2)]
+    ("ratio", "num_workers"),
+    [
+        (0.0, 0),
+        (0.1, 0),
+        (0.25, 0),
+        (1 / 3, 0),
+        (0.5, 0),
+        (1.0, 0),
+        *variants([(0.1, 2), (1 / 3, 2)], kept=[(1 / 3, 2)]),
+    ],
 )
 def test_the_ratio_is_exact_on_every_rank_and_of_all_of_them(tmp_path: Path, ratio: float, num_workers: int) -> None:
     real = write_shards(tmp_path / "real", num_shards=1, per_shard=10, label=0)

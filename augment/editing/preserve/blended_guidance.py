@@ -21,6 +21,7 @@ def guidance_scales(config: EditConfig, masks: Float[Tensor, "N 1 h w"] | None) 
         config: with both scales.
         masks: of the objects, for each edit the share to keep; None where nothing preserves.
     """
-    if config.object_guidance_scale is None or masks is None:
-        return config.guidance_scale
-    return config.guidance_scale + masks * (config.object_guidance_scale - config.guidance_scale)
+    inside, outside = config.object_guidance_scale, config.guidance_scale
+    if masks is None or inside is None or inside == outside:
+        return outside
+    return outside + masks * (inside - outside)

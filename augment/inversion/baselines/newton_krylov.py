@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from augment.inversion.baselines.line_search import Anchor
-from augment.inversion.equation import StepEquation, rms
+from augment.inversion.equation import StepEquation, inner, rms
 from augment.inversion.settings import NewtonKrylovSettings
 from augment.inversion.solver import Iteration, Solver, State
 
@@ -59,7 +59,7 @@ class NewtonKrylov(NewtonKrylovSettings, Solver):
             w = (v - eq.directional(z, v)).flatten(1)
             scale = torch.linalg.vector_norm(w, dim=1)
             for _ in range(2):  # Gram-Schmidt twice is orthogonal to rounding
-                h = (V @ w[..., None])[..., 0]  # (B, j + 1)
+                h = inner(V, w)  # (B, j + 1)
                 H[:, : j + 1, j] += h
                 w = w - (h[:, None] @ V)[:, 0]
             H[:, j + 1, j] = torch.linalg.vector_norm(w, dim=1)
