@@ -209,8 +209,8 @@ def test_a_worker_that_hangs_while_it_loads_its_models_is_ended(
     sets_up_for = PoolMember.sets_up_for
 
     def sets_up_for_long(member: PoolMember) -> float:
-        """Nobody need wait for it: the first worker hangs once it has left its mark."""
-        hangs = not member.ready and not watch.kinds and bool(list(tmp_path.glob("failed/*")))
+        """Nobody need wait for it: the first worker hangs once its mark is there (before, it begins with a dot)."""
+        hangs = not member.ready and not watch.kinds and bool(list(tmp_path.glob("failed/[0-9]*")))
         return 1000.0 if hangs else sets_up_for(member)
 
     monkeypatch.setattr(PoolMember, "sets_up_for", sets_up_for_long)
