@@ -57,7 +57,7 @@ def after_first_sample(files: Iterable[dict[str, Any]]) -> Iterator[dict[str, An
     """Leave out the files of the first sample, as webdataset groups them: some may lie before."""
     first, passed = None, False
     for file in files:
-        key = base_plus_ext(file.get("fname", ""))[0]
+        key = base_plus_ext(file["fname"])[0]
         first = first or key
         passed = passed or key not in (None, first)
         if passed:

@@ -110,7 +110,7 @@ def samples(shards: Sequence[str], stream: Stream) -> Iterator[Sample]:
 def read_shard(shard: str) -> Iterator[Sample]:
     """Yield the samples of one shard in its order. Raises InputError if it cannot be read."""
     with reaching(shard), open_file(shard, _MOST_READ_AHEAD) as stream:
-        for files in grouped(shard, files_of(shard, stream)):
+        for files in grouped(shard, files_of(stream)):
             yield _sample(shard, files)
 
 
@@ -128,11 +128,13 @@ def _interleaved(
     opened: list[tuple[Part, Iterator[Files]]] = []
     try:
         while True:
-            room = max(0, open_shards - len(opened))
-            for part in _open(list(itertools.islice(waiting, room)), most, read_ahead):
+            soon = list(itertools.islice(waiting, max(0, open_shards - len(opened))))
+            for part in _open(soon, most, read_ahead):
                 opened.append((part, itertools.islice(part.samples(), share, None, shares)))
             if not opened:
-                return
+                if not soon:
+                    return
+                continue  # these shards are empty
             (one,) = rng.choices(opened, weights=[part.left for part, _ in opened])
             part, found = one
             if (files := next(found, None)) is not None:

@@ -116,6 +116,31 @@ def test_a_damaged_shard_is_named_and_nothing_stays_open(tmp_path: Path) -> None
         open_parts(str(path), 0.5, 2, 0)
 
 
+def test_hidden_files_tars_in_tars_and_a_key_that_comes_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(open_shards, "LEAST_BYTES", 512)
+    # As the tar of macOS packs a folder, and two writers that both number from 0.
+    names = [f"train/{hidden}{n % 5}.{ending}" for n in range(10) for ending in ("cls", "png") for hidden in ("._", "")]
+    packed = tar_of(tmp_path / "a.tar", [(name, 40) for name in names], tarfile.PAX_FORMAT)
+    inner = tar_of(tmp_path / "inner", named(30, "frame"), tarfile.USTAR_FORMAT).read_bytes()
+    nested = tmp_path / "nested.tar"
+    write_tar(nested, [(f"{n}", {"png": PNG, "cls": b"0", "frames.tar": inner}) for n in range(4)])
+    for start, most in itertools.product((0, 0.2, 0.5, 0.9, 0.99), (1, 3)):
+        found = Counter(files["__key__"] for part in parts_of(packed, start, most) for files in part)
+        assert found == dict.fromkeys((f"train/{n}" for n in range(5)), 2)
+        ((*samples,),) = parts_of(nested, start, most)
+        assert [files["__key__"] for files in samples] == ["0", "1", "2", "3"]
+
+
+def test_shards_without_samples_among_others_end_no_pass(tmp_path: Path) -> None:
+    write_sorted(tmp_path, 3, 30, 3)
+    for name in ("empty0", "empty1"):
+        write_tar(tmp_path / f"{name}.tar", [])
+    samples = MixedSamples(str(tmp_path), epoch_samples=90, open_shards=1)
+    for epoch in range(5):
+        samples.set_epoch(epoch)
+        assert len({sample["__key__"] for sample in samples}) == 90
+
+
 def test_the_places_leave_no_part_out() -> None:
     places = sorted(start_fraction(0, 0, turn) for turn in range(100))
     gaps = np.diff([*places, places[0] + 1])
