@@ -132,6 +132,8 @@ def _inside(folder: str, folders: Sequence[str]) -> Detected | None:
     if training and (not others or _same_classes(folder, training, measured)):
         exact = [name for name in training if name.lower() in TRAINING] or training
         if len(exact) > 1:
+            if exact[0].lower() not in TRAINING and not any(_folders_in(join(folder, name)) for name in exact):
+                return None  # `train 1`, `train 2`: these may be classes
             raise InputError(
                 f"{folder} holds several folders for training: {some(exact)}. Name one of them, for example "
                 f"{join(folder, exact[0])}, or put their images into one"
@@ -177,7 +179,9 @@ def _datasets(folder: str, classes: Sequence[str]) -> list[str]:
     """Return the folders if each of them has a folder for training, as those of MVTec AD do."""
     for name in classes:
         parts = parts_among(_folders_in(join(folder, name)), folders=True)[0]
-        if not any(part.is_training for part in parts.values()):
+        kinds = {part.is_training for part in parts.values()}
+        # A class may have a folder `train-1`, but hardly one that is called `train`, or one for testing beside it.
+        if True not in kinds or not (len(kinds) == 2 or any(part.lower() in TRAINING for part in parts)):
             return []
     return list(classes)
 
@@ -213,23 +217,34 @@ def _of_tars(folder: str, tars: Sequence[str]) -> Detected:
 
 
 def _of_named_manifests(folder: str, names: Sequence[str], unread: Mapping[str, str]) -> Detected:
-    """Return the manifests for training, if their names tell the split; otherwise all."""
-    chosen = choose_files(names)
-    lost = [name for name, part in parts_among(unread)[0].items() if part.is_training]
-    if lost and chosen.told_by_name:
+    """Return the manifests for training, if their names tell the split; otherwise all.
+
+    Of several that are, one that is called by nothing but the split is taken alone: `train_small` is a part of `train`.
+    """
+    exact = [name for name in names if os.path.splitext(name)[0].lower() in TRAINING]
+    exact.sort(key=lambda name: EXTENSIONS.index(os.path.splitext(name)[1].lower()))
+    beside = [name for name, part in parts_among(names)[0].items() if part.is_training and name not in exact[:1]]
+    chosen = choose_files([name for name in names if not (exact and name in beside)])
+    lost = [name for name, part in parts_among(unread)[0].items() if part.is_training and _may_be_manifest(name)]
+    if lost and chosen.told_by_name and not exact:
         raise InputError(
             f"{join(folder, lost[0])} is not read: {unread[lost[0]]}. Mend it, or name the manifest to take, for "
             f"example {join(folder, chosen.files[0])}"
         )
     found = _of_manifests(chosen.path_in(folder, EXTENSIONS))
-    note = (f"{', '.join(chosen.measured)} {_NOT_TRAINED_ON}",) if chosen.measured else ()
+    notes = [f"{', '.join(chosen.measured)} {_NOT_TRAINED_ON}"] if chosen.measured else []
+    notes += [f"{some(beside)} left out too: {exact[0]} is the manifest for training"] if exact and beside else []
     return replace(
         found,
         splits=chosen.splits or found.splits,
-        notes=(*note, *chosen.notes, *found.notes),
+        notes=(*notes, *chosen.notes, *found.notes),
         remarks=chosen.remarks,
         unread=_located(folder, unread),
     )
+
+
+def _may_be_manifest(name: str) -> bool:
+    return name.lower().endswith(EXTENSIONS)
 
 
 def _of_manifests(path: str | tuple[str, ...]) -> Detected:

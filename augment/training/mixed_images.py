@@ -89,12 +89,16 @@ class MixedImages(Dataset[tuple[Any, int]]):
 
 
 def labels_of_names(dataset: Any) -> dict[str, int]:
-    """Return class name -> label, as far as a dataset says so: `EditedImages`, torchvision's, timm's, a `Subset`."""
+    """Return class name -> label, as far as a dataset says so: `EditedImages`, torchvision's, timm's, a `Subset`.
+
+    A name of several classes is left out.
+    """
     for holder in _holders(dataset):
         if isinstance(named := getattr(holder, "class_to_idx", None), Mapping):
             return {str(name): int(label) for name, label in named.items()}
         if isinstance(named := getattr(holder, "class_names", None), Mapping):
-            return {str(name): int(label) for label, name in named.items()}
+            counts = Counter(named.values())
+            return {str(name): int(label) for label, name in named.items() if counts[name] == 1}
     return {}
 
 
@@ -117,7 +121,8 @@ def _holders(dataset: Any) -> list[Any]:
 def _refuse_other_labels(real: LabelledImages, edits: LabelledImages) -> None:
     """Raise InputError if a class has another label in the edits, which would then train the wrong class.
 
-    Classes are compared by their folders, or else by their words: the words of `input.class_names` are no folders.
+    Classes are compared by their folders, or else by their words: the words of `input.class_names` are no folders. One
+    word alone is warned of: it may mean two things, as `crane` does in ImageNet.
     """
     folders = labels_of_folders(real), labels_of_folders(edits)
     words = _labels_of_words(labels_of_names(real)), _labels_of_words(labels_of_names(edits))
@@ -130,13 +135,15 @@ def _refuse_other_labels(real: LabelledImages, edits: LabelledImages) -> None:
             stacklevel=3,
         )
     if other := sorted(name for name in met if here[name] != there[name]):
-        name = other[0]
-        raise InputError(
-            f"{len(other)} classes have another label in the edits than in the real pictures, such as {name!r}: "
-            f"{there[name]} there, {here[name]} here. `augment` and torchvision sort folders by letters; timm "
-            "reads digits as numbers. Give the real pictures the labels of the edits (in timm by "
-            "class_map), or make edits of the same classes"
+        name, count = other[0], f"{len(other)} classes have" if len(other) > 1 else "1 class has"
+        found = (
+            f"{count} another label in the edits than in the real pictures, such as {name!r}: {there[name]} there, "
+            f"{here[name]} here. `augment` and torchvision sort folders by letters; timm reads digits as numbers. Give "
+            "the real pictures the labels of the edits (in timm by class_map), or make edits of the same classes"
         )
+        if len(other) > 1 or here is folders[0]:
+            raise InputError(found)
+        warnings.warn(found, stacklevel=3)
 
 
 def _some(names: Iterable[str]) -> str:
@@ -144,6 +151,8 @@ def _some(names: Iterable[str]) -> str:
 
 
 def _labels_of_words(named: Mapping[str, int]) -> dict[str, int]:
-    """Return word -> label: a folder `003.red_fox` is the red fox of prompts."""
+    """Return word -> label: a folder `003.red_fox` is the red fox of prompts. A word of several classes is left out."""
     own = without_numbers({label: name for name, label in named.items()})
-    return {" ".join(name.replace("_", " ").split()): label for label, name in own.items()}
+    words = {label: " ".join(name.replace("_", " ").split()) for label, name in own.items()}
+    counts = Counter(words.values())
+    return {word: label for label, word in words.items() if counts[word] == 1}

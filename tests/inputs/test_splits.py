@@ -47,6 +47,8 @@ def place(root: str, found: str | tuple[str, ...]) -> str | tuple[str, ...]:
         (("training shoe/1.png", "test_tube/1.png", "valley/1.png"), "", []),
         (("steam_train/1.png", "blood_test/1.png"), "", []),
         (("trainer/1.png", "tester/1.png"), "", []),
+        (("train 1/1.png", "train 2/1.png", "train 3/1.png"), "", []),
+        (("rail/train-1/1.png", "rail/tram/1.png", "road/train-1/1.png"), "", []),
     ],
 )
 def test_folders(tmp_path: Path, names: tuple[str, ...], path: str, notes: list[str]) -> None:
@@ -151,3 +153,30 @@ def test_a_manifest_for_training_that_cannot_be_read_is_no_reason_to_take_anothe
     (tmp_path / "x" / "train-1.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match=r"train-1\.parquet is not read: not a readable Parquet file: .*Mend it"):
         detect_dataset(root)
+
+
+MANIFEST = "path,label\nimages/1.png,fox\nimages/2.png,owl\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "note"),
+    [
+        ("train.json", "{}", ""),
+        ("train.tsv", "path\tlabel\n", ""),
+        ("train_boxes.csv", "file,x,y\n1.png,0,0\n", ""),
+        (
+            "train_small.csv",
+            "path,label\nimages/1.png,fox\n",
+            "train_small.csv left out too: train.csv is the manifest",
+        ),
+        ("train.jsonl", '{"path": "images/1.png", "label": "fox"}\n', "train.jsonl left out too: train.csv is the"),
+    ],
+)
+def test_what_lies_beside_the_manifest_for_training(tmp_path: Path, name: str, content: str, note: str) -> None:
+    root = tree(tmp_path / "x", "images/1.png", "images/2.png")
+    for file, text in (("train.csv", MANIFEST), ("val.csv", MANIFEST), (name, content)):
+        (Path(root) / file).write_text(text)
+    found = detect_dataset(root)
+    assert place(root, found.path) in ("train.csv", "train.*csv") and found.notes[0] == f"val.csv {TRAIN}"
+    assert [text[: len(note)] for text in found.notes[1:]] == ([note] if note else [])
+    assert [Path(table).name for table, _ in found.unread] == ([] if note else [name])

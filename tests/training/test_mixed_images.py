@@ -100,3 +100,11 @@ def test_a_number_in_front_of_every_folder_is_no_part_of_the_word() -> None:
     MixedImages(real, Named({0: "Red fox", 1: "Owl"}))
     with pytest.raises(InputError, match="'Owl': 0 there, 1 here"):
         MixedImages(real, Named({0: "Owl", 1: "Red fox"}))
+
+
+def test_a_word_that_means_two_classes_refuses_nothing() -> None:
+    real = Numbers(0, 2)
+    real.class_to_idx = {"crane": 517, "fox": 1}  # type: ignore[attr-defined]  # torchvision's ImageNet forgets 134
+    MixedImages(real, Named({134: "crane", 517: "crane", 1: "fox"}))
+    with pytest.warns(UserWarning, match="1 class has another label in the edits .* 'crane': 134 there, 517 here"):
+        MixedImages(real, Named({134: "crane", 1: "fox"}))
