@@ -8,6 +8,7 @@ import re
 import types
 import typing
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -155,3 +156,18 @@ def dotted(path: KeyPath) -> str:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def why_unread(path: Path, error: Exception) -> str:
+    """Return why a file could not be read, with the nearest name if there is no such file."""
+    if isinstance(error, IsADirectoryError):
+        inside = sorted(p.name for p in path.glob("*.y*ml"))[:5]
+        return "is a folder, not a file" + (f"; it holds {', '.join(inside)}" if inside else "")
+    if isinstance(error, FileNotFoundError):
+        folder = path.parent
+        names = [p.name for p in folder.glob("*.y*ml")] if folder.is_dir() else []
+        near = difflib.get_close_matches(path.name, names, 1, 0.75)
+        return f"no such file; did you mean {folder / near[0]}?" if near else "no such file"
+    if isinstance(error, UnicodeDecodeError):
+        return "not a UTF-8 text file"
+    return f"cannot be read ({error.strerror if isinstance(error, OSError) else error})"

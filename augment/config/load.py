@@ -12,7 +12,6 @@ An override replaces what it names: `-o editing.solver={name: ddim}` leaves noth
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import sys
@@ -23,14 +22,21 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from augment.config.explain import KeyPath, dotted, explain
+from augment.config.explain import KeyPath, dotted, explain, why_unread
 from augment.config.paths import AS_WRITTEN
 from augment.errors import ConfigError
 
 M = TypeVar("M", bound=BaseModel)
 
 
-def load_config(path: Path | str, schema: type[M], overrides: Sequence[str] = (), *, resolved: bool = False) -> M:
+def load_config(
+    path: Path | str,
+    schema: type[M],
+    overrides: Sequence[str] = (),
+    *,
+    resolved: bool = False,
+    origins: dict[KeyPath, str] | None = None,
+) -> M:
     """Read, merge, override and validate a configuration.
 
     Args:
@@ -38,12 +44,17 @@ def load_config(path: Path | str, schema: type[M], overrides: Sequence[str] = ()
         schema: the model to fill. With `extra="forbid"`, unknown keys are reported with their nearest match.
         overrides: `dotted.key=value`, the value in YAML; later ones win.
         resolved: whether `resolved_yaml` wrote the file: in its paths `~` and `$` are nothing but characters.
+        origins: filled with what `origins_of` returns; a named pipe cannot be read a second time for that.
 
     Raises:
         ConfigError: with every problem of the files, the overrides and the values.
     """
     document = _Document()
-    return _filled(document, document.read(Path(path), seen=()), str(path), schema, overrides, resolved=resolved)
+    data = document.read(Path(path), seen=())
+    model = _filled(document, data, str(path), schema, overrides, resolved=resolved)
+    if origins is not None:
+        origins |= document.origins
+    return model
 
 
 def parse_config(text: str, name: str, schema: type[M], overrides: Sequence[str] = ()) -> M:
@@ -215,7 +226,7 @@ class _Document:
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            self.problems.append(f"{path}: {_unreadable(path, error)}")
+            self.problems.append(f"{path}: {why_unread(path, error)}")
             return None
         own_origins: dict[KeyPath, str] = {}
         data = self._mapping(text, str(path), own_origins)
@@ -281,17 +292,3 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         both = isinstance(value, dict) and isinstance(base.get(key), dict)
         merged[key] = _merge(base[key], value) if both else value
     return merged
-
-
-def _unreadable(path: Path, error: Exception) -> str:
-    if isinstance(error, IsADirectoryError):
-        inside = sorted(p.name for p in path.glob("*.y*ml"))[:5]
-        return "is a folder, not a file" + (f"; it holds {', '.join(inside)}" if inside else "")
-    if isinstance(error, FileNotFoundError):
-        folder = path.parent
-        names = [p.name for p in folder.glob("*.y*ml")] if folder.is_dir() else []
-        near = difflib.get_close_matches(path.name, names, 1, 0.75)
-        return f"no such file; did you mean {folder / near[0]}?" if near else "no such file"
-    if isinstance(error, UnicodeDecodeError):
-        return "not a UTF-8 text file"
-    return f"cannot be read ({error.strerror if isinstance(error, OSError) else error})"

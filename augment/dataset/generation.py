@@ -20,7 +20,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from augment.ledger.plan import Plan, digest_of
+from augment.ledger.lost_parts import hash_of_inputs
+from augment.ledger.plan import Plan
 from augment.ledger.staging import FOLDER, Staging
 from augment.storage.store import Store
 from augment.types import UnitReport
@@ -74,8 +75,7 @@ def inputs_of(
         judge_settings: what the verdicts depend on, as JSON.
         limits: of the shards, by name.
     """
-    parts = [report.sha256 for report in reports]
-    return digest_of([MANIFEST_FORMAT, plan.digest, parts, dict(judge_settings), dict(limits)])
+    return hash_of_inputs(MANIFEST_FORMAT, plan.digest, (report.sha256 for report in reports), judge_settings, limits)
 
 
 def is_made_from(manifest: Mapping[str, Any], plan: Plan, reports: Sequence[UnitReport]) -> bool:

@@ -19,13 +19,14 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from augment.errors import OutputError
 from augment.ledger.events import EventLog
 from augment.ledger.lease import Lease, acquire, kept_alive
+from augment.ledger.lost_parts import with_parts
 from augment.ledger.plan import Plan, fingerprint_difference, pixel_settings
 from augment.ledger.plan_files import check_unplanned, files_of_other_plans, read_plan, read_units, write_plan
 from augment.ledger.report import report_from_json, report_to_json
@@ -36,7 +37,6 @@ from augment.storage.tar import sha256_file, write_tar
 from augment.types import Unit, UnitReport
 
 _PART = re.compile(r"parts/u[0-9a-f]+-[0-9a-f]{12}\.tar")  # see `write_part`
-_NAMED = 3  # parts, in a message
 
 
 class Ledger:
@@ -177,26 +177,34 @@ class Ledger:
 
         Args:
             report: of the attempt; names its part.
-            replaces: also replace a valid commit that has no more edits than `report`, if the part of `report` exists.
+            replaces: also replace a valid commit that has no more edits than `report`.
 
         Returns:
             the report that is committed now: `report`, or that of the other attempt.
+
+        Raises:
+            OutputError: if the part is gone, and there is no valid commit.
         """
         marker = f"commits/{report.unit_id}.json"
         data = report_to_json(report)
-        if self.store.create(marker, data):
+        # A worker that outlived its driver may have lost its part to the next driver's `recover`.
+        has_part = self.has_part(report)
+        if has_part and self.store.create(marker, data):
             return report
         winner = None
         with contextlib.suppress(OutputError, FileNotFoundError):  # not readable: not valid; gone: removed meanwhile
             winner = self.report_of(report.unit_id)
         if winner is not None and winner.part == report.part:
             return report  # this very commit: the store had carried out a call that was then repeated
-        valid = winner is not None and self.has_part(winner)
-        # A worker that outlived its driver may have lost its part to the next driver's `recover`.
-        better = replaces and winner is not None and winner.edited <= report.edited and self.has_part(report)
-        if winner is not None and valid and not better:
+        better = replaces and winner is not None and winner.edited <= report.edited and has_part
+        if winner is not None and not better and self.has_part(winner):
             self.store.remove([f"parts/{report.part}"])
             return winner
+        if not has_part:
+            raise OutputError(
+                f"{self.store.at(f'parts/{report.part}')} is gone, so its unit is not done: another driver has taken "
+                "the folder over, or the file was removed. Run `augment expand` to go on."
+            )
         self.store.write(marker, data)
         return report
 
@@ -224,34 +232,10 @@ class Ledger:
         Units of plans that were replaced are among them.
 
         Raises:
-            OutputError: if parts of a published dataset are missing, or all parts; or a report is not readable.
+            OutputError: if parts of the published dataset are missing, or all parts (see `with_parts`); or a report is
+                not readable.
         """
-        return self._finished(self.committed(), self.store.list("parts"))
-
-    def _finished(self, reports: Mapping[str, UnitReport], parts: Container[str]) -> dict[str, UnitReport]:
-        done = {unit_id: report for unit_id, report in reports.items() if f"parts/{report.part}" in parts}
-        lost = [report for unit_id, report in reports.items() if unit_id not in done]
-        published = self.store.exists("manifest.json") if lost else False
-        if lost and not done:  # as where parts/ is a link to a disk that is away
-            raise OutputError(
-                f"{self.store} has {len(lost)} finished units{' and a published dataset' * published}, but no parts/: "
-                "going on would make everything again. Restore parts/; if that is wanted, delete commits/"
-                f"{' and manifest.json' * published}."
-            )
-        # Before anything was published, an attempt that was given up may leave a commit without its part.
-        if published:
-            raise OutputError(self._lost_parts(lost, len(done)))
-        return done
-
-    def _lost_parts(self, lost: Sequence[UnitReport], done: int) -> str:
-        more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
-        some = lost[:_NAMED]
-        return (
-            f"{self.store} has a published dataset, but {len(lost)} of {len(lost) + done} finished units have lost "
-            f"their part: {', '.join(f'parts/{r.part}' for r in some)}{more}. Restore them. If these units are to be "
-            f"made again instead, delete {', '.join(f'commits/{r.unit_id}.json' for r in some)}"
-            f"{f'{more}, or manifest.json in place of all of them,' if more else ''} and run `augment expand` again."
-        )
+        return with_parts(self.store, self.committed(), self.store.list("parts"))
 
     def recover(self) -> dict[str, UnitReport]:
         """Remove what earlier runs left unfinished, and return the reports of all units that are done, by unit id.
@@ -266,7 +250,7 @@ class Ledger:
         if self.read_plan() is None:
             check_unplanned(self.store)
         reports, parts = self.committed(), self.store.list("parts")
-        done = self._finished(reports, parts)
+        done = with_parts(self.store, reports, parts)
         self.staging.remove(f"commits/{unit_id}.json" for unit_id in reports.keys() - done.keys())
         # Listed before the lease is confirmed: what a new driver's workers write is not among them.
         named = {f"parts/{report.part}" for report in done.values()}

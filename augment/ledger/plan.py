@@ -104,12 +104,17 @@ def flatten(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def config_hash_of(fingerprint: Mapping[str, Any]) -> str:
     """Return the hash of the settings that an edit and its scores depend on; not of which edits are wanted."""
-    return digest_of({key: value for key, value in fingerprint.items() if not key.startswith(_WANTED)})
+    return digest_of(edit_settings(fingerprint))
 
 
 def pixels_hash_of(fingerprint: Mapping[str, Any]) -> str:
     """Return the hash of the settings that change the pixels of every edit."""
     return digest_of(pixel_settings(fingerprint))
+
+
+def edit_settings(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a fingerprint that an edit and its scores depend on; see `config_hash_of`."""
+    return {key: value for key, value in fingerprint.items() if not key.startswith(_WANTED)}
 
 
 def pixel_settings(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,8 +123,11 @@ def pixel_settings(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fingerprint_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return a line for every key in which two fingerprints differ, compared as JSON: a tuple equals its list."""
-    old, new = (json.loads(json.dumps(dict(fingerprint))) for fingerprint in (old, new))
+    """Return a line for every key in which two fingerprints differ, compared as JSON, as their hashes are.
+
+    So a tuple equals its list, and a mapping equals one with the same keys in another order, also inside a list.
+    """
+    old, new = (json.loads(json.dumps(dict(fingerprint), sort_keys=True)) for fingerprint in (old, new))
     lines = []
     for key in sorted(old.keys() | new.keys()):
         before, after = (repr(f[key]) if key in f else "(absent)" for f in (old, new))

@@ -6,6 +6,7 @@ step. The old units stay until everything of the new plan is done: they tell whi
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -120,17 +121,30 @@ def read_units(store: Store, plan: Plan | None = None) -> Iterator[Unit]:
     """
     prefix = _UNITS if plan is None else _prefix(plan.fingerprint)
     for name in store.list("plan"):
-        if not name.startswith(prefix):
-            continue
-        for number, line in enumerate(store.read(name).splitlines(), 1):
-            try:
-                unit = unit_from_json(json.loads(line))
-            except _WRONG_SHAPE as error:
-                raise OutputError(
-                    f"{store.at(name)}: line {number} is not readable ({type(error).__name__}: {error}). Restore it, "
-                    "or choose another output.path."
-                ) from error
-            yield unit
+        if name.startswith(prefix):
+            yield from _units_in(store, name)
+
+
+def unit_ids_of_plans(store: Store) -> Iterator[list[str]]:
+    """Yield the names of the units of each plan in the folder, in its order: of the plan, and of those replaced.
+
+    Raises:
+        OutputError: if a line is not readable.
+    """
+    names = [name for name in store.list("plan") if name.startswith(_UNITS)]
+    for _, of_plan in itertools.groupby(names, lambda name: name.rpartition("-")[0]):
+        yield [unit.unit_id for name in of_plan for unit in _units_in(store, name)]
+
+
+def _units_in(store: Store, name: str) -> Iterator[Unit]:
+    for number, line in enumerate(store.read(name).splitlines(), 1):
+        try:
+            yield unit_from_json(json.loads(line))
+        except _WRONG_SHAPE as error:
+            raise OutputError(
+                f"{store.at(name)}: line {number} is not readable ({type(error).__name__}: {error}). Restore it, "
+                "or choose another output.path."
+            ) from error
 
 
 def files_of_other_plans(store: Store, plan: Plan) -> list[str]:

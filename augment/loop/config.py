@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from augment.config import load_config
+from augment.config import KeyPath, load_config
 from augment.ledger.plan import flatten, sources_digest
 from augment.prompts import PromptConfig
 from augment.run.config import ExpandConfig
@@ -138,6 +138,7 @@ class LoopConfig(BaseModel):
             pictures: real, val and test, as listed.
         """
         settings = self.model_dump(mode="json", exclude=_MAY_CHANGE)
+        settings["expand"]["clip"] = self.expand.clip.identity()  # as loops of earlier versions have it
         listed = {name: sources_digest(sources) for name, sources in pictures.items()}
         return flatten({**settings, "prompts": prompts.identity(), PICTURES: listed})
 
@@ -148,6 +149,7 @@ def load_loop_config(path: Path | str, overrides: Sequence[str] = ()) -> LoopCon
     Raises:
         ConfigError: with all problems of the file and the overrides.
     """
-    config = load_config(path, LoopConfig, overrides)
-    prompts = located(config.expand.prompts, path, ("expand", "prompts"), overrides)
+    origins: dict[KeyPath, str] = {}
+    config = load_config(path, LoopConfig, overrides, origins=origins)
+    prompts = located(config.expand.prompts, path, ("expand", "prompts"), overrides, origins)
     return config.model_copy(update={"expand": config.expand.model_copy(update={"prompts": prompts})})

@@ -18,6 +18,7 @@ from augment.prompts.templates import fields_of
 EMBEDDED = "embedded"  # the packaged model that needs no download
 # Revision of the packaged CLIP that scored edits before plans held one.
 _UNWRITTEN_CLIP = "43a6e38558d1c5cd"
+_DIGITS = 16  # hexadecimal ones, of a folder's revision; a commit of the hub has 40
 # Tokenizers are read from these where there is no tokenizer.json, which says all that they say.
 _TOKENIZER_TEXTS = ("merges.txt", "vocab.txt")
 
@@ -126,7 +127,7 @@ def exact_revision(what: str, name: str, revision: str, example: str) -> str:
 
 def _as_wanted(what: str, name: str, wanted: str, found: str) -> str:
     """Return the revision that was found. Raises ModelError if another one is wanted."""
-    if wanted not in ("", found):
+    if wanted not in ("", found) and not is_earlier_digest(name, wanted):
         raise ModelError(
             f"{what} {name!r}: revision {wanted!r} was asked for, but the weights that are there are {found!r}; "
             "leave the revision empty to use them"
@@ -190,7 +191,7 @@ def commit_of(what: str, name: str, revision: str, example: str) -> str:
 
 
 def _with_revision(config: ModelConfig, revision: str) -> ModelConfig:
-    if config.revision not in ("", revision):
+    if config.revision not in ("", revision) and not is_earlier_digest(config.name, config.revision):
         raise ModelError(
             f"model.revision {config.revision!r} was asked for, but the weights of {config.name!r} are {revision!r}; "
             "leave model.revision empty to use them"
@@ -217,7 +218,15 @@ def folder_digest(folder: Path, *, with_tokenizers: bool = True) -> str:
         except OSError as error:
             raise ModelError(f"model {str(folder)!r}: {path} cannot be read ({error.strerror})") from error
         digest.update(f"{path.relative_to(folder)} {content}\n".encode())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()[:_DIGITS]
+
+
+def is_earlier_digest(name: str, revision: str) -> bool:
+    """Return whether a revision is what earlier releases, which left tokenizers out, called a folder as it is now."""
+    folder = Path(name)
+    if len(revision) != _DIGITS or packaged_model(name) is not None or not folder.is_dir():
+        return False
+    return revision == folder_digest(folder, with_tokenizers=False)
 
 
 def _decides(path: Path, with_tokenizers: bool) -> bool:

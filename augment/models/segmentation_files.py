@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from augment.config import PathText
 from augment.errors import ModelError
-from augment.models.config import commit_of, folder_digest
+from augment.models.config import commit_of, folder_digest, is_earlier_digest
 from augment.models.weights import DamagedFileError, find_weights, read_json
 
 TEXT_MODELS = ("CLIPSegForImageSegmentation",)  # asked for a word; all others know the words of their labels
@@ -64,7 +64,7 @@ def pinned_segmentation(config: SegmentationConfig) -> SegmentationConfig:
     if not any((folder / name).is_file() for name in ("preprocessor_config.json", "processor_config.json")):
         raise ModelError(f"{where} {config.name!r}: it has no preprocessor_config.json; {_NEEDED}")
     digest = folder_digest(folder)
-    if config.revision not in ("", digest):
+    if config.revision not in ("", digest) and not is_earlier_digest(config.name, config.revision):
         raise ModelError(
             f"segmentation.revision {config.revision!r} was asked for, but the weights of {config.name!r} are "
             f"{digest!r}; leave segmentation.revision empty to use them"

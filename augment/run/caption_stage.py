@@ -92,6 +92,7 @@ class CaptionStage:
         save: is given answers to keep.
         load: loads the model, once the first picture has to be described.
         say: is told the progress.
+        unread: keys of the images whose pictures could not be read.
     """
 
     config: CaptionerConfig
@@ -104,6 +105,7 @@ class CaptionStage:
     load: Callable[[CaptionerConfig], Describes]
     say: Callable[[str], None]
     report: CaptionReport = field(default_factory=CaptionReport)
+    unread: set[str] = field(default_factory=set)
     _new: Answers = field(default_factory=dict)
     _unsaved: Answers = field(default_factory=dict)
     _model: Describes | None = None
@@ -130,6 +132,7 @@ class CaptionStage:
             raise
         except (ImageError, InputError):  # the run will say what is wrong with it
             self.report.costs.refused["picture not readable"] += 1
+            self.unread.add(source.key)
             return source
         text, *marks = answer
         found = caption_of(text, source.class_name, self.guards, self.readers, is_cut=_CUT in marks)

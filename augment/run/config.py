@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from augment.config import PathText, load_config
+from augment.config import KeyPath, PathText, load_config
 from augment.dataset.shards import ShardLimits
 from augment.distribute.config import RunConfig
 from augment.editing.config import EditConfig
@@ -126,8 +126,10 @@ def load_expand_config(path: Path | str, overrides: Sequence[str] = ()) -> Expan
     Raises:
         ConfigError: with all problems of the file and the overrides.
     """
-    config = load_config(path, ExpandConfig, overrides)
-    return config.model_copy(update={"prompts": located(config.prompts, path, overrides=overrides)})
+    origins: dict[KeyPath, str] = {}
+    config = load_config(path, ExpandConfig, overrides, origins=origins)
+    prompts = located(config.prompts, path, overrides=overrides, origins=origins)
+    return config.model_copy(update={"prompts": prompts})
 
 
 def with_pinned_models(config: ExpandConfig) -> ExpandConfig:

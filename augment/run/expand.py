@@ -19,12 +19,12 @@ from augment.distribute.config import MakeWorker, in_one_process
 from augment.distribute.local import run_local
 from augment.distribute.process_workers import run_processes
 from augment.distribute.ray_workers import run_ray
-from augment.errors import InputError, OutputError
+from augment.errors import OutputError
 from augment.inputs.locate import absolute
 from augment.ledger.in_flight import Suspects
 from augment.ledger.lease import Lease
 from augment.ledger.ledger import Ledger
-from augment.ledger.plan import Plan, config_hash_of, fingerprint_difference, relocate
+from augment.ledger.plan import Plan, fingerprint_difference, relocate
 from augment.prompts import PromptSource
 from augment.report.progress import RunProgress
 from augment.run.budget import FailureBudget
@@ -35,6 +35,8 @@ from augment.run.findings import checked_job
 from augment.run.growth import Growth, compare
 from augment.run.job_prompts import planned_units
 from augment.run.moved_models import as_planned
+from augment.run.rescoring import settings_to_plan
+from augment.run.reuse_findings import check_reuse
 from augment.run.watch import Display, RunWatch, no_display
 from augment.run.worker import Worker
 from augment.run.worker_config import WorkerConfig, worker_config
@@ -123,25 +125,15 @@ def _planned(
     if plan is not None and done:
         gone, sources = absent(ledger, sources), with_versions(ledger, sources)
     settings = as_planned(fingerprint(config, prompts, sources, class_names), plan.fingerprint if plan else {})
-    if plan is not None and done and not replace:
-        ledger.check_pixels(plan, settings)
-    if gone:
-        _check_absent(gone, needed=plan is not None and plan.config_hash != config_hash_of(settings))
+    if plan is not None and done:
+        if not replace:
+            ledger.check_pixels(plan, settings)
+        settings = settings_to_plan(plan, settings, gone)
     if plan is None or fingerprint_difference(plan.fingerprint, settings):
+        check_reuse(config)
         plan = ledger.write_plan(settings, planned_units(config, prompts, sources, settings), class_names)
     record_inputs(ledger, sources)
     return plan, done
-
-
-def _check_absent(gone: Sequence[Source], *, needed: bool) -> None:
-    """Say which images are not there now of which edits were made; raise InputError if these need them again."""
-    some = f"{len(gone)} image(s) that have edits are not there now, the first is {gone[0].locator}"
-    if needed:
-        raise InputError(
-            f"{some}. With these settings all edits are made or scored anew, which needs them: theirs would be lost. "
-            "Make the images readable again, or take them out of the dataset to drop their edits. Nothing was changed."
-        )
-    logger.warning("%s: what was made of them stays, what is missing of them fails", some)
 
 
 def _todo(

@@ -98,7 +98,7 @@ def compare(
         reuse: other output folders whose edits may be taken over.
 
     Raises:
-        OutputError: if a folder to reuse has no plan.
+        OutputError: if units are left to do and a folder to reuse has no plan.
     """
     stay = {unit_id for unit_id in unit_ids if unit_id in done and unit_id not in again}
     before, elsewhere = _Made(), _Made()
@@ -107,7 +107,7 @@ def compare(
     if usable:
         before.add(ledger, usable)
     dropped = sum(report.edited for report in leave.values()) - sum(report.edited for report in usable.values())
-    for other in reuse:
+    for other in reuse if len(stay) < len(unit_ids) else ():  # a finished run needs none, and they may be gone
         if other.read_plan() is None:
             raise OutputError(
                 f"reuse: {other.store} has no plan/plan.json: it is no output folder of `augment expand`."

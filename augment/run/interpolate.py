@@ -15,7 +15,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from augment.config import ExpandedPath, load_config
+from augment.config import ExpandedPath, KeyPath, load_config
 from augment.editing import EditConfig
 from augment.editing.config import PairEditConfig
 from augment.editing.interpolate import generate, invert_images
@@ -91,8 +91,10 @@ class InterpolatedPair:
 
 def load_interpolate_config(path: Path | str, overrides: Sequence[str] = ()) -> InterpolateConfig:
     """Return the config of a file with absolute `prompts`, as `load_expand_config` does. Raises ConfigError."""
-    config = load_config(path, InterpolateConfig, overrides)
-    return config.model_copy(update={"prompts": located(config.prompts, path, overrides=overrides)})
+    origins: dict[KeyPath, str] = {}
+    config = load_config(path, InterpolateConfig, overrides, origins=origins)
+    prompts = located(config.prompts, path, overrides=overrides, origins=origins)
+    return config.model_copy(update={"prompts": prompts})
 
 
 def interpolate_dataset(config: InterpolateConfig) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from augment.errors import ConfigError, PromptError
-from augment.inputs.locate import absolute
+from augment.inputs.locate import absolute, is_url
 from augment.inputs.readers import InputFormat
 from augment.ledger.plan import (
     config_hash_of,
@@ -65,6 +66,11 @@ def made_of_image(source: Source, prompts: PromptConfig) -> str:
     known = {name: source.attributes[name] for name in sorted(names) if name in source.attributes}
     described = [source.size] if prompts.caption is not None and not source.caption else []  # a model sees the picture
     return digest_of([source.class_name, source.caption, known, *described])
+
+
+def is_away(source: Source) -> bool:
+    """Return whether a source is a local file that is not there now, as on a disk that is away: it has no size."""
+    return source.size == 0 and not is_url(source.locator) and not os.path.exists(source.locator)
 
 
 def job_prompts(
@@ -126,16 +132,23 @@ def _known_images(
 
 
 def _check_images(url: str, sources: Sequence[Source], prompts: PromptConfig, known: Mapping[str, str]) -> None:
-    """Raise ConfigError if a table is not of all the job's images as they are now."""
+    """Raise ConfigError if a table is not of all the job's images as they are now.
+
+    What a model has said of a picture stays as long as the picture is away.
+    """
     if missing := [source.key for source in sources if source.key not in known]:
         raise ConfigError(url, [f"{len(missing)} images have no prompts in it, the first is {missing[0]!r}. {_AGAIN}"])
-    changed = [s.key for s in sources if known[s.key] and known[s.key] != made_of_image(s, prompts)]
+    changed = [s for s in sources if known[s.key] and known[s.key] != made_of_image(s, prompts)]
+    if prompts.caption is not None:
+        changed = [s for s in changed if s.caption or not is_away(s)]
     if changed:
         column = f", or the column {prompts.column!r}" if prompts.column is not None else ""
+        size = ", or a picture of another size" if prompts.caption is not None else ""
         problem = (
-            f"{len(changed)} images have another class, caption or known attributes{column}, than when it was made"
+            f"{len(changed)} images have another class, caption or known attributes{column}{size}, than when it was "
+            "made"
         )
-        raise ConfigError(url, [f"{problem}, the first is {changed[0]!r}. {_AGAIN}"])
+        raise ConfigError(url, [f"{problem}, the first is {changed[0].key!r}. {_AGAIN}"])
 
 
 def prompt_findings(

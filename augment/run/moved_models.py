@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from augment.models.config import folder_digest
+from augment.models.config import is_earlier_digest
 from augment.models.packaged import packaged_model
 
 SECTIONS = ("model", "segmentation", "clip")  # of a config, that name a model
-_DIGEST = 16  # hexadecimal digits of a folder's revision; a commit of the hub has 40
 Identities = dict[str, dict[str, str]]
 
 
@@ -44,7 +43,6 @@ def identities(fingerprint: Mapping[str, Any]) -> Identities:
 
 
 def _is_same(now: Mapping[str, str], planned_revision: str) -> bool:
-    folder = Path(now["name"])
-    if len(planned_revision) != _DIGEST or packaged_model(now["name"]) is not None or not folder.is_dir():
+    if packaged_model(now["name"]) is not None or not Path(now["name"]).is_dir():
         return False
-    return planned_revision == now["revision"] or planned_revision == folder_digest(folder, with_tokenizers=False)
+    return planned_revision == now["revision"] or is_earlier_digest(now["name"], planned_revision)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from augment.run.prompt_table import ABSENT, PromptRow, RowId, read_edited, read_made
@@ -37,6 +37,20 @@ class MergedTable:
             "variants, or the guards refuse the prompt as it was made): they stay, and are edits. Delete those that "
             "you do not want"
         ]
+
+
+def rows_before(store: Store, keys: Collection[str]) -> dict[str, PromptRow]:
+    """Return a row of the table in a folder, as it was made, for each of these images that has one.
+
+    Args:
+        store: of the folder.
+        keys: of the images.
+
+    Raises:
+        ConfigError: if the table that is there cannot be used.
+    """
+    before = read_made(store) if keys else None
+    return {row.key: row for row in (before or {}).values() if row.key in keys and row.prompt and row.made_of != ABSENT}
 
 
 def merged_table(store: Store, made: Sequence[PromptRow], made_of: Mapping[str, str]) -> MergedTable:

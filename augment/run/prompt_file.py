@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Discriminator, Tag
 
-from augment.config import ExpandedPath, folder_of_key, load_config
+from augment.config import ExpandedPath, KeyPath, folder_of_key, load_config
 from augment.errors import ConfigError
 from augment.prompts import PromptConfig
 from augment.prompts.lines import line_problem, parse_lines
@@ -24,7 +24,11 @@ PromptsField = Annotated[
 
 
 def located(
-    prompts: Path | PromptConfig, path: Path | str, key: Sequence[str] = ("prompts",), overrides: Sequence[str] = ()
+    prompts: Path | PromptConfig,
+    path: Path | str,
+    key: Sequence[str] = ("prompts",),
+    overrides: Sequence[str] = (),
+    origins: Mapping[KeyPath, str] | None = None,
 ) -> Path | PromptConfig:
     """Return a job's prompts with absolute paths.
 
@@ -36,11 +40,12 @@ def located(
         path: YAML file that they were loaded from.
         key: where in it they are.
         overrides: `dotted.key=value`, with which they were loaded.
+        origins: as for `folder_of_key`.
     """
     if not isinstance(prompts, PromptConfig):
-        return (folder_of_key(path, tuple(key), overrides) / prompts).absolute()
+        return (folder_of_key(path, tuple(key), overrides, origins) / prompts).absolute()
     if isinstance(prompts.lines, Path):
-        folder = folder_of_key(path, (*key, "lines"), overrides)
+        folder = folder_of_key(path, (*key, "lines"), overrides, origins)
         return prompts.model_copy(update={"lines": (folder / prompts.lines).absolute()})
     return prompts
 
@@ -58,7 +63,8 @@ def load_prompts(prompts: Path | PromptConfig) -> PromptConfig:
     elif prompts.suffix == ".txt":
         config = PromptConfig(lines=prompts)
     else:
-        loaded = located(load_config(prompts, PromptConfig), prompts, ())
+        origins: dict[KeyPath, str] = {}
+        loaded = located(load_config(prompts, PromptConfig, origins=origins), prompts, (), origins=origins)
         assert isinstance(loaded, PromptConfig)
         config = loaded
     name = prompts_name(prompts)

@@ -26,8 +26,8 @@ from augment.prompts.variations import Costs, LanguageModel, ToVary, Variator
 from augment.run.caption_stage import CaptionReport, CaptionStage, load_described, pinned_captioner
 from augment.run.config import ExpandConfig, InputConfig, check_class_names, job_sources, with_pinned_models
 from augment.run.findings import Findings, dataset_warnings
-from augment.run.job_prompts import made_of_image, making, prompt_findings, prompts_url
-from augment.run.prompt_edits import merged_table
+from augment.run.job_prompts import is_away, made_of_image, making, prompt_findings, prompts_url
+from augment.run.prompt_edits import merged_table, rows_before
 from augment.run.prompt_file import load_prompts, prompts_name
 from augment.run.prompt_table import PromptRow, table_rows, write_table
 from augment.run.table_files import EDITED_TABLE
@@ -143,6 +143,7 @@ def make_prompts(config: ExpandConfig, *, say: Callable[[str], None] = logger.in
     ledger = Ledger(prompts_url(config))
     with ledger.lock():  # before money is spent on what cannot be written
         rows, captions = _with_captions(rows, sources, prompts, config.input, guards, readers, ledger.store, say)
+        made_of |= {row.key: row.made_of for row in rows}
         varied = _Varied(rows)
         if prompts.llm is not None:
             variator = Variator(_load_model(prompts.llm), prompts.llm, guards, readers)
@@ -203,7 +204,10 @@ def _with_captions(
     store: Store,
     say: Callable[[str], None],
 ) -> tuple[list[PromptRow], CaptionReport]:
-    """Return the rows with what a model says of the pictures that came without a caption, and what that took."""
+    """Return the rows with what a model says of the pictures that came without a caption, and what that took.
+
+    Where a picture cannot be read now, what is in the table already stays.
+    """
     if prompts.caption is None:
         return list(rows), CaptionReport()
     stage = CaptionStage(
@@ -218,8 +222,17 @@ def _with_captions(
         say=say,
     )
     edited = {row.key for row in rows}
-    found = {source.key: source.caption for source in stage.run([s for s in sources if s.key in edited])}
-    return [replace(row, source_prompt=found[row.key] or row.source_prompt) for row in rows], stage.report
+    found = {source.key: source for source in stage.run([s for s in sources if s.key in edited])}
+    before = rows_before(store, stage.unread)
+
+    def captioned(row: PromptRow) -> PromptRow:
+        source, was = found[row.key], before.get(row.key)
+        if was is None or was.class_name != row.class_name:
+            return replace(row, source_prompt=source.caption or row.source_prompt)
+        # Its edits were made with what the model said when the picture could be read.
+        return replace(row, source_prompt=was.source_prompt, made_of=was.made_of if is_away(source) else row.made_of)
+
+    return [captioned(row) for row in rows], stage.report
 
 
 @dataclass(frozen=True)

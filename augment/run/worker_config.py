@@ -41,8 +41,9 @@ class BatchConfig(BaseModel):
     )
 
     def known_clip(self) -> ClipConfig:
-        """Return `clip` as the plan has it."""
-        return self.clip.model_copy(update=self.known_as.get("clip", {}))
+        """Return `clip` as the plan has it, which may be without a revision."""
+        known = self.known_as.get("clip")
+        return self.clip.model_copy(update={"revision": "", **known}) if known else self.clip
 
     def known_segmentation(self) -> SegmentationConfig | None:
         """Return `segmentation` as the plan has it."""
