@@ -45,18 +45,17 @@ def with_parts(store: Store, reports: Mapping[str, UnitReport], parts: Container
         parts: names of the files in `parts/`.
 
     Raises:
-        OutputError: if all parts are missing, or some and it cannot be told that the published dataset has all of its.
+        OutputError: if parts are missing, and it cannot be told that the published dataset has all of its.
     """
     done = {unit_id: report for unit_id, report in reports.items() if f"parts/{report.part}" in parts}
     lost = [report for unit_id, report in reports.items() if unit_id not in done]
     if not lost:
         return done
     published = store.exists(_MANIFEST)
-    if not done:  # as where parts/ is a link to a disk that is away
+    if published and not done:
         raise OutputError(
-            f"{store} has {len(lost)} finished units{' and a published dataset' * published}, but no parts/: "
-            "going on would make everything again. Restore parts/; if that is wanted, delete commits/"
-            f"{' and manifest.json' * published}."
+            f"{store} has {len(lost)} finished units and a published dataset, but no parts/: going on would make "
+            "everything again. Restore parts/; if that is wanted, delete commits/ and manifest.json."
         )
     if published and not _has_published_parts(store, done):
         raise OutputError(_lost_parts(store, lost, len(done)))

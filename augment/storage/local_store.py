@@ -94,7 +94,12 @@ class LocalStore(Store):
         found = {}
         try:
             entries = os.scandir(self.root / folder)
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if (self.root / folder).is_symlink():  # what is there is away, perhaps, and must not be taken for nothing
+                raise OutputError(
+                    f"{self.at(folder)} is a link that leads nowhere: bring back what it leads to (a disk that is not "
+                    "mounted?), or remove the link"
+                ) from error
             return {}
         with entries:
             for entry in entries:

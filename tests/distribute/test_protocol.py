@@ -174,6 +174,10 @@ class Protocol(Promises):
             with self.lives(driver):
                 driver.queue.put_back(attempt.task)
             return
+        except OutputError:  # its part is gone
+            assert not self.holds(driver), "the part of a driver that holds the lease was removed"
+            self.bury(driver, outlived=False)
+            return
         if report is not None:
             worker.attempts.remove(attempt)
             if self.holds(driver) and report.unit_id not in self.replaced:  # nobody may have replaced it meanwhile
@@ -253,7 +257,7 @@ class Protocol(Promises):
         ended = bool(self.poison.intersection(zombie.keys))
         try:
             ended = ended or zombie.step() is not None
-        except OSError:  # the answer to its commit was lost
+        except (OSError, OutputError):  # the answer to its commit was lost, or its part is gone
             ended = True
         if ended:
             self.zombies.remove(zombie)
