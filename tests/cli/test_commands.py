@@ -35,7 +35,6 @@ from tests.run.runs import (
     published,
     written,
 )
-from tests.variants import variants
 
 
 def given_up(out: Path) -> None:
@@ -103,10 +102,9 @@ def test_a_signal_has_its_code(signum: int, code: int, capsys: pytest.CaptureFix
 @pytest.mark.skipif(sys.platform != "linux", reason="asks GNU OpenMP, which torch has on Linux")
 @pytest.mark.parametrize(
     ("own", "spins"),
-    variants(
-        [({}, "10000"), ({"GOMP_SPINCOUNT": "77"}, "77"), ({"OMP_WAIT_POLICY": "PASSIVE"}, "0")], kept=[({}, "10000")]
-    ),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "77"}, "77"), ({"OMP_WAIT_POLICY": "PASSIVE"}, "0")],
 )
+@pytest.mark.slow
 def test_threads_that_wait_leave_their_core_to_other_programs_soon(own: dict[str, str], spins: str) -> None:
     environment = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     environment |= {"OMP_DISPLAY_ENV": "VERBOSE"} | own

@@ -95,6 +95,7 @@ def test_warnings_of_workers_reach_the_user(ray_session: Any, tmp_path: Path, ca
 
 @pytest.mark.ray
 @pytest.mark.timeout(120)
+@pytest.mark.slow
 def test_warnings_of_a_worker_that_fails_reach_the_user_too(
     ray_session: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -91,6 +91,7 @@ def test_a_gpu_that_ray_does_not_have_is_not_waited_for(ray_session: Any, tmp_pa
 
 @pytest.mark.ray
 @pytest.mark.timeout(90)
+@pytest.mark.slow
 def test_workers_that_cannot_start_end_the_run(
     ray_session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +106,7 @@ def test_workers_that_cannot_start_end_the_run(
 
 @pytest.mark.ray
 @pytest.mark.timeout(90)
+@pytest.mark.slow
 def test_a_bad_machine_does_not_end_a_run_that_has_good_ones_coming(
     ray_session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +155,7 @@ def the_driver_cannot(self: LocalStore, names: Iterable[str]) -> None:
 
 @pytest.mark.ray
 @pytest.mark.timeout(90)
+@pytest.mark.slow
 def test_an_outage_of_the_output_is_waited_for(
     ray_session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,6 +231,7 @@ def test_a_worker_that_hangs_while_it_loads_its_models_is_ended(
 
 @pytest.mark.ray
 @pytest.mark.timeout(90)
+@pytest.mark.slow
 def test_inputs_that_are_away_are_waited_for(ray_session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("augment.distribute.pool.BACKOFF_SECONDS", 0.1)
     watch = Events()

@@ -208,6 +208,7 @@ def noisy(tmp_path_factory):
     return measured({"num_images": 3, "batch_size": 2, "inversion": section}, folder)
 
 
+@pytest.mark.slow
 def test_matching_the_noise_matters_only_where_there_is_some(noisy):
     found = [(r["sampler"], r["match_noise"]) for r in noisy["rows"]]
     assert found == [("ddim", None)] + [(s, m) for s in ("euler_ancestral", "lcm") for m in (True, False)]
@@ -217,12 +218,14 @@ def test_matching_the_noise_matters_only_where_there_is_some(noisy):
         assert abs(z_std[sampler, True] - 1.0) < abs(z_std[sampler, False] - 1.0)
 
 
+@pytest.mark.slow
 def test_inverted_noise_leads_back_with_samplers_that_add_noise(noisy):
     # The singular last step is solved only as far as its four iterations get; were the added noise not that of the
     # inversion, nothing would be left of the picture.
     assert all(row["psnr"] > 15.0 for row in noisy["rows"])
 
 
+@pytest.mark.slow
 def test_noise_maps_are_reported_apart(noisy):
     maps = noisy["noise_maps"]
     assert [(r["method"], r["sampler"]) for r in maps] == [("edit_friendly", s) for s in ("euler_ancestral", "lcm")]
@@ -234,6 +237,7 @@ def test_noise_maps_are_reported_apart(noisy):
     assert "anderson" not in {r["method"] for r in maps}
 
 
+@pytest.mark.slow
 def test_the_same_keys_get_the_same_noise(noisy, tmp_path):
     section = {"samplers": ["lcm"], "num_steps": [4], "methods": [{"solver": {"name": "ddim"}}]}
     two = [measured({"num_images": 2, "inversion": section}, tmp_path / str(i))["rows"][0] for i in range(2)]

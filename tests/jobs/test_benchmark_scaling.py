@@ -20,6 +20,7 @@ from jobs.benchmark_scaling import (
 
 @pytest.mark.ray
 @pytest.mark.timeout(90)
+@pytest.mark.slow
 def test_a_row_of_the_table(ray_session: Any, tmp_path: Path) -> None:
     row = measure(1, 2, (0.05,), tmp_path / "run")
     assert row["units"] == 2

@@ -28,6 +28,7 @@ from augment.ledger.lease import (
 from augment.storage.resolve import open_store
 from augment.storage.store import Store
 from tests.object_store import Fault, FreshUrl
+from tests.variants import variants
 
 ROOT = Path(__file__).parents[2]
 
@@ -154,7 +155,7 @@ def test_a_process_elsewhere_may_well_live(tmp_path: Path, elsewhere: dict[str, 
     acquire(store)
 
 
-@pytest.mark.parametrize("wrong", [-3600.0, 3600.0], ids=["behind", "ahead"])
+@pytest.mark.parametrize("wrong", variants([-3600.0, 3600.0], kept=[-3600.0]), ids=["behind", "ahead"])
 def test_a_holder_whose_clock_is_wrong_is_found_alive_by_watching_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: float
 ) -> None:

@@ -124,7 +124,7 @@ def test_editing_with_the_source_prompt_and_no_guidance_reconstructs():
     assert not torch.allclose(inexact.edits[0][0], round_trip[0], atol=1e-3)
 
 
-@pytest.mark.parametrize("name", variants(SOLVERS, kept=sorted({*SOLVERS} - {"newton_krylov"})))
+@pytest.mark.parametrize("name", variants(SOLVERS, kept=["anderson", "ddim", "renoise", "rnri"]))
 def test_inversion_does_not_depend_on_batch_mates(name):
     model = wrap(stable_diffusion(timestep_spacing="trailing"))
     clean, embeds, schedule = noise(3), model.embed(["a fox", "an owl", "snow"]), model.schedule(5, "ddim")

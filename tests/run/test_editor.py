@@ -146,6 +146,7 @@ def test_objects_are_kept_by_the_class_word_or_the_prompts(tmp_path: Path, score
         assert settings == before | {"preserve": preserve, "preserve_until": 0.6}
 
 
+@pytest.mark.slow
 def test_objects_may_be_kept_by_another_word(tmp_path: Path, scorer: EditScorer) -> None:
     ways = ({"preserve_word": word} for word in ("", "picture", "zebra"))
     of_class, other, absent = (

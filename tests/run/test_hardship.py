@@ -60,6 +60,7 @@ def test_every_malformed_input_has_its_row_and_its_reason(tmp_path: Path) -> Non
     assert rows[edit_key("fox/good", 0)]["status"] != "failed"
 
 
+@pytest.mark.slow
 def test_a_local_run_after_a_killed_one_of_ray_blames_what_its_own_death_proves(tmp_path: Path) -> None:
     """Planted: a local run died alone with the poison, twice; a worker of Ray died with the owl, once, then its driver.
 

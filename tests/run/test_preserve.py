@@ -95,6 +95,7 @@ def test_pictures_without_a_mask_get_that_of_the_segmentation_model(tmp_path: Pa
     assert len({found[1].aug_id, given[1].aug_id, plain[1].aug_id}) == 3
 
 
+@pytest.mark.slow
 def test_another_mask_is_another_edit(tmp_path: Path) -> None:
     first, _ = edited(tmp_path / "a", [mask_of(0, 32)], "mask")
     same, _ = edited(tmp_path / "b", [mask_of(0, 32)], "mask")

@@ -113,9 +113,8 @@ def test_the_default_inversion_reaches_the_bound_and_is_not_behind_what_is_publi
     assert default.psnr > max(rest.values())
 
 
-@pytest.mark.parametrize(
-    ("num_steps", "evaluations", "gap"), [(4, 4.0, 0.06), pytest.param(20, 1.1, 0.02, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("num_steps", "evaluations", "gap"), [(4, 4.0, 0.06), (20, 1.1, 0.02)])
+@pytest.mark.slow
 def test_one_tolerance_means_the_same_at_few_steps_and_at_many(model, val, num_steps, evaluations, gap):
     (row,) = measure_inversion(pool(model, val, 16, model.schedule(num_steps, "ddim")), [DEFAULT])
     assert row.evaluations_per_step <= evaluations
